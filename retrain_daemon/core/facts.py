@@ -1,0 +1,97 @@
+"""Facts: what is known of one model at one moment. None always means "not known" and never triggers (law 6).
+
+How facts are gathered lives in `daemon.py`; what follows from them in `decide.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class ChampionState(StrEnum):
+    """What the registry says about the champion's alias."""
+
+    FOUND = "found"  #: the alias points to a version
+    NONE = "none"  #: the model has no such alias and never had one as far as is known
+    LOST = "lost"  #: the alias was there and is gone
+    MISSPELLED = "misspelled"  #: the alias exists in another spelling only
+    NO_MODEL = "no_model"  #: no registered model has this name
+    UNKNOWN = "unknown"  #: the registry did not answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The champion as the registry shows it; `detail` completes the sentence of a state that is not FOUND."""
+
+    state: ChampionState
+    version: int | None = None
+    created_at: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """Counts of rows over the drops in use. Each is None when not known.
+
+    `new_rows`: rows no judged attempt has had. `unlearned_rows`: training rows the champion has not learned.
+    `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
+    rows may judge the present champion. `waiting`: age of the oldest unused drop.
+    """
+
+    new_rows: int | None = None
+    unlearned_rows: int | None = None
+    since_last: int | None = None
+    judging_rows: int | None = None
+    waiting: timedelta | None = None
+    quarantined: int | None = None
+    usable_drops: int = 0
+    uninspected: int = 0
+    folder_problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastAttempt:
+    """The newest attempt that has ended. `champion_after` is the champion the daemon knew when it ended."""
+
+    id: str
+    outcome: str
+    started_at: datetime
+    ended_at: datetime
+    policy_digest: str
+    champion_after: int | None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why nothing may start until someone resumes the model: a pause by a person or after a rollback, or failures."""
+
+    since: datetime
+    by: str
+    why: str
+
+
+@dataclass(frozen=True)
+class RetrainRequest:
+    """A person asks for a retrain now; `key` tells one request from the next."""
+
+    key: str
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that `decide` may look at beside the policy and the time."""
+
+    model: str
+    champion: Champion
+    data: DataFacts
+    champion_moved: bool | None = None
+    last: LastAttempt | None = None
+    failures: int = 0
+    open_attempt: str | None = None
+    hold: Hold | None = None
+    request: RetrainRequest | None = None
+    starts: tuple[datetime, ...] = ()

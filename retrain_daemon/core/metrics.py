@@ -1,0 +1,56 @@
+"""The metrics a policy may name: which way is better, and which task and model output each needs.
+
+Names and directions only; how a metric is computed lives in `worker/evaluate.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What a model predicts."""
+
+    CLASSIFICATION = "classification"  #: one class of several
+    REGRESSION = "regression"  #: one number
+
+
+class Needs(StrEnum):
+    """The model output a metric is computed from."""
+
+    LABELS = "labels"  #: predicted classes
+    PROBABILITIES = "probabilities"  #: a probability for each class
+    VALUES = "values"  #: predicted numbers
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by its usual name; `binary_only` metrics are about the positive class of two."""
+
+    name: str
+    task: Task
+    needs: Needs
+    higher_is_better: bool
+    binary_only: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", Task.CLASSIFICATION, Needs.LABELS, True),
+        Metric("balanced_accuracy", Task.CLASSIFICATION, Needs.LABELS, True),
+        Metric("f1", Task.CLASSIFICATION, Needs.LABELS, True, binary_only=True),
+        Metric("f1_macro", Task.CLASSIFICATION, Needs.LABELS, True),
+        Metric("precision", Task.CLASSIFICATION, Needs.LABELS, True, binary_only=True),
+        Metric("recall", Task.CLASSIFICATION, Needs.LABELS, True, binary_only=True),
+        Metric("roc_auc", Task.CLASSIFICATION, Needs.PROBABILITIES, True),
+        Metric("average_precision", Task.CLASSIFICATION, Needs.PROBABILITIES, True, binary_only=True),
+        Metric("log_loss", Task.CLASSIFICATION, Needs.PROBABILITIES, False),
+        Metric("brier", Task.CLASSIFICATION, Needs.PROBABILITIES, False),
+        Metric("rmse", Task.REGRESSION, Needs.VALUES, False),
+        Metric("mae", Task.REGRESSION, Needs.VALUES, False),
+        Metric("mape", Task.REGRESSION, Needs.VALUES, False),
+        Metric("r2", Task.REGRESSION, Needs.VALUES, True),
+    )
+}

@@ -1,0 +1,152 @@
+"""A policy as a value: what one file says about one registered model, checked and with every default filled in.
+
+Reading files and saying what is wrong in them lives in `policies.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+Scalar = str | int | float | bool | None
+
+DEFAULT_ALIAS = "champion"
+PREVIOUS_ALIAS = "previous_champion"
+DEFAULT_MIN_ROWS = 200
+
+
+class Mode(StrEnum):
+    """How training continues from the champion."""
+
+    REFIT = "refit"  #: same recipe, learned anew from the window
+    WARM_START = "warm_start"  #: goes on from the champion's learned state, over the window
+    INCREMENTAL = "incremental"  #: goes on from the champion's learned state, over rows it has not learned
+
+
+@dataclass(frozen=True)
+class Completion:
+    """When a file counts as complete: renamed into place, unchanged for `settle`, or with a marker beside it.
+
+    `marker` is a file name with `{name}` for the data file's name; with a marker only the marker counts.
+    """
+
+    settle: timedelta | None = timedelta(seconds=30)
+    marker: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The column to predict; `positive` names the class that binary metrics are about."""
+
+    column: str
+    positive: str | int | float | bool | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """What training and judging see: at most one of the three is set, none means all rows."""
+
+    age: timedelta | None = None
+    rows: int | None = None
+    files: int | None = None
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Which rows judge: a `share` of all by stable hash, or those of the `newest` time span. Exactly one is set."""
+
+    share: float | None = None
+    newest: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Where labelled rows come from and what they mean. `folder` is absolute, `pattern` a file name pattern in it.
+
+    Empty `features` means the columns of the model's signature, in its order; empty `row_id` means all columns.
+    """
+
+    folder: str
+    pattern: str
+    target: Target
+    complete: Completion = Completion()
+    features: tuple[str, ...] = ()
+    group: str | None = None
+    row_id: tuple[str, ...] = ()
+    event_time: str | None = None
+    window: Window = Window()
+    holdout: Holdout = Holdout(share=0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: mode, hyperparameters by name, time limit, memory limit in bytes, tries after the first."""
+
+    mode: Mode = Mode.WARM_START
+    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
+    run_for: timedelta = timedelta(hours=2)
+    memory: int | None = None
+    retries: int = 2
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of `retrain`: when its CEL expression is true, its recipe is used."""
+
+    name: str
+    when: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Pace:
+    """At least `cooldown` between the start of one attempt and the next; at most `per_day` starts in 24 hours."""
+
+    cooldown: timedelta | None = None
+    per_day: int | None = None
+
+
+class Claim(StrEnum):
+    """What a requirement asks of the challenger."""
+
+    BETTER_BY = "better_by"  #: improvement beyond the threshold must be shown
+    NOT_WORSE_BY = "not_worse_by"  #: harm beyond the threshold must be ruled out
+    AT_LEAST = "at_least"  #: the challenger's own value must be shown to reach the threshold
+    AT_MOST = "at_most"  #: the challenger's own value must be shown not to exceed the threshold
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One line of `promote.require`; the threshold is absolute, in the metric's unit."""
+
+    metric: str
+    claim: Claim
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """What must hold before the alias moves. `confidence` is one-sided, for each bound."""
+
+    require: tuple[Requirement, ...]
+    confidence: float = 0.95
+    min_rows: int = DEFAULT_MIN_ROWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """Everything one policy file says about one model. `requested` is the recipe of a person's request."""
+
+    model: str
+    data: DataSpec
+    rules: tuple[Rule, ...]
+    promote: Promotion
+    alias: str = DEFAULT_ALIAS
+    description: str = ""
+    requested: Recipe = Recipe()
+    pace: Pace = Pace()
+    source: str = ""
+    text: str = ""
+    digest: str = ""

@@ -1,0 +1,275 @@
+"""The contract between daemon and worker: `job.json` in, `progress.json` meanwhile, `result.json` out.
+
+Written and read by both sides, so it imports no framework and nothing of the daemon. A file becomes true by rename.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter
+
+from retrain_daemon.core.evidence import Evidence
+from retrain_daemon.core.policy import DataSpec, Recipe
+
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+PROGRESS_FILE = "progress.json"
+LOG_FILE = "worker.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropFile:
+    """One file of rows. An empty `fingerprint` means it is to be computed; else the file must have it (sha256, hex)."""
+
+    drop: int
+    path: str
+    first_seen: datetime
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Which registered version, where. `version` None: the model has no version to look at yet."""
+
+    tracking_uri: str
+    registry_uri: str
+    model: str
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectDrops:
+    """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
+
+    `known_rows` are row-key files whose rows are not new any more; files of this job count after one another in
+    the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row).
+    """
+
+    kind: Literal["inspect_drops"] = "inspect_drops"
+    source: Source
+    data: DataSpec
+    files: tuple[DropFile, ...]
+    known_rows: tuple[str, ...]
+    rows_folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropReport:
+    """What was found in one file. A `problem` sets the file aside, or, if `temporary`, has it looked at again.
+
+    `rows` in the file; `usable` with a target; `new` of those, distinct and not known before; `new_training` and
+    `new_judging` split `new` by the holdout (with a `newest` holdout each new row counts in both).
+    """
+
+    drop: int
+    fingerprint: str = ""
+    rows: int = 0
+    usable: int = 0
+    new: int = 0
+    new_training: int = 0
+    new_judging: int = 0
+    rows_file: str = ""
+    problem: str = ""
+    hint: str = ""
+    temporary: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropsInspected:
+    """Result of `InspectDrops`: one report for each file, in the order of the job."""
+
+    kind: Literal["drops_inspected"] = "drops_inspected"
+    reports: tuple[DropReport, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectModel:
+    """Say how one registered version can be trained further, and why not otherwise."""
+
+    kind: Literal["inspect_model"] = "inspect_model"
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeReport:
+    """One mode: whether the model can do it, else the reason and what would make it possible."""
+
+    mode: str
+    possible: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInspected:
+    """Result of `InspectModel`. `flavor` such as "sklearn", `storage` such as "skops"; `features` as the signature
+    names them with their types; `hyperparameters` are the names a policy may set with their present values as text.
+    """
+
+    kind: Literal["model_inspected"] = "model_inspected"
+    flavor: str
+    storage: str
+    estimator: str
+    task: str
+    classes: tuple[str, ...]
+    features: tuple[tuple[str, str], ...]
+    modes: tuple[ModeReport, ...]
+    hyperparameters: tuple[tuple[str, str], ...]
+    trained_with: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordLearned:
+    """Read files a champion was trained on and write their row keys for the leak check to `learned_file`."""
+
+    kind: Literal["record_learned"] = "record_learned"
+    source: Source
+    data: DataSpec
+    paths: tuple[str, ...]
+    learned_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedRecorded:
+    """Result of `RecordLearned`: rows read, distinct keys written, and fingerprints of the files."""
+
+    kind: Literal["learned_recorded"] = "learned_recorded"
+    rows: int
+    keys: int
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenger:
+    """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files."""
+
+    run_id: str
+    model_uri: str
+    digest: str
+    learned_file: str
+    training_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Continue training of the champion and compare; with a `challenger` given, only compare.
+
+    `learned` are key files of rows the champion or an ancestor it continued from learned; rows first seen up to
+    `unknown_until` may have been learned by an ancestor without such a record and never judge. The challenger's own
+    keys are written to `learned_file`. `tags` go on the run as they are; `now` is the time of the decision.
+    """
+
+    kind: Literal["train"] = "train"
+    attempt: str
+    source: Source
+    data: DataSpec
+    recipe: Recipe
+    drops: tuple[DropFile, ...]
+    learned: tuple[str, ...]
+    unknown_until: datetime | None
+    learned_file: str
+    metrics: tuple[str, ...]
+    confidence: float
+    min_rows: int
+    now: datetime
+    seed: int
+    policy_text: str
+    experiment: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    challenger: Challenger | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Result of `Train`: the challenger, the evidence, and sentences a reviewer should read."""
+
+    kind: Literal["trained"] = "trained"
+    challenger: Challenger
+    evidence: Evidence
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A job that ended without result: one sentence, what to do, and whether another try may help."""
+
+    kind: Literal["failed"] = "failed"
+    message: str
+    hint: str = ""
+    temporary: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a worker is: a phase in plain words and, where it is known, `done` of `total` steps."""
+
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+Job = InspectDrops | InspectModel | RecordLearned | Train
+Result = DropsInspected | ModelInspected | LearnedRecorded | Trained | Failed
+
+_JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
+_RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="kind")])
+_PROGRESS: TypeAdapter[Progress] = TypeAdapter(Progress)
+
+T = TypeVar("T")
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Write `job` into its folder."""
+    _write(folder / JOB_FILE, _JOB.dump_json(job, indent=1))
+
+
+def read_job(folder: Path) -> Job:
+    """Read the job of a folder; raises ValueError if the file does not follow the contract."""
+    return _JOB.validate_json((folder / JOB_FILE).read_bytes())
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write the result; after this returned, it survives a crash."""
+    _write(folder / RESULT_FILE, _RESULT.dump_json(result, indent=1))
+
+
+def read_result(folder: Path) -> Result | None:
+    """Read the result of a folder, None if there is none; raises ValueError if it does not follow the contract."""
+    path = folder / RESULT_FILE
+    return _RESULT.validate_json(path.read_bytes()) if path.exists() else None
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Tell whoever watches how far the job is."""
+    temporary = folder / f".{PROGRESS_FILE}"
+    temporary.write_bytes(_PROGRESS.dump_json(progress))
+    temporary.replace(folder / PROGRESS_FILE)
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """How far the job is, None if it has not said yet."""
+    path = folder / PROGRESS_FILE
+    return _PROGRESS.validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Temporary file beside it, fsync, rename, fsync of the folder: the file is whole or not there."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
