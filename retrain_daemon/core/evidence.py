@@ -50,3 +50,14 @@ class Evidence:
     identical_predictions: bool = False
     champion_not_a_number: int = 0
     challenger_not_a_number: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenger:
+    """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files."""
+
+    run_id: str
+    model_uri: str
+    digest: str
+    learned_file: str
+    training_rows: int

@@ -37,7 +37,8 @@ class DataFacts:
 
     `new_rows`: rows no judged attempt has had. `unlearned_rows`: training rows the champion has not learned.
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
-    rows may judge the present champion. `waiting`: age of the oldest unused drop.
+    rows may judge the present champion. `waiting`: age of the oldest unused drop. `missing_files`: recorded and gone.
+    `folder_problem` and `trouble` (drops cannot be inspected) are sentences.
     """
 
     new_rows: int | None = None
@@ -49,6 +50,8 @@ class DataFacts:
     usable_drops: int = 0
     uninspected: int = 0
     folder_problem: str = ""
+    missing_files: tuple[str, ...] = ()
+    trouble: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,13 @@ class DataSpec:
     holdout: Holdout = Holdout(share=0.2)
 
 
+def unit_of(data: DataSpec) -> str:
+    """What one unit of the leak check is: a group, or a row's features. Records made with another cannot be compared."""
+    if data.group is not None:
+        return f"group {data.group}"
+    return f"features {', '.join(sorted(data.features))}" if data.features else "features of the signature"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: mode, hyperparameters by name, time limit, memory limit in bytes, tries after the first."""

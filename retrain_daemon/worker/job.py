@@ -14,8 +14,34 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
-from retrain_daemon.core.evidence import Evidence
+from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.policy import DataSpec, Recipe
+
+__all__ = [
+    "Challenger",
+    "DropFile",
+    "DropReport",
+    "DropsInspected",
+    "Failed",
+    "InspectDrops",
+    "InspectModel",
+    "Job",
+    "LearnedRecorded",
+    "ModeReport",
+    "ModelInspected",
+    "Progress",
+    "RecordLearned",
+    "Result",
+    "Source",
+    "Train",
+    "Trained",
+    "read_job",
+    "read_progress",
+    "read_result",
+    "write_job",
+    "write_progress",
+    "write_result",
+]
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -144,17 +170,6 @@ class LearnedRecorded:
     rows: int
     keys: int
     fingerprints: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Challenger:
-    """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files."""
-
-    run_id: str
-    model_uri: str
-    digest: str
-    learned_file: str
-    training_rows: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,360 @@
+"""Acting: carries out the steps that `core.attempts.next_step` names, each written to the journal before and after.
+
+Decides nothing: what comes next is the core's, what was seen is the registry's and the executor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from retrain_daemon.core.attempts import (
+    AcceptResult,
+    Attempt,
+    Conclude,
+    Effect,
+    JudgeAgain,
+    JudgeNow,
+    Perform,
+    Retry,
+    StartWorker,
+    State,
+    Step,
+    Wait,
+    WorkerSeen,
+    WorkerState,
+    next_step,
+)
+from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.judge import Outcome, judge
+from retrain_daemon.core.policy import PREVIOUS_ALIAS, unit_of
+from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.executor import Ended, Executor, Limits, Running
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.models import Lineage
+from retrain_daemon.log import get_logger
+from retrain_daemon.observe import RegistryView
+from retrain_daemon.registry import Registry
+from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
+
+#: Tags on runs and versions; the first is how a version is found again after a crash.
+ATTEMPT_TAG = "retraind.attempt"
+REPLACES_TAG = "retraind.replaces"
+VERDICT_TAG = "retraind.verdict"
+SUMMARY_TAG = "retraind.summary"
+
+_log = get_logger()
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """How long after a worker's first failure it is tried again, and how many trainings run side by side."""
+
+    backoff: timedelta = timedelta(minutes=1)
+    slots: int = 1
+
+
+class Acting:
+    """Moves attempts on, one step at a time."""
+
+    def __init__(
+        self, journal: Journal, registry: Registry, view: RegistryView, executor: Executor, state: Path,
+        clock: Callable[[], datetime], pacing: Pacing = Pacing(),
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._registry = registry
+        self._view = view
+        self._executor = executor
+        self._learned = state / "learned"
+        self._clock = clock
+        self._pacing = pacing
+
+    def advance(self, attempt: Attempt) -> Attempt | None:
+        """Take the attempt's next step; returns the attempt after it, or None when there is nothing to do now.
+
+        Raises RegistryUnreachable when the step needs the registry and it does not answer: asked again later.
+        """
+        row = self._journal.models.find(attempt.model)
+        champion = self._champion(attempt, row.champion_seen if row else None)
+        step = next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
+        if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
+            return None
+        if isinstance(step, StartWorker) and not self._free_slot():
+            return None
+        try:
+            self._take(attempt, step, champion)
+        except (Refused, NotFound) as error:
+            self._conclude(attempt, State.ABANDONED, str(error), champion)
+        return self._journal.attempts.get(attempt.id)
+
+    def _champion(self, attempt: Attempt, seen: int | None) -> Champion:
+        """Read anew before each step of a promotion; for the others what was polled last will do."""
+        promoting = attempt.state is State.JUDGED
+        return self._view.champion(attempt.policy, seen, fresh=promoting)
+
+    def _worker(self, attempt: Attempt) -> WorkerSeen:
+        if attempt.state is not State.TRAINING:
+            return WorkerSeen(WorkerState.GONE)
+        match self._executor.look(job_key(attempt)):
+            case Running():
+                return WorkerSeen(WorkerState.RUNNING)
+            case Ended(result=Trained()):
+                return WorkerSeen(WorkerState.SUCCEEDED)
+            case Ended(result=Failed(message=message, hint=hint, temporary=temporary)):
+                return WorkerSeen(WorkerState.FAILED, f"{message} {hint}".strip(), temporary)
+            case Ended(result=other):
+                return WorkerSeen(WorkerState.FAILED, f"the worker answered {other.kind} to a training", False)
+            case None:
+                return WorkerSeen(WorkerState.GONE)
+
+    def _free_slot(self) -> bool:
+        trainings = [key for key in self._executor.running() if not key.startswith("inspect-")]
+        return len(trainings) < self._pacing.slots
+
+    def _take(self, attempt: Attempt, step: Step, champion: Champion) -> None:
+        now = self._clock()
+        match step:
+            case StartWorker():
+                self._start_worker(attempt)
+            case AcceptResult():
+                self._accept(attempt)
+            case Retry(due_at=due_at, reason=reason):
+                self._journal.attempts.retry(attempt, due_at, reason, now)
+                _log.warning("attempt.failed", attempt=attempt.id, reason=reason, due=due_at.isoformat("T", "seconds"))
+            case JudgeNow():
+                self._judge(attempt)
+            case JudgeAgain(champion=version):
+                self._journal.attempts.judge_again(attempt, version, now)
+                _log.warning("attempt.judged_again", attempt=attempt.id, champion=version, was=attempt.champion_version)
+            case Perform(effect=effect, already=already):
+                self._perform(attempt, effect, already)
+            case Conclude(state=state, reason=reason):
+                self._conclude(attempt, state, reason, champion)
+            case Wait():
+                raise AssertionError("a wait is not taken")
+
+    def _start_worker(self, attempt: Attempt) -> None:
+        """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
+        drops = []
+        for number in self._journal.attempts.drops_of(attempt.id):
+            drop = self._journal.drops.by_id(number)
+            if drop is not None and drop.state in ("recorded", "found"):
+                drops.append(DropFile(
+                    drop=drop.id, path=drop.path, first_seen=drop.arrived_at, fingerprint=drop.fingerprint
+                ))  # fmt: skip
+            else:
+                self._journal.attempts.leave_out(attempt.id, number)
+        self._journal.attempts.start(attempt, self._clock())
+        started = self._journal.attempts.get(attempt.id)
+        limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
+        self._executor.start(job_key(started), self._job(started, tuple(drops)), limits, self._clock())
+        _log.info("attempt.training", attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts,
+                  mode=attempt.recipe.mode.value, champion=attempt.champion_version)  # fmt: skip
+
+    def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
+        """For a challenger that is compared again, the rows of the champion it continued from are out as well."""
+        self._learned.mkdir(parents=True, exist_ok=True)
+        policy = attempt.policy
+        unit = unit_of(policy.data)
+        versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
+        learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
+        return Train(
+            attempt=attempt.id,
+            source=self.source(attempt.model, attempt.champion_version),
+            data=policy.data,
+            recipe=attempt.recipe,
+            drops=drops,
+            learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
+            unknown_until=max((each.unknown_until for each in learned if each.unknown_until), default=None),
+            learned_file=str(self._learned / f"{attempt.id}.npy"),
+            metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
+            confidence=policy.promote.confidence,
+            min_rows=policy.promote.min_rows,
+            now=attempt.started_at,
+            seed=attempt.number,
+            policy_text=policy.text,
+            experiment=f"retraind/{attempt.model}",
+            tags=_tags(attempt, drops),
+            challenger=attempt.challenger,
+        )
+
+    def source(self, model: str, version: int | None) -> Source:
+        """Where workers find a model's version."""
+        return Source(
+            tracking_uri=self._registry.tracking_uri,
+            registry_uri=self._registry.registry_uri,
+            model=model,
+            version=version,
+        )
+
+    def _accept(self, attempt: Attempt) -> None:
+        key = job_key(attempt)
+        match self._executor.look(key):
+            case Ended(result=Trained() as trained, seconds=seconds):
+                self._journal.attempts.accept(
+                    attempt, trained.challenger, trained.evidence, trained.notes, self._clock()
+                )
+                self._executor.discard(key)
+                _log.info("attempt.trained", attempt=attempt.id, rows=trained.challenger.training_rows,
+                          judging_rows=trained.evidence.rows, seconds=round(seconds, 1))  # fmt: skip
+            case other:
+                raise AssertionError(f"the result of {key} was there and is {other}")
+
+    def _judge(self, attempt: Attempt) -> None:
+        assert attempt.evidence is not None
+        verdict = judge(attempt.policy.promote, attempt.evidence)
+        self._journal.attempts.judged(attempt, verdict, self._clock())
+        _log.info("attempt.judged", attempt=attempt.id, verdict=verdict.outcome.value, reason=verdict.summary)
+
+    def _perform(self, attempt: Attempt, effect: Effect, already: bool) -> None:
+        """Before, the effect itself unless it was done already, after. Each effect may be done twice without harm."""
+        self._journal.attempts.begin_effect(attempt, effect, _detail(attempt, effect), self._clock())
+        if effect is Effect.REGISTER:
+            self._register(attempt)
+            return
+        if not already:
+            self._do(attempt, effect)
+        with self._journal.transaction():
+            if effect is Effect.ALIAS:
+                self._journal.models.see_champion(attempt.model, attempt.version, self._clock())
+            self._journal.attempts.end_effect(attempt, effect, self._clock())
+
+    def _do(self, attempt: Attempt, effect: Effect) -> None:
+        assert attempt.challenger is not None
+        assert attempt.verdict is not None
+        match effect:
+            case Effect.VERDICT:
+                tags = {VERDICT_TAG: attempt.verdict.outcome.value, SUMMARY_TAG: attempt.verdict.summary}
+                self._registry.tag_run(attempt.challenger.run_id, tags)
+            case Effect.REPLACES:
+                assert attempt.version is not None
+                self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
+            case Effect.ALIAS:
+                assert attempt.version is not None
+                self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)
+                self._read_back(attempt)
+            case Effect.PREVIOUS:
+                self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
+            case Effect.REGISTER:
+                raise AssertionError("registering has its own way")
+
+    def _read_back(self, attempt: Attempt) -> None:
+        """Someone who moved the alias in the same moment is only logged: the next poll takes their move up."""
+        found = self._view.champion(attempt.policy, attempt.version, fresh=True)
+        if found.state is not ChampionState.UNKNOWN and found.version != attempt.version:
+            _log.warning("alias.moved_meanwhile", attempt=attempt.id, version=found.version, ours=attempt.version)
+
+    def _register(self, attempt: Attempt) -> None:
+        """Look for the version that carries this attempt's tag; only if there is none, create it."""
+        assert attempt.challenger is not None
+        found = self._registry.versions_with_tag(attempt.model, ATTEMPT_TAG, attempt.id)
+        version = found[0] if found else self._registry.create_version(
+            attempt.model,
+            source=attempt.challenger.model_uri,
+            run_id=attempt.challenger.run_id,
+            tags=_version_tags(attempt),
+            description=_description(attempt),
+        )  # fmt: skip
+        lineage = Lineage(
+            version=version.number,
+            continues=attempt.continues,
+            learned_file=attempt.challenger.learned_file,
+            unknown_until=None,
+            attempt=attempt.id,
+            unit=unit_of(attempt.policy.data),
+        )
+        with self._journal.transaction():
+            self._journal.models.record_lineage(attempt.model, lineage, self._clock())
+            self._journal.attempts.set_version(attempt, version.number)
+            self._journal.attempts.end_effect(attempt, Effect.REGISTER, self._clock())
+        _log.info("attempt.registered", attempt=attempt.id, model=attempt.model, version=version.number)
+
+    def _conclude(self, attempt: Attempt, state: State, reason: str, champion: Champion) -> None:
+        if state is State.ABANDONED and attempt.starts:
+            self._registry.end_runs_of(ATTEMPT_TAG, attempt.id)
+        now = self._clock()
+        row = self._journal.models.find(attempt.model)
+        after = champion.version if champion.state is ChampionState.FOUND else row.champion_seen if row else None
+        self._journal.attempts.conclude(attempt, state, reason, after, now)
+        self._executor.discard(job_key(attempt))
+        level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
+        level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **_outcome_pairs(attempt, state),
+              reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
+
+
+def job_key(attempt: Attempt) -> str:
+    """The name of the job of an attempt's present start."""
+    return f"{attempt.id}.{attempt.round}.{attempt.starts}"
+
+
+def _harmless(step: Step) -> bool:
+    """Steps that may be taken while the model is held: they start nothing and move no alias."""
+    match step:
+        case StartWorker() | JudgeAgain():
+            return False
+        case Perform(effect=effect, already=already):
+            return already or effect in (Effect.VERDICT, Effect.PREVIOUS)
+        case _:
+            return True
+
+
+def _tags(attempt: Attempt, drops: tuple[DropFile, ...]) -> dict[str, str]:
+    """What a run carries so that MLflow alone tells where it came from."""
+    data = sha256("\n".join(drop.fingerprint for drop in drops).encode()).hexdigest()
+    return {
+        ATTEMPT_TAG: attempt.id,
+        "retraind.model": attempt.model,
+        "retraind.parent": str(attempt.champion_version),
+        "retraind.policy": attempt.policy.source,
+        "retraind.policy_digest": attempt.policy.digest,
+        "retraind.rule": attempt.rule,
+        "retraind.mode": attempt.recipe.mode.value,
+        "retraind.data_digest": data,
+    }
+
+
+def _version_tags(attempt: Attempt) -> dict[str, str]:
+    assert attempt.verdict is not None
+    tags = _tags(attempt, ())
+    del tags["retraind.data_digest"], tags["retraind.model"]
+    return {**tags, VERDICT_TAG: attempt.verdict.outcome.value}
+
+
+def _description(attempt: Attempt) -> str:
+    assert attempt.verdict is not None
+    how = "learned anew with the recipe of" if attempt.continues is None else "continues"
+    return (
+        f"Attempt {attempt.id}, rule “{attempt.rule}”: {how} version {attempt.champion_version}"
+        f" ({attempt.recipe.mode.value}). {attempt.verdict.summary}"
+    )
+
+
+def _detail(attempt: Attempt, effect: Effect) -> str:
+    match effect:
+        case Effect.VERDICT:
+            return attempt.verdict.outcome.value if attempt.verdict else ""
+        case Effect.REGISTER:
+            return attempt.challenger.model_uri if attempt.challenger else ""
+        case Effect.REPLACES:
+            return f"version {attempt.version} replaces {attempt.champion_version}"
+        case Effect.ALIAS:
+            return f"{attempt.policy.alias} from version {attempt.champion_version} to {attempt.version}"
+        case Effect.PREVIOUS:
+            return f"version {attempt.champion_version}"
+
+
+def _outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float | None]:
+    """What a promotion's log line shows: versions, and the finding that settled it."""
+    if state is not State.PROMOTED or attempt.verdict is None:
+        return {}
+    pairs: dict[str, str | int | float | None] = {"version": attempt.version, "was": attempt.champion_version}
+    finding = next((each for each in attempt.verdict.findings if each.metric and each.low is not None), None)
+    if attempt.verdict.outcome is Outcome.PROMOTE and finding is not None:
+        shown = finding.value
+        pairs |= {"metric": finding.metric, "gain": round(shown, 4) if shown is not None else None}
+        if finding.low is not None and finding.high is not None:
+            pairs["interval"] = f"{finding.low:.4f}..{finding.high:.4f}"
+    return pairs

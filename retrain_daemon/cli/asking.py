@@ -1,0 +1,212 @@
+"""`retraind retrain | rollback | pause | resume | adopt | drop retract`: orders, with a daemon or without one.
+
+A running daemon takes them from the journal. Without one, this process takes the lock and carries them out itself.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrain_daemon.cli.composition import clock, journal_to_write, policies_in_force, registry_of
+from retrain_daemon.cli.explaining import chosen
+from retrain_daemon.core.facts import ChampionState
+from retrain_daemon.core.policy import Policy
+from retrain_daemon.errors import NotFound, PolicyProblems, Refused, RegistryUnreachable, RetrainError, StateLocked
+from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.requests import Request
+from retrain_daemon.lock import StateLock, holder
+from retrain_daemon.observe import RegistryView
+from retrain_daemon.orders import Orders
+from retrain_daemon.settings import Settings
+from retrain_daemon.worker.job import Failed, LearnedRecorded, RecordLearned, Source
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+
+ANSWER_SECONDS = 60
+RECORD_LIMITS = Limits(run_for=timedelta(hours=6), memory=None)
+
+
+def retrain(arguments: Arguments, settings: Settings) -> int:
+    """Ask for a retrain; the daemon starts it when it can."""
+    model = _known_policy(settings, arguments).model
+    journal = journal_to_write(settings)
+    row = journal.models.find(model)
+    if row is not None and row.hold is not None:
+        raise Refused(f"{model} is paused by {row.hold.by}: {row.hold.why}.", f"First `retraind resume {model}`.")
+    if any(request.verb == "retrain" and request.model == model for request in journal.requests.open()):
+        print(f"a retrain of {model} is asked for already")
+        return 0
+    number = journal.requests.ask(model, "retrain", _person(), arguments.why, clock())
+    if holder(settings.state) is None:
+        print(f"noted as request {number}: no daemon is running, the next one will take it up")
+        return 0
+    answered = _await(journal, number, seconds=5)
+    print(answered.answer if answered else f"noted as request {number}: the daemon starts it as soon as it can")
+    return 0
+
+
+def pause(arguments: Arguments, settings: Settings) -> int:
+    """Start nothing and move no alias until resumed."""
+    return _order(settings, arguments.model or "", "pause", arguments.why or "paused by hand")
+
+
+def resume(arguments: Arguments, settings: Settings) -> int:
+    """Go on."""
+    return _order(settings, arguments.model or "", "resume", arguments.why)
+
+
+def rollback(arguments: Arguments, settings: Settings) -> int:
+    """Make the previous champion champion again."""
+    policy = _known_policy(settings, arguments)
+    return _order(settings, policy.model, "rollback", arguments.why or "rolled back by hand")
+
+
+def retract(arguments: Arguments, settings: Settings) -> int:
+    """Take a dropped file out of training, judging and counts."""
+    journal = journal_to_write(settings)
+    wanted = str(Path(arguments.file).absolute()) if os.sep in arguments.file else arguments.file
+    models = {
+        drop.model
+        for drop in journal.drops.listing(arguments.model)
+        if drop.current and wanted in (drop.path, Path(drop.path).name, str(drop.id))
+    }
+    if not models:
+        raise NotFound(f"no drop is named {arguments.file}.", "`retraind drop list` shows them.")
+    if len(models) > 1:
+        raise Refused(f"{arguments.file} is a drop of {', '.join(sorted(models))}.", "Say which with --model.")
+    return _order(settings, models.pop(), "retract", arguments.why, {"file": wanted})
+
+
+def adopt(arguments: Arguments, settings: Settings) -> int:
+    """Name a first champion, record what the champion learned from, or both."""
+    policy = _known_policy(settings, arguments)
+    if arguments.version is None and not arguments.learned_from:
+        raise Refused(
+            f"nothing to do for {policy.model}.",
+            "Say --version N to make a version the first champion, or --learned-from PATHS to record its data.",
+        )
+    code = 0
+    if arguments.version is not None:
+        code = _order(settings, policy.model, "adopt", arguments.why, {"version": str(arguments.version)})
+    if code == 0 and arguments.learned_from:
+        code = _order(settings, policy.model, "adopt", arguments.why, _record(arguments, settings, policy))
+    return code
+
+
+def _record(arguments: Arguments, settings: Settings, policy: Policy) -> dict[str, str]:
+    """Read the files in a worker, so that the order carries a finished record."""
+    source = _champion_source(settings, policy)
+    learned = settings.state / "learned"
+    learned.mkdir(parents=True, exist_ok=True)
+    learned_file = learned / f"adopted-{clock():%Y%m%d%H%M%S%f}.npy"
+    job = RecordLearned(
+        source=source,
+        data=policy.data,
+        paths=tuple(str(Path(path).absolute()) for path in arguments.learned_from),
+        learned_file=str(learned_file),
+    )
+    executor = ProcessExecutor(settings.state / "jobs", lambda: None)
+    key = f"adopt-{os.getpid()}"
+    try:
+        executor.start(key, job, RECORD_LIMITS, clock())
+        while isinstance(seen := executor.look(key), Running):
+            time.sleep(0.1)
+        executor.discard(key)
+    finally:
+        executor.close()
+    match seen:
+        case Ended(result=LearnedRecorded() as recorded):
+            return {
+                "champion": str(source.version),
+                "learned_file": str(learned_file),
+                "rows": str(recorded.rows),
+                "fingerprints": ",".join(recorded.fingerprints),
+            }
+        case Ended(result=Failed(message=message, hint=hint)):
+            raise Refused(message, hint)
+        case other:
+            raise RetrainError(f"the worker answered {other} to a record.")
+
+
+def _champion_source(settings: Settings, policy: Policy) -> Source:
+    registry = registry_of(settings)
+    view = RegistryView(registry)
+    champion = view.champion(policy, None, fresh=True)
+    if champion.state is ChampionState.UNKNOWN:
+        raise RegistryUnreachable(champion.detail)
+    if champion.state is not ChampionState.FOUND:
+        raise Refused(champion.detail)
+    return Source(
+        tracking_uri=registry.tracking_uri,
+        registry_uri=registry.registry_uri,
+        model=policy.model,
+        version=champion.version,
+    )
+
+
+def _known_policy(settings: Settings, arguments: Arguments) -> Policy:
+    return chosen(policies_in_force(settings.policies), arguments.model)[0]
+
+
+def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[str, str] | None = None) -> int:
+    """File the order; wait for the daemon's answer, or carry it out here. Exit code 5 if it was refused."""
+    journal = journal_to_write(settings)
+    number = journal.requests.ask(model, verb, _person(), why, clock(), values)
+    try:
+        if holder(settings.state) is None:
+            with StateLock(settings.state, f"retraind {verb}", clock()):
+                _serve(journal, settings, model)
+    except StateLocked:
+        pass  # a daemon was started in this moment: it takes the order
+    answered = _await(journal, number, ANSWER_SECONDS)
+    if answered is None or answered.ok is None:
+        print(f"noted as request {number}; {holder(settings.state) or 'the daemon'} has not answered within"
+              f" {ANSWER_SECONDS} s", file=sys.stderr)  # fmt: skip
+        return RegistryUnreachable.exit_code
+    print(answered.answer if answered.ok else f"retraind: {answered.answer}",
+          file=sys.stdout if answered.ok else sys.stderr)  # fmt: skip
+    return 0 if answered.ok else Refused.exit_code
+
+
+def _serve(journal: Journal, settings: Settings, model: str) -> None:
+    """What the daemon would do with open orders on this model."""
+    registry = registry_of(settings)
+    orders = Orders(journal, registry, RegistryView(registry), clock)
+    policy = _policy_if_readable(settings, model)
+    unfinished = journal.rollbacks.open(model)
+    if unfinished is not None and policy is not None:
+        orders.finish_rollback(unfinished, policy)
+    for request in journal.requests.open():
+        if request.model == model:
+            orders.serve(request, policy)
+
+
+def _policy_if_readable(settings: Settings, model: str) -> Policy | None:
+    try:
+        return policies_in_force(settings.policies).get(model)
+    except PolicyProblems as error:
+        print(f"retraind: policies have problems: {error}", file=sys.stderr)
+        return None
+
+
+def _await(journal: Journal, number: int, seconds: float) -> Request | None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = journal.requests.find(number)
+        if found is not None and found.ok is not None:
+            return found
+        time.sleep(0.05)
+    return None
+
+
+def _person() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -1,0 +1,34 @@
+"""`retraind check`: every problem of policy files, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrain_daemon.cli.output import print_json
+from retrain_daemon.errors import PolicyProblems
+from retrain_daemon.policies import Reading, read_policies
+from retrain_daemon.settings import Settings
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+
+
+def check(arguments: Arguments, settings: Settings) -> int:
+    """Exit code 0 without problems, 3 with."""
+    path = Path(arguments.path) if arguments.path else settings.policies
+    reading = read_policies(path)
+    if arguments.json:
+        print_json(reading.problems)
+    else:
+        _print(reading)
+    return PolicyProblems.exit_code if reading.problems else 0
+
+
+def _print(reading: Reading) -> None:
+    for problem in reading.problems:
+        print(problem)
+    for policy in reading.policies:
+        print(f"{policy.source}: ok, model {policy.model}, {len(policy.rules)} rules")
+    count = len(reading.problems)
+    print(f"{len(reading.policies)} policies without problems, {count} problem{'' if count == 1 else 's'}")

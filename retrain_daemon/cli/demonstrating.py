@@ -1,0 +1,125 @@
+"""`retraind demo`: sets the stage in a folder of its own and starts the real daemon on it.
+
+What is then told, act by act, lives in `story.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrain_daemon.cli.output import console
+from retrain_daemon.cli.story import Stage, tell
+from retrain_daemon.errors import Refused, RetrainError
+from retrain_daemon.settings import Settings
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+
+MARKER = ".made-by-retraind-demo"
+
+POLICY = """\
+# What the demo's team asks for: one rule, and evidence before anything is promoted.
+model: digits
+description: Handwritten digits, 8 x 8 pixels.
+
+data:
+  path: {drops}/*.csv
+  complete: {{settle: 2s}}
+  target: digit
+  holdout: 30%                      # these rows never train; they judge
+
+train:
+  mode: incremental                 # goes on learning from rows the champion has not learned
+
+retrain:
+  - name: enough fresh rows
+    when: data.new_rows >= 500
+
+promote:
+  require:
+    - {{metric: accuracy, better_by: 0}}
+    - {{metric: log_loss, not_worse_by: 0.05}}
+"""
+
+SETTINGS = """\
+[mlflow]
+tracking_uri = "sqlite:///{folder}/mlflow.db"
+
+[daemon]
+state = "{folder}/state"
+policies = "{folder}/policies"
+poll_registry = "2s"
+rescan = "5s"
+"""
+
+
+def demo(arguments: Arguments, settings: Settings) -> int:
+    """Play the whole story; 0 when every act ended as it should."""
+    folder = Path(arguments.folder).absolute()
+    _clear(folder)
+    stage = _set_stage(folder)
+    console().print(f"setting the stage in {folder}: registering `digits` as a person would", highlight=False)
+    _prepare(stage)
+    with _daemon(stage) as process:
+        told = tell(stage, process)
+    _say_where_to_look(stage)
+    return 0 if told else RetrainError.exit_code
+
+
+def _clear(folder: Path) -> None:
+    """Only a folder that an earlier demo made is removed."""
+    if not folder.exists():
+        return
+    if any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise Refused(f"{folder} exists and was not made by a demo.", "Name another with --folder.")
+    shutil.rmtree(folder)
+
+
+def _set_stage(folder: Path) -> Stage:
+    for name in ("policies", "drops", "prepared"):
+        (folder / name).mkdir(parents=True)
+    (folder / MARKER).touch()
+    (folder / "retraind.toml").write_text(SETTINGS.format(folder=folder), "utf-8")
+    (folder / "policies" / "digits.yaml").write_text(POLICY.format(drops=folder / "drops"), "utf-8")
+    return Stage(folder=folder, config=folder / "retraind.toml")
+
+
+def _prepare(stage: Stage) -> None:
+    command = [sys.executable, "-m", "retrain_daemon.worker.digits", str(stage.prepared), stage.tracking_uri]
+    log = stage.folder / "prepare.log"
+    with log.open("wb") as stream:
+        ended = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=stage.environment(), check=False)
+    if ended.returncode != 0:
+        raise Refused(f"the digits model could not be registered, see {log}.", "The extra [sklearn] must be installed.")
+
+
+@contextmanager
+def _daemon(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
+    """The real daemon, as a process of its own; asked to stop at the end."""
+    command = [sys.executable, "-m", "retrain_daemon", "run", "--config", str(stage.config)]
+    with (stage.folder / "daemon.log").open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=stage.environment())
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+def _say_where_to_look(stage: Stage) -> None:
+    where = os.path.relpath(stage.folder)
+    print(f"""
+where to look next:
+  retraind show {stage.promoted or "ATTEMPT"} --config {where}/retraind.toml    why, with what, and what settled it
+  retraind history --config {where}/retraind.toml           everything that happened
+  retraind status --config {where}/retraind.toml            one screen
+  mlflow ui --backend-store-uri {stage.tracking_uri}   runs, versions and aliases in a browser
+  {where}/policies/digits.yaml, {where}/daemon.log            the policy, and the daemon's own lines""")

@@ -1,0 +1,88 @@
+"""`retraind plan`: what would be done now and why, by the same function the daemon uses, changing nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of
+from retrain_daemon.cli.output import print_json
+from retrain_daemon.core.decide import Decision, RuleReport, decide
+from retrain_daemon.core.facts import Facts
+from retrain_daemon.core.policy import Policy
+from retrain_daemon.errors import NotFound
+from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.settings import Settings
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One model: its decision now, and the facts it rests on."""
+
+    model: str
+    decision: Decision
+    facts: Facts
+
+
+def plan(arguments: Arguments, settings: Settings) -> int:
+    """Print the decision for one model or for all."""
+    policies = chosen(policies_in_force(settings.policies), arguments.model)
+    journal = journal_to_read(settings)
+    view = RegistryView(registry_of(settings))
+    now = clock()
+    view.poll([policy.model for policy in policies], now)
+    plans = []
+    for policy in policies:
+        facts = gather(policy, journal, view, now)
+        plans.append(Plan(model=policy.model, decision=decide(policy, facts, now), facts=facts))
+    if arguments.json:
+        print_json(plans)
+    else:
+        for each in plans:
+            _print(each)
+    return 0
+
+
+def chosen(policies: dict[str, Policy], model: str | None) -> list[Policy]:
+    """The policy of one model, or all; raises NotFound."""
+    if model is None:
+        return list(policies.values())
+    if model not in policies:
+        there = ", ".join(policies) or "none"
+        raise NotFound(f"no policy names the model {model}.", f"There are policies for: {there}.")
+    return [policies[model]]
+
+
+def _print(plan: Plan) -> None:
+    verb = "would train" if plan.decision.action == "train" else "waits"
+    print(f"{plan.model}: {verb} ({plan.decision.code})")
+    print(f"  {plan.decision.sentence}")
+    if plan.decision.recipe:
+        settings = ", ".join(f"{name}={value}" for name, value in plan.decision.recipe.hyperparameters.items())
+        print(f"  recipe: {plan.decision.recipe.mode.value}{', ' + settings if settings else ''}")
+    if plan.decision.until:
+        print(f"  not before {plan.decision.until:%Y-%m-%d %H:%M:%S} UTC")
+    for rule in plan.decision.rules:
+        print_rule(rule)
+    data = plan.facts.data
+    print(f"  rows that may judge the champion: at most {_count(data.judging_rows)}; not yet learned by it:"
+          f" {_count(data.unlearned_rows)}")  # fmt: skip
+
+
+def print_rule(rule: RuleReport) -> None:
+    """One rule with its values."""
+    state = {True: "holds", False: "does not hold", None: "unknown"}[rule.holds]
+    print(f"  rule “{rule.name}”: {state}: {rule.when}")
+    for name, value in rule.values:
+        print(f"    {name} is {value}")
+    for text in rule.shortfalls:
+        print(f"    {text}")
+    if rule.problem:
+        print(f"    {rule.problem}")
+
+
+def _count(number: int | None) -> str:
+    return "not known" if number is None else f"{number:,}"

@@ -1,0 +1,94 @@
+"""`retraind inspect`: how a registered model can be trained further, found out by a worker."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrain_daemon.cli.composition import clock, registry_of
+from retrain_daemon.cli.output import print_json
+from retrain_daemon.core.policy import DEFAULT_ALIAS
+from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
+from retrain_daemon.policies import read_policies
+from retrain_daemon.settings import Settings
+from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, Source
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+
+LIMITS = Limits(run_for=timedelta(minutes=10), memory=None)
+
+
+def inspect(arguments: Arguments, settings: Settings) -> int:
+    """Print modes, why not, what to change, and the hyperparameters a policy may set."""
+    model = arguments.model or ""
+    source = _source(settings, model, arguments.version)
+    report = _run(InspectModel(source=source))
+    if arguments.json:
+        print_json(report)
+    else:
+        _print(model, source.version, report)
+    return 0
+
+
+def _source(settings: Settings, model: str, version: int | None) -> Source:
+    registry = registry_of(settings)
+    found = registry.models([model]).get(model)
+    if found is None:
+        raise NotFound(f"no registered model is named {model}.", "Register one with mlflow, or mind the spelling.")
+    if version is None:
+        alias = _alias(settings, model)
+        version = found.aliases.get(alias)
+        if version is None:
+            raise NotFound(f"{model} has no alias {alias}.", "Name a version with --version.")
+    registry.version(model, version)
+    return Source(tracking_uri=registry.tracking_uri, registry_uri=registry.registry_uri, model=model, version=version)
+
+
+def _alias(settings: Settings, model: str) -> str:
+    if not settings.policies.exists():
+        return DEFAULT_ALIAS
+    policies = read_policies(settings.policies).policies
+    return next((policy.alias for policy in policies if policy.model == model), DEFAULT_ALIAS)
+
+
+def _run(job: InspectModel) -> ModelInspected:
+    with tempfile.TemporaryDirectory(prefix="retraind-inspect-") as folder:
+        executor = ProcessExecutor(Path(folder), lambda: None)
+        try:
+            executor.start("inspect", job, LIMITS, clock())
+            while isinstance(seen := executor.look("inspect"), Running):
+                time.sleep(0.05)
+        finally:
+            executor.close()
+    match seen:
+        case Ended(result=ModelInspected() as report):
+            return report
+        case Ended(result=Failed(message=message, hint=hint)):
+            raise Refused(message, hint)
+        case other:
+            raise Refused(f"the worker answered {other} to an inspection.")
+
+
+def _print(model: str, version: int | None, report: ModelInspected) -> None:
+    print(f"{model} version {version}: {report.estimator}")
+    print(f"  {report.flavor}, stored as {report.storage or 'unknown'}, {report.task}")
+    if report.classes:
+        print(f"  classes: {', '.join(report.classes)}")
+    if report.features:
+        print(f"  features: {', '.join(f'{name} ({kind})' for name, kind in report.features[:20])}"
+              + (f" and {len(report.features) - 20} more" if len(report.features) > 20 else ""))  # fmt: skip
+    for mode in report.modes:
+        print(f"  {mode.mode}: {'yes' if mode.possible else 'no, ' + mode.reason}")
+        if mode.remedy:
+            print(f"    {mode.remedy}")
+    for note in report.notes:
+        print(f"  note: {note}")
+    if report.hyperparameters:
+        print("  hyperparameters a policy may set:")
+        for name, value in report.hyperparameters:
+            print(f"    {name}: {value}")

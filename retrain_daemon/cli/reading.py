@@ -1,0 +1,220 @@
+"""`retraind status | history | show | drop list`: what the journal knows, also while a daemon is running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrain_daemon.cli.composition import journal_to_read
+from retrain_daemon.cli.explaining import print_rule
+from retrain_daemon.cli.output import moment, print_json, print_table
+from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.judge import Finding
+from retrain_daemon.errors import NotFound
+from retrain_daemon.journal import HistoryLine, Journal
+from retrain_daemon.journal.attempts import DecisionRow
+from retrain_daemon.journal.drops import DropRow
+from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.lock import holder
+from retrain_daemon.policies import Problem, read_policies
+from retrain_daemon.settings import Settings
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStatus:
+    """One model on the status screen. `why` is its standing decision, or what holds it."""
+
+    model: str
+    champion: int | None
+    state: str
+    last_attempt: str
+    last_outcome: str
+    drops: int
+    quarantined: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The status screen."""
+
+    daemon: str | None
+    state_folder: str
+    models: tuple[ModelStatus, ...]
+    policy_problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptShown:
+    """Everything about one attempt."""
+
+    attempt: Attempt
+    decision: DecisionRow | None
+    drops: tuple[DropRow, ...]
+    history: tuple[HistoryLine, ...]
+
+
+def status(arguments: Arguments, settings: Settings) -> int:
+    """Print every model on one screen."""
+    journal = journal_to_read(settings)
+    reading = read_policies(settings.policies)
+    shown = Status(
+        daemon=holder(settings.state),
+        state_folder=str(settings.state),
+        models=tuple(_model_status(journal, row) for row in journal.models.all()),
+        policy_problems=reading.problems,
+    )
+    if arguments.json:
+        print_json(shown)
+        return 0
+    print(f"daemon: {shown.daemon or 'not running'} (state {shown.state_folder})")
+    for problem in shown.policy_problems:
+        print(f"policy problem: {problem}")
+    print_table(
+        ("model", "champion", "state", "last attempt", "drops", "set aside", "why"),
+        (
+            (
+                each.model,
+                str(each.champion or "-"),
+                each.state,
+                f"{each.last_attempt} {each.last_outcome}".strip() or "-",
+                str(each.drops),
+                str(each.quarantined),
+                each.why,
+            )
+            for each in shown.models
+        ),
+    )
+    return 0
+
+
+def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
+    newest = journal.attempts.of_model(row.name, limit=1)
+    opened = journal.attempts.open(row.name)
+    decision = journal.attempts.standing_decision(row.name)
+    counts = journal.drops.counts(row.name, None, None)
+    return ModelStatus(
+        model=row.name,
+        champion=row.champion_seen,
+        state=_state(row, opened, decision),
+        last_attempt=newest[0].id if newest else "",
+        last_outcome=newest[0].state.value if newest else "",
+        drops=counts.recorded,
+        quarantined=counts.quarantined,
+        why=_why(row, opened, decision),
+    )
+
+
+def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.hold:
+        return "paused"
+    if opened:
+        return opened[0].state.value
+    return decision.code.replace("_", " ") if decision else "new"
+
+
+def _why(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.hold:
+        return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
+    if opened:
+        return opened[0].reason or f"rule “{opened[0].rule}”"
+    return decision.sentence if decision else ""
+
+
+def history(arguments: Arguments, settings: Settings) -> int:
+    """Print what happened, oldest first."""
+    lines = journal_to_read(settings).history(arguments.model, arguments.limit)
+    if arguments.json:
+        print_json(lines)
+        return 0
+    for line in lines:
+        print(f"{moment(line.at)}  {line.model}  {line.event}  {_subject(line)}{line.detail}".rstrip())
+    return 0
+
+
+def _subject(line: HistoryLine) -> str:
+    return "" if line.subject == line.model else f"{Path(line.subject).name}  "
+
+
+def drops(arguments: Arguments, settings: Settings) -> int:
+    """Print every dropped file and what became of it."""
+    found = journal_to_read(settings).drops.listing(arguments.model)
+    if arguments.json:
+        print_json(found)
+        return 0
+    print_table(
+        ("no.", "model", "file", "state", "rows", "new", "arrived", "why"),
+        (
+            (
+                str(drop.id),
+                drop.model,
+                Path(drop.path).name,
+                "missing" if drop.missing else drop.state,
+                f"{drop.rows:,}",
+                f"{drop.new:,}",
+                moment(drop.arrived_at),
+                f"{drop.reason} {drop.hint}".strip(),
+            )
+            for drop in found
+        ),
+    )
+    return 0
+
+
+def show(arguments: Arguments, settings: Settings) -> int:
+    """Print one attempt: why it began, with what, and what settled it."""
+    journal = journal_to_read(settings)
+    attempt = journal.attempts.find(arguments.attempt)
+    if attempt is None:
+        raise NotFound(f"there is no attempt {arguments.attempt}.", "`retraind history` shows those there are.")
+    found = (journal.drops.by_id(number) for number in journal.attempts.drops_of(attempt.id))
+    shown = AttemptShown(
+        attempt=attempt,
+        decision=journal.attempts.decision_of(attempt.id),
+        drops=tuple(drop for drop in found if drop is not None),
+        history=journal.history_of(attempt.id),
+    )
+    if arguments.json:
+        print_json(shown)
+    else:
+        _print_attempt(shown)
+    return 0
+
+
+def _print_attempt(shown: AttemptShown) -> None:
+    attempt = shown.attempt
+    print(f"{attempt.id}: {attempt.state.value}")
+    print(f"  {attempt.reason}" if attempt.reason else "  under way")
+    print(f"  model {attempt.model}, champion version {attempt.champion_version}", end="")
+    print(f", registered as version {attempt.version}" if attempt.version else ", not registered")
+    if shown.decision:
+        print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
+        for rule in shown.decision.rules:
+            print_rule(rule)
+    chosen = ", ".join(f"{name}={value}" for name, value in attempt.recipe.hyperparameters.items())
+    print(f"recipe: {attempt.recipe.mode.value}{', ' + chosen if chosen else ''}; policy {attempt.policy.source}"
+          f" ({attempt.policy.digest[:12]})")  # fmt: skip
+    print(f"data: {len(shown.drops)} files: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
+    _print_verdict(attempt)
+    for note in attempt.notes:
+        print(f"note: {note}")
+    for line in shown.history:
+        print(f"  {moment(line.at)}  {line.event}  {line.detail}".rstrip())
+
+
+def _print_verdict(attempt: Attempt) -> None:
+    if attempt.challenger:
+        print(f"MLflow run {attempt.challenger.run_id}, learned from {attempt.challenger.training_rows:,} rows")
+    evidence = attempt.evidence
+    if evidence is None:
+        return
+    print(f"judged on {evidence.rows:,} rows; left out: {evidence.excluded:,} that a model learned from,"
+          f" {evidence.too_early:,} older than a record of what was learned")  # fmt: skip
+    findings: tuple[Finding, ...] = attempt.verdict.findings if attempt.verdict else ()
+    for finding in findings:
+        mark = {True: "yes", False: "no ", None: "?  "}[finding.holds]
+        print(f"  {mark} {finding.sentence}")

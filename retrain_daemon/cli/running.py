@@ -1,0 +1,50 @@
+"""`retraind run`: the daemon in the foreground, as a service manager wants it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from retrain_daemon import __version__, log
+from retrain_daemon.cli.composition import clock, compose_daemon
+from retrain_daemon.errors import RegistryUnreachable
+from retrain_daemon.lock import DAEMON, StateLock
+from retrain_daemon.settings import Settings
+
+if TYPE_CHECKING:
+    from retrain_daemon.cli.arguments import Arguments
+    from retrain_daemon.daemon import Daemon
+
+
+def run(arguments: Arguments, settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; with --once, until nothing is left to do."""
+    log.configure(settings.log_format, sys.stderr)
+    wake = threading.Event()
+    with StateLock(settings.state, DAEMON, clock()), compose_daemon(settings, wake) as daemon:
+        _obey_signals(daemon, wake)
+        logger = log.get_logger()
+        logger.info("daemon.started", version=__version__, state=str(settings.state), policies=str(settings.policies))
+        problem = ""
+        if arguments.once:
+            problem = daemon.run_once()
+        else:
+            daemon.run()
+        logger.info("daemon.stopped")
+    if problem:
+        raise RegistryUnreachable(problem)
+    return 0
+
+
+def _obey_signals(daemon: Daemon, wake: threading.Event) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        daemon.stop()
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        wake.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, look)

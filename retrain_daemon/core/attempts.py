@@ -1,0 +1,253 @@
+"""An attempt and its next step: a state machine that can be asked again at any moment, also after a crash.
+
+`next_step` takes the journaled attempt and what is seen now, and says the one thing to do; doing it, and writing it
+to the journal before and after, is the daemon's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from retrain_daemon.core.evidence import Challenger, Evidence
+from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.judge import Outcome, Verdict
+from retrain_daemon.core.policy import Policy, Recipe
+
+#: Workers that may be cut short by a restart of the daemon, beside the failures that `retries` allows.
+ALLOWED_CUTS = 10
+#: A wait between two tries never grows beyond this.
+LONGEST_BACKOFF = timedelta(hours=1)
+
+
+class State(StrEnum):
+    """Where an attempt is. The last four are ends."""
+
+    PLANNED = "planned"  #: decided; its worker is not started yet
+    TRAINING = "training"  #: a worker was started
+    TRAINED = "trained"  #: one training result is accepted, with its evidence
+    JUDGED = "judged"  #: the verdict is known
+    FAILED = "failed"  #: a worker ended without result; tried again when due
+    PROMOTED = "promoted"  #: the alias moved to the challenger
+    REJECTED = "rejected"  #: the champion stays
+    INCONCLUSIVE = "inconclusive"  #: the champion stays, as nothing was shown
+    ABANDONED = "abandoned"  #: no result, and no further try
+
+
+ENDED = frozenset({State.PROMOTED, State.REJECTED, State.INCONCLUSIVE, State.ABANDONED})
+JUDGED_ENDS = frozenset({State.PROMOTED, State.REJECTED, State.INCONCLUSIVE})
+
+
+class Effect(StrEnum):
+    """An effect in the registry, in the order of a promotion. Each can be done twice without harm."""
+
+    VERDICT = "tag run with verdict"
+    REGISTER = "register version"
+    REPLACES = "tag version with what it replaces"
+    ALIAS = "move alias"
+    PREVIOUS = "set previous_champion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """The journaled attempt. `begun` and `done` are the effects of the present round.
+
+    `champion_version` is the one it is judged against; `continues` the version whose learned state it took up.
+    """
+
+    id: str
+    number: int
+    model: str
+    state: State
+    policy: Policy
+    recipe: Recipe
+    rule: str
+    champion_version: int
+    started_at: datetime
+    continues: int | None = None
+    round: int = 0
+    starts: int = 0
+    failures: int = 0
+    due_at: datetime | None = None
+    challenger: Challenger | None = None
+    evidence: Evidence | None = None
+    verdict: Verdict | None = None
+    notes: tuple[str, ...] = ()
+    version: int | None = None
+    reason: str = ""
+    ended_at: datetime | None = None
+    begun: frozenset[Effect] = frozenset()
+    done: frozenset[Effect] = frozenset()
+
+
+class WorkerState(StrEnum):
+    """What became of the worker that was started last."""
+
+    RUNNING = "running"  #: it is alive
+    SUCCEEDED = "succeeded"  #: its result lies there
+    FAILED = "failed"  #: it ended with a reason instead of a result
+    GONE = "gone"  #: no process and no result: a restart of the daemon cut it short
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """The worker as seen now; `message` and `temporary` belong to FAILED."""
+
+    state: WorkerState
+    message: str = ""
+    temporary: bool = False
+
+
+@dataclass(frozen=True)
+class StartWorker:
+    """Start a worker for this attempt: it trains, or, if there is a challenger already, only compares."""
+
+
+@dataclass(frozen=True)
+class AcceptResult:
+    """Journal the worker's result; from then on it is the only one."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Journal the failure and try again at `due_at`."""
+
+    due_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class JudgeNow:
+    """Turn the evidence into a verdict and journal it."""
+
+
+@dataclass(frozen=True)
+class JudgeAgain:
+    """Someone moved the alias to `champion`: compare the same challenger with that version."""
+
+    champion: int
+
+
+@dataclass(frozen=True)
+class Perform:
+    """Journal the effect as begun, do it, journal it as done. With `already`, it needs no doing any more."""
+
+    effect: Effect
+    already: bool = False
+
+
+@dataclass(frozen=True)
+class Conclude:
+    """The attempt ends in `state`."""
+
+    state: State
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do now; `until` is when it is worth looking again without any other sign."""
+
+    reason: str
+    until: datetime | None = None
+
+
+Step = StartWorker | AcceptResult | Retry | JudgeNow | JudgeAgain | Perform | Conclude | Wait
+
+
+def next_step(
+    attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta = timedelta(minutes=1)
+) -> Step:
+    """Given the journaled attempt and what is seen now, return the one thing to do next.
+
+    `champion` must have been read after the attempt's last step. `backoff` is the wait after the first failure; it
+    doubles with each further one.
+    """
+    match attempt.state:
+        case State.PLANNED | State.FAILED:
+            if attempt.due_at is not None and now < attempt.due_at:
+                return Wait("waits before the next try", attempt.due_at)
+            return StartWorker()
+        case State.TRAINING:
+            return _after_worker(attempt, worker, now, backoff)
+        case State.TRAINED:
+            return JudgeNow()
+        case State.JUDGED:
+            return _after_verdict(attempt, champion)
+        case _:
+            return Wait("has ended")
+
+
+def _after_worker(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
+    match worker.state:
+        case WorkerState.RUNNING:
+            return Wait("worker is running")
+        case WorkerState.SUCCEEDED:
+            return AcceptResult()
+        case WorkerState.FAILED:
+            return _after_failure(attempt, worker, now, backoff)
+        case WorkerState.GONE:
+            if attempt.starts > attempt.recipe.retries + ALLOWED_CUTS:
+                return Conclude(State.ABANDONED, f"its worker was cut short {attempt.starts} times")
+            return StartWorker()
+
+
+def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
+    """Permanent failures would fail the same way again; temporary ones are tried `retries` more times."""
+    if not worker.temporary:
+        return Conclude(State.ABANDONED, worker.message)
+    if attempt.failures >= attempt.recipe.retries:
+        tries = attempt.failures + 1
+        return Conclude(State.ABANDONED, f"gave up after {tries} {'try' if tries == 1 else 'tries'}: {worker.message}")
+    wait = min(backoff * 2**attempt.failures, LONGEST_BACKOFF)
+    return Retry(now + wait, worker.message)
+
+
+def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
+    if attempt.verdict is None:
+        return JudgeNow()
+    if Effect.VERDICT not in attempt.done:
+        return Perform(Effect.VERDICT)
+    match attempt.verdict.outcome:
+        case Outcome.PROMOTE:
+            return _promote(attempt, champion)
+        case Outcome.REJECT:
+            return Conclude(State.REJECTED, attempt.verdict.summary)
+        case Outcome.INCONCLUSIVE:
+            return Conclude(State.INCONCLUSIVE, attempt.verdict.summary)
+
+
+def _promote(attempt: Attempt, champion: Champion) -> Step:
+    """In the order of the design; the champion must be the frozen one until the alias has moved."""
+    if Effect.ALIAS in attempt.done:
+        return _complete(attempt, champion)
+    if champion.state is not ChampionState.FOUND or champion.version is None:
+        return Wait(f"the champion is {champion.state.value}: nothing is promoted until it is found again")
+    if attempt.version is not None and champion.version == attempt.version:
+        return Perform(Effect.ALIAS, already=True)
+    if champion.version != attempt.champion_version:
+        return _after_someone_moved(attempt, champion.version)
+    if attempt.version is None:
+        return Perform(Effect.REGISTER)
+    if Effect.REPLACES not in attempt.done:
+        return Perform(Effect.REPLACES)
+    return Perform(Effect.ALIAS)
+
+
+def _after_someone_moved(attempt: Attempt, champion: int) -> Step:
+    """A person wins. Once our own move was begun nobody can tell whether it came before theirs, so it is not redone."""
+    if Effect.ALIAS in attempt.begun:
+        return Conclude(
+            State.REJECTED, f"someone moved the alias to version {champion} while the promotion was under way"
+        )
+    return JudgeAgain(champion)
+
+
+def _complete(attempt: Attempt, champion: Champion) -> Step:
+    """The alias has moved; `previous_champion` follows, unless someone has moved the alias on since."""
+    if Effect.PREVIOUS not in attempt.done:
+        if champion.state is ChampionState.UNKNOWN:
+            return Wait("the registry does not answer; previous_champion is still to be set")
+        return Perform(Effect.PREVIOUS, already=champion.version != attempt.version)
+    return Conclude(State.PROMOTED, attempt.verdict.summary if attempt.verdict else "")

@@ -1,0 +1,193 @@
+"""What is wrong with a rule, said for people: the problem as a value, and CEL's own messages rewritten.
+
+Knows the wording of CEL's compiler, not its API: that is for `expression.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+
+from retrain_daemon.core.tokens import Sort, Token, is_decimal, line_and_column, offset_of
+from retrain_daemon.core.vocabulary import FACTS, FUNCTIONS, HELPERS, OUTCOMES, Kind, is_not_built
+from retrain_daemon.errors import PolicyProblems
+
+
+class ExpressionProblem(PolicyProblems):
+    """A rule that cannot be used; `line` and `column` count from 1 inside its text."""
+
+    def __init__(self, message: str, hint: str = "", line: int = 1, column: int = 1) -> None:
+        super().__init__(message, hint)
+        self.line = line
+        self.column = column
+
+
+_FIRST_ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+_OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*)\)'")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_TYPES = {
+    "int": "a whole number",
+    "uint": "an unsigned number",
+    "double": "a decimal number",
+    "string": "a text",
+    "bool": "true or false",
+    "google.protobuf.Duration": "a duration",
+    "google.protobuf.Timestamp": "a point in time",
+    "null_type": "null",
+}
+# The same types as the result of a whole rule is named.
+_RESULTS = {
+    "INT": "int",
+    "UINT": "uint",
+    "DOUBLE": "double",
+    "STRING": "string",
+    "NULL": "null_type",
+    "DURATION": "google.protobuf.Duration",
+    "TIMESTAMP": "google.protobuf.Timestamp",
+}
+_SPAN_HINT = "Write a duration as days(7), hours(12) or minutes(30)."
+
+
+def problem_at(source: str, offset: int, message: str, hint: str = "") -> ExpressionProblem:
+    """A problem at a place in the rule's text."""
+    line, column = line_and_column(source, offset)
+    return ExpressionProblem(message, hint, line, column)
+
+
+def type_in_words(name: str) -> str:
+    """Given CEL's name of a type, the words for it."""
+    name = _RESULTS.get(name, name)
+    kind = next((kind for kind in ("list", "map") if name.lower().startswith(kind)), "")
+    return _TYPES.get(name, f"a {kind}" if kind else f"a value of type {name.lower()}")
+
+
+def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> ExpressionProblem:
+    """Given what CEL's compiler said about a rule, the problem in words for people, at its place."""
+    found = _FIRST_ERROR.search(complaint)
+    if not found or int(found[1]) < 1:
+        if "recursion" in complaint:
+            return ExpressionProblem("The rule is nested too deeply.", "Split it into several rules.")
+        return ExpressionProblem(f"The rule is refused: {_short(complaint)}.")
+    offset, text = offset_of(source, int(found[1]), int(found[2])), found[3]
+    if undeclared := _UNDECLARED.match(text):
+        return _undeclared(source, tokens, offset, undeclared[1])
+    if overload := _OVERLOAD.match(text):
+        return _wrong_types(source, tokens, offset, overload[1], overload[2].split(", "))
+    if text.startswith("Syntax error"):
+        return _syntax(source, offset, text)
+    return problem_at(source, offset, f"The rule is refused: {_short(text)}.")
+
+
+def _undeclared(source: str, tokens: tuple[Token, ...], offset: int, name: str) -> ExpressionProblem:
+    places = [index for index, token in enumerate(tokens) if token.text == name or token.text.startswith(f"{name}.")]
+    if not places:
+        return problem_at(source, offset, *_unknown_name(name))
+    index = min(places, key=lambda place: abs(tokens[place].start - offset))
+    called = index + 1 < len(tokens) and tokens[index + 1].text == "(" and tokens[index].text == name
+    return problem_at(source, tokens[index].start, *(_unknown_function(name) if called else _unknown_name(name)))
+
+
+def _unknown_function(name: str) -> tuple[str, str]:
+    if name in HELPERS:
+        return f"`{name}` takes one whole number.", f"Write {name}(7)."
+    close = closest(name, FUNCTIONS)
+    return f"There is no function `{name}`.", f"Did you mean `{close}`?" if close else _SPAN_HINT
+
+
+def _unknown_name(name: str) -> tuple[str, str]:
+    if is_not_built(name):
+        return f"`{name}` is not built yet.", f"The facts of this version: {', '.join(FACTS)}."
+    if name in HELPERS:
+        return f"`{name}` is a function.", f"Write {name}(7)."
+    if name in OUTCOMES:
+        return f"There is no fact `{name}`.", f'A text stands in quotes: write "{name}".'
+    close = closest(name, tuple(FACTS)) or next((fact for fact in FACTS if fact.endswith(f".{name}")), "")
+    hint = f"Did you mean `{close}`?" if close else f"The facts are: {', '.join(FACTS)}."
+    return f"There is no fact `{name}`.", hint
+
+
+def closest(name: str, known: tuple[str, ...]) -> str:
+    """The known word that a wrong one was probably meant to be, or nothing."""
+    lowered = {word.lower(): word for word in known}
+    found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.7)
+    return lowered[found[0]] if found else ""
+
+
+def _wrong_types(
+    source: str, tokens: tuple[Token, ...], offset: int, function: str, types: list[str]
+) -> ExpressionProblem:
+    if function.isidentifier() and not function.startswith("_"):
+        return _wrong_arguments(source, tokens, offset, function, types)
+    sign = function.replace("_", "").replace("@", "")
+    words = [type_in_words(name) for name in types]
+    if sign in ("&&", "||", "!", "?:"):
+        message = f"`{sign}` joins what is true or false, here it has {' and '.join(words)}."
+        return problem_at(source, offset, message, "Write a comparison, such as data.new_rows > 0.")
+    message = f"`{sign}` cannot take {' and '.join(words)}."
+    return problem_at(source, offset, message, _type_hint(tokens, offset, types))
+
+
+def _wrong_arguments(
+    source: str, tokens: tuple[Token, ...], offset: int, function: str, types: list[str]
+) -> ExpressionProblem:
+    start = max((token.start for token in tokens if token.sort is Sort.NAME and token.start <= offset), default=offset)
+    if function in HELPERS:
+        return problem_at(source, start, f"`{function}` takes one whole number.", f"Write {function}(7).")
+    words = " and ".join(type_in_words(name) for name in types) or "nothing"
+    return problem_at(source, start, f"`{function}` cannot take {words}.")
+
+
+def _type_hint(tokens: tuple[Token, ...], offset: int, types: list[str]) -> str:
+    """What to write instead, given the two types beside an operator."""
+    kinds = set(types)
+    if kinds == {"int", "double"}:
+        return _number_hint(tokens, offset)
+    if "google.protobuf.Timestamp" in kinds:
+        return 'Compare with a point in time, such as timestamp("2026-01-31T00:00:00Z"), or subtract two of them.'
+    if "google.protobuf.Duration" in kinds:
+        return _SPAN_HINT
+    if kinds == {"bool", "string"}:
+        return "Write true or false without quotes."
+    if kinds == {"int", "string"}:
+        return "Write a number without quotes, a text with quotes."
+    return ""
+
+
+def _number_hint(tokens: tuple[Token, ...], offset: int) -> str:
+    """Which of the two numbers beside an operator to write otherwise, and how."""
+    at = next((index for index, token in enumerate(tokens) if token.start == offset), 0)
+    for token in tokens[max(at - 1, 0) : at + 2]:
+        if token.sort is not Sort.NUMBER:
+            continue
+        if not is_decimal(token):
+            return f"Write {token.text}.0."
+        value = float(token.text)
+        return f"Write {int(value)}." if value.is_integer() else f"Write a whole number, such as {math.ceil(value)}."
+    return "Convert one of them: double(...) or int(...)."
+
+
+def _syntax(source: str, offset: int, text: str) -> ExpressionProblem:
+    if "missing ')'" in text:
+        return problem_at(source, offset, "A `)` is missing.")
+    if offset >= len(source.rstrip(" \t\r\n")):
+        return problem_at(source, offset, "The rule ends too early.", "Finish the comparison.")
+    near = (source[offset:].split() or [source[offset]])[0][:20]
+    near = near if near.isprintable() else ascii(near)[1:-1]
+    hint = "Write 10000 without a comma." if near.startswith(",") else "Join comparisons with && or ||."
+    return problem_at(source, offset, f"`{near}` is not expected here.", hint)
+
+
+def not_a_truth(source: str, tokens: tuple[Token, ...], type_name: str) -> ExpressionProblem:
+    """The problem of a rule whose result is of another type than true or false."""
+    fact = FACTS.get(tokens[0].text) if len(tokens) == 1 else None
+    if fact is not None and fact.kind is not Kind.TRUTH:
+        what, example = f"`{tokens[0].text}` is {fact.kind}", fact.example
+    else:
+        what, example = f"The rule gives {type_in_words(type_name)}", "data.new_rows >= 10000"
+    return problem_at(source, tokens[0].start, f"{what}; a rule needs a comparison, for example `{example}`.")
+
+
+def _short(complaint: str) -> str:
+    text = re.sub(r"^[A-Z_]+: |\s*\[[A-Z_]+\]\s*$", "", complaint.strip().split("\n")[0])
+    return text[:120].rstrip(".")

@@ -1,0 +1,217 @@
+"""Whether to retrain now, under which rule, with which recipe, and why not otherwise.
+
+A flat run of questions; the first that settles the matter gives the answer. Pure: `retraind plan` and the daemon
+call the very same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
+from retrain_daemon.core.facts import ChampionState, Facts
+from retrain_daemon.core.policy import Policy, Recipe, Rule
+
+#: The rule that a person's request is journaled under.
+REQUEST_RULE = "request"
+#: So many abandoned attempts in a row hold a model.
+ABANDONED_TO_HOLD = 3
+
+
+class Action(StrEnum):
+    """What a decision says."""
+
+    TRAIN = "train"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleReport:
+    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text."""
+
+    name: str
+    when: str
+    holds: bool | None
+    values: tuple[tuple[str, str], ...] = ()
+    missing: tuple[str, ...] = ()
+    shortfalls: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do and why. `code` is stable for programs, `sentence` is for people; `until`: when time alone may
+    change it. `rule` and `recipe` belong to TRAIN.
+    """
+
+    action: Action
+    code: str
+    sentence: str
+    rules: tuple[RuleReport, ...] = ()
+    rule: str = ""
+    recipe: Recipe | None = None
+    request: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Reason:
+    code: str
+    sentence: str
+    until: datetime | None = None
+
+
+def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
+    """Given a policy, the facts and the time, return whether to train now, by which rule and recipe, and why."""
+    rules = tuple(report_rules(policy, facts, now))
+    for obstacle in (_not_ready(facts), _no_rows(facts)):
+        if obstacle:
+            return _wait(obstacle, rules)
+    if facts.request:
+        return _train_on_request(policy, facts, rules)
+    for obstacle in (_cannot_settle(policy, facts), _nothing_new(policy, facts)):
+        if obstacle:
+            return _wait(obstacle, rules)
+    chosen = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
+    if chosen is None:
+        return _wait(_no_rule(rules), rules)
+    slow = _pace(policy, facts, now)
+    if slow:
+        return _wait(slow, rules)
+    return Decision(
+        action=Action.TRAIN,
+        code="rule_holds",
+        sentence=f"rule “{chosen.name}” holds: {_values_text(rules, chosen)}",
+        rules=rules,
+        rule=chosen.name,
+        recipe=chosen.recipe,
+    )
+
+
+def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleReport]:
+    """Given a policy and facts, yield how each rule stands, in the policy's order."""
+    values = fact_values(facts, now)
+    for rule in policy.rules:
+        outcome = evaluate(compile_rule(rule.when), values)
+        yield RuleReport(
+            name=rule.name,
+            when=rule.when,
+            holds=outcome.holds,
+            values=outcome.values,
+            missing=outcome.missing,
+            shortfalls=outcome.shortfalls,
+            problem=outcome.problem,
+        )
+
+
+def _wait(reason: _Reason, rules: tuple[RuleReport, ...]) -> Decision:
+    return Decision(action=Action.WAIT, code=reason.code, sentence=reason.sentence, rules=rules, until=reason.until)
+
+
+def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...]) -> Decision:
+    """A request takes the recipe of the first rule that holds, else the policy's own `train`."""
+    assert facts.request is not None
+    holding = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
+    return Decision(
+        action=Action.TRAIN,
+        code="requested",
+        sentence=f"{facts.request.by} asked for it" + (f": {facts.request.why}" if facts.request.why else ""),
+        rules=rules,
+        rule=holding.name if holding else REQUEST_RULE,
+        recipe=holding.recipe if holding else policy.requested,
+        request=facts.request.key,
+    )
+
+
+def _not_ready(facts: Facts) -> _Reason | None:
+    """What stands in the way of everything, also of a request."""
+    if facts.open_attempt:
+        return _Reason("attempt_open", f"attempt {facts.open_attempt} is under way")
+    if facts.hold:
+        return _Reason("held", f"held since {facts.hold.since:%Y-%m-%d %H:%M} by {facts.hold.by}: {facts.hold.why}")
+    if facts.failures >= ABANDONED_TO_HOLD:
+        return _Reason("too_many_failures", f"{facts.failures} attempts in a row were abandoned; resume it when mended")
+    match facts.champion.state:
+        case ChampionState.FOUND:
+            return None
+        case ChampionState.UNKNOWN:
+            return _Reason("registry_unknown", facts.champion.detail or "the registry does not answer")
+        case state:
+            return _Reason(f"champion_{state.value}", facts.champion.detail)
+
+
+def _no_rows(facts: Facts) -> _Reason | None:
+    if facts.data.folder_problem:
+        return _Reason("folder_problem", facts.data.folder_problem)
+    if facts.data.missing_files:
+        name, more = facts.data.missing_files[0], len(facts.data.missing_files) - 1
+        others = f" and {more} more" if more else ""
+        return _Reason("files_missing", f"recorded file {name}{others} is gone: put it back, or retract it")
+    if facts.data.trouble:
+        return _Reason("inspection_trouble", facts.data.trouble)
+    if facts.data.usable_drops == 0:
+        waiting = facts.data.uninspected
+        return _Reason(
+            "no_rows", f"no usable rows yet ({waiting} files to be inspected)" if waiting else "no usable rows"
+        )
+    return None
+
+
+def _cannot_settle(policy: Policy, facts: Facts) -> _Reason | None:
+    """Training whose result could not be judged would only burn hours: the count is an upper bound."""
+    rows, needed = facts.data.judging_rows, policy.promote.min_rows
+    if rows is None:
+        return _Reason("judging_rows_unknown", "it is not known how many rows may judge")
+    if rows >= needed:
+        return None
+    return _Reason(
+        "too_few_judging_rows",
+        f"at most {rows:,} rows may judge version {facts.champion.version}, {needed:,} are needed: waits for "
+        f"{needed - rows:,} held-out rows that it has not learned from",
+    )
+
+
+def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
+    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there."""
+    last = facts.last
+    if last is None or last.policy_digest != policy.digest or last.champion_after != facts.champion.version:
+        return None
+    if facts.data.since_last is None:
+        return _Reason("new_rows_unknown", f"it is not known whether rows are new since attempt {last.id}")
+    if facts.data.since_last > 0:
+        return None
+    return _Reason(
+        "nothing_new", f"no new usable row, policy text or champion since attempt {last.id} ({last.outcome})"
+    )
+
+
+def _no_rule(rules: tuple[RuleReport, ...]) -> _Reason:
+    return _Reason("no_rule_holds", "no rule holds: " + "; ".join(_why_not(rule) for rule in rules))
+
+
+def _why_not(rule: RuleReport) -> str:
+    if rule.holds is None:
+        missing = ", ".join(rule.missing)
+        return f"“{rule.name}” is unknown ({missing + ' not known' if missing else rule.problem})"
+    found = rule.shortfalls or tuple(f"{name} is {value}" for name, value in rule.values)
+    return f"“{rule.name}”: {', '.join(found)}"
+
+
+def _values_text(rules: tuple[RuleReport, ...], chosen: Rule) -> str:
+    report = next(report for report in rules if report.name == chosen.name)
+    return ", ".join(f"{name} is {value}" for name, value in report.values) or chosen.when
+
+
+def _pace(policy: Policy, facts: Facts, now: datetime) -> _Reason | None:
+    starts = sorted(facts.starts)
+    if policy.pace.cooldown and starts and now < starts[-1] + policy.pace.cooldown:
+        until = starts[-1] + policy.pace.cooldown
+        return _Reason("cooldown", f"cools down until {until:%Y-%m-%d %H:%M} UTC", until)
+    today = [start for start in starts if start > now - timedelta(days=1)]
+    if policy.pace.per_day and len(today) >= policy.pace.per_day:
+        until = today[-policy.pace.per_day] + timedelta(days=1)
+        return _Reason("per_day", f"{len(today)} attempts in 24 hours, the next from {until:%Y-%m-%d %H:%M} UTC", until)
+    return None

@@ -1,0 +1,121 @@
+"""The words a rule may use: facts by name with type and meaning, helper functions, and how values read to a person.
+
+Values only. How a rule is compiled lives in `expression.py`; how facts are gathered in `daemon.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from retrain_daemon.core.facts import ChampionState, Facts
+
+Value = str | int | float | bool | datetime | timedelta | None
+
+
+class Kind(StrEnum):
+    """The type of a fact, in words for people."""
+
+    NUMBER = "a whole number"
+    TEXT = "a text"
+    TRUTH = "true or false"
+    SPAN = "a duration"
+    MOMENT = "a point in time"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact: its type, what it means, and a rule that uses it."""
+
+    kind: Kind
+    meaning: str
+    example: str
+
+
+FACTS: Mapping[str, Fact] = {
+    "data.new_rows": Fact(
+        Kind.NUMBER, "distinct usable rows that no judged attempt of this model has had", "data.new_rows >= 10000"
+    ),
+    "data.unlearned_rows": Fact(
+        Kind.NUMBER, "training rows the champion has not learned from", "data.unlearned_rows >= 5000"
+    ),
+    "data.waiting": Fact(Kind.SPAN, "age of the oldest unused drop", "data.waiting > days(7) && data.new_rows > 0"),
+    "data.quarantined": Fact(Kind.NUMBER, "files refused and not yet dealt with", "data.quarantined == 0"),
+    "champion.version": Fact(Kind.NUMBER, "the champion's version", "champion.version == 1"),
+    "champion.age": Fact(Kind.SPAN, "time since the champion's version was created", "champion.age > days(30)"),
+    "registry.champion_moved": Fact(
+        Kind.TRUTH, "someone else moved the alias since the last attempt", "registry.champion_moved"
+    ),
+    "last.outcome": Fact(
+        Kind.TEXT,
+        "how the newest ended attempt ended: promoted, rejected, inconclusive or abandoned",
+        'last.outcome == "promoted"',
+    ),
+    "last.age": Fact(Kind.SPAN, "time since the newest ended attempt ended", "last.age > days(7)"),
+    "failures": Fact(Kind.NUMBER, "attempts abandoned in a row", "failures == 0"),
+    "now": Fact(Kind.MOMENT, "the time of the decision, in UTC", "now.getDayOfWeek() == 0"),
+}
+
+OUTCOMES = ("promoted", "rejected", "inconclusive", "abandoned")
+HELPERS: Mapping[str, timedelta] = {
+    "days": timedelta(days=1),
+    "hours": timedelta(hours=1),
+    "minutes": timedelta(minutes=1),
+}
+# The functions and methods of CEL that a rule over these facts may need, for "did you mean".
+FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith", "contains", "matches")
+
+# Names the policy language reserves for facts that do not exist yet.
+_LATER = ("drift.", "champion.score.", "champion.scores.", "champion.baseline.", "schedule.", "upstream.")
+
+
+def is_not_built(name: str) -> bool:
+    """Given a dotted name, whether the language reserves it for a fact that does not exist yet."""
+    return f"{name}.".startswith(_LATER)
+
+
+def fact_values(facts: Facts, now: datetime) -> Mapping[str, Value]:
+    """Given facts and the time of the decision (aware), the value of every name in FACTS; None is unknown."""
+    champion, data, last = facts.champion, facts.data, facts.last
+    found = champion.state is ChampionState.FOUND
+    return {
+        "data.new_rows": data.new_rows,
+        "data.unlearned_rows": data.unlearned_rows,
+        "data.waiting": data.waiting,
+        "data.quarantined": data.quarantined,
+        "champion.version": champion.version if found else None,
+        "champion.age": now - champion.created_at if found and champion.created_at else None,
+        "registry.champion_moved": facts.champion_moved,
+        "last.outcome": last.outcome if last else None,
+        "last.age": now - last.ended_at if last else None,
+        "failures": facts.failures,
+        "now": now,
+    }
+
+
+def readable(value: Value) -> str:
+    """A value as a person reads it: `7312`, `3h 20m`, `2026-11-22 03:00 UTC`, `unknown`."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, timedelta):
+        return _span(value)
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _span(value: timedelta) -> str:
+    """The two largest units of a duration."""
+    if value < timedelta(0):
+        return f"-{_span(-value)}"
+    left = int(value.total_seconds())
+    parts = []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        parts.append((count, unit))
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count) or "0s"

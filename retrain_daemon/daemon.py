@@ -1,0 +1,315 @@
+"""The loop: observe, decide, act, until nothing changes; then sleep until something wakes it.
+
+Events only wake it (law 1). What to do is decided in `core`; how it is done lives in `intake`, `act` and `orders`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from retrain_daemon.act import Acting, Pacing
+from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.decide import Action, Decision, decide
+from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.policy import PREVIOUS_ALIAS, Mode, Policy
+from retrain_daemon.drops import DropFolders
+from retrain_daemon.errors import NotFound, RegistryUnreachable, RetrainError
+from retrain_daemon.executor import Executor
+from retrain_daemon.intake import Intake, watched_folder
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.models import Lineage
+from retrain_daemon.log import get_logger
+from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.orders import Orders, open_promotion
+from retrain_daemon.policies import PolicyFolder, PolicySet
+from retrain_daemon.registry import Registry
+from retrain_daemon.schedule import WakeUps
+
+#: How often the journal is asked whether the command line wrote to it.
+LISTEN_SECONDS = 0.5
+#: A turn ends after so many rounds at the latest, so that signals and new events are seen.
+ROUNDS_PER_TURN = 200
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateways:
+    """The real things, made by the composition root, or their fakes."""
+
+    journal: Journal
+    registry: Registry
+    executor: Executor
+    folders: DropFolders
+    policies: PolicyFolder
+    alarms: WakeUps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rhythm:
+    """How often the registry is polled and all folders are looked into, beside every sign of a change."""
+
+    poll_registry: timedelta = timedelta(seconds=15)
+    rescan: timedelta = timedelta(seconds=60)
+    pacing: Pacing = field(default_factory=Pacing)
+
+
+class Daemon:
+    """One daemon for one state folder; its caller holds the lock."""
+
+    def __init__(
+        self, gateways: Gateways, state: Path, rhythm: Rhythm, clock: Callable[[], datetime], wake: threading.Event
+    ) -> None:
+        self._to = gateways
+        self._rhythm = rhythm
+        self._clock = clock
+        self._wake = wake
+        self._stopping = threading.Event()
+        self._view = RegistryView(gateways.registry)
+        self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state)
+        self._acting = Acting(
+            gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing
+        )
+        self._orders = Orders(gateways.journal, gateways.registry, self._view, clock)
+        self._policies: dict[str, Policy] = {}
+        self._settling: dict[str, datetime] = {}
+        self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
+        self._outage_since: datetime | None = None
+        self._journal_version = -1
+
+    def run(self) -> None:
+        """Turn until `stop` is called."""
+        while not self._stopping.is_set():
+            self.turn()
+            self._sleep()
+
+    def run_once(self) -> str:
+        """Turn until nothing is under way any more; returns the registry's problem, empty if it answered."""
+        while not self._stopping.is_set():
+            self.turn()
+            if self._idle():
+                break
+            self._sleep()
+        return self._view.problem
+
+    def stop(self) -> None:
+        """End `run` after the present step; may be called from a signal handler."""
+        self._stopping.set()
+        self._wake.set()
+
+    def turn(self) -> None:
+        """Observe, decide and act until nothing changes."""
+        self._wake.clear()
+        self._journal_version = self._to.journal.changed_elsewhere()
+        self._look_around()
+        for _ in range(ROUNDS_PER_TURN):
+            if self._stopping.is_set() or not self._round():
+                return
+        self._wake.set()
+
+    def _look_around(self) -> None:
+        """Everything that is read from outside, each when it is due."""
+        now = self._clock()
+        self._reload(self._to.policies.refresh(), now)
+        self._to.alarms.due()
+        if now >= self._next_poll:
+            self._poll_registry(now)
+        self._scan(now)
+
+    def _reload(self, found: PolicySet, now: datetime) -> None:
+        if not found.changed:
+            return
+        for problem in found.problems:
+            _log.error("policy.problem", file=problem.file, line=problem.line, column=problem.column,
+                       problem=f"{problem.message} {problem.hint}".strip())  # fmt: skip
+        for kept in found.kept:
+            _log.warning("policy.kept", file=kept, reason="its last good version stays in force")
+        before, self._policies = self._policies, {policy.model: policy for policy in found.policies}
+        for model in before.keys() - self._policies.keys():
+            _log.info("policy.retired", model=model, file=before[model].source)
+        for policy in found.policies:
+            if before.get(policy.model) != policy:
+                self._to.journal.models.ensure(policy.model, policy.source, now)
+                _log.info("policy.loaded", model=policy.model, file=policy.source, digest=policy.digest[:12])
+        self._to.folders.watch([watched_folder(policy) for policy in found.policies])
+        self._next_poll = self._next_rescan = now
+
+    def _poll_registry(self, now: datetime) -> None:
+        self._view.poll(sorted(self._policies), now)
+        self._next_poll = now + self._rhythm.poll_registry
+        self._to.alarms.at("registry", self._next_poll)
+        self._note_outage(self._view.problem, now)
+        self._forget_tag_requests(now)
+
+    def _note_outage(self, problem: str, now: datetime) -> None:
+        if problem and self._outage_since is None:
+            self._outage_since = now
+            _log.error("registry.unreachable", problem=problem)
+        elif not problem and self._outage_since is not None:
+            _log.info("registry.recovered", seconds=round((now - self._outage_since).total_seconds(), 1))
+            self._outage_since = None
+
+    def _forget_tag_requests(self, now: datetime) -> None:
+        for model in self._policies:
+            row = self._to.journal.models.find(model)
+            if row is not None and row.tag_request_taken and self._view.wants_retrain(model) is False:
+                self._to.journal.models.mark_tag_request(model, False, now)
+
+    def _scan(self, now: datetime) -> None:
+        everything = now >= self._next_rescan
+        changed = self._to.folders.changed()
+        if everything:
+            self._next_rescan = now + self._rhythm.rescan
+            self._to.alarms.at("rescan", self._next_rescan)
+        for model, policy in self._policies.items():
+            due = self._settling.get(model)
+            if everything or model in changed or (due is not None and now >= due):
+                self._look_into(policy, now)
+
+    def _look_into(self, policy: Policy, now: datetime) -> None:
+        due = self._intake.scan(policy, now)
+        if due is None:
+            self._settling.pop(policy.model, None)
+        else:
+            self._settling[policy.model] = due
+        self._to.alarms.at("settling", min(self._settling.values(), default=None))
+
+    def _round(self) -> bool:
+        """One pass over orders, attempts and models; returns whether anything changed."""
+        try:
+            changed = self._serve_orders()
+            for attempt in self._to.journal.attempts.open():
+                changed = self._advance(attempt) or changed
+            for policy in self._policies.values():
+                changed = self._tend(policy) or changed
+        except RegistryUnreachable as error:
+            self._lost_registry(error)
+            return False
+        return changed
+
+    def _lost_registry(self, error: RegistryUnreachable) -> None:
+        """Asked again at the next poll; everything else goes on meanwhile."""
+        now = self._clock()
+        self._note_outage(str(error), now)
+        self._next_poll = now + self._rhythm.poll_registry
+        self._to.alarms.at("registry", self._next_poll)
+
+    def _serve_orders(self) -> bool:
+        served = False
+        for model, policy in self._policies.items():
+            rollback = self._to.journal.rollbacks.open(model)
+            if rollback is not None:
+                self._finish_rollback(policy)
+                served = True
+        for request in self._to.journal.requests.open():
+            served = self._orders.serve(request, self._policies.get(request.model)) is not None or served
+        return served
+
+    def _finish_rollback(self, policy: Policy) -> None:
+        rollback = self._to.journal.rollbacks.open(policy.model)
+        assert rollback is not None
+        try:
+            self._orders.finish_rollback(rollback, policy)
+        except RegistryUnreachable:
+            raise
+        except RetrainError as error:
+            _log.warning("rollback.overtaken", model=policy.model, reason=str(error))
+
+    def _advance(self, attempt: Attempt) -> bool:
+        after = self._acting.advance(attempt)
+        if after is None:
+            return False
+        self._to.alarms.at(attempt.id, after.due_at)
+        return True
+
+    def _tend(self, policy: Policy) -> bool:
+        """One model: who is champion, which drops are there, and whether to train."""
+        now = self._clock()
+        row = self._to.journal.models.ensure(policy.model, policy.source, now)
+        champion = self._view.champion(policy, row.champion_seen)
+        self._note_champion(policy, champion, now)
+        source = self._acting.source(policy.model, champion.version)
+        changed = False
+        if champion.state is ChampionState.FOUND:
+            changed = self._intake.inspect(policy, source, now)
+        problem = self._intake.problems.get(policy.model, "")
+        facts = gather(policy, self._to.journal, self._view, now, problem)
+        decision = decide(policy, facts, now)
+        if decision.action is Action.TRAIN and champion.version is not None:
+            self._plan(policy, decision, champion.version, now)
+            return True
+        if decision.code != "attempt_open":
+            self._to.journal.attempts.note(policy.model, decision, now)
+        self._to.alarms.at(f"decide {policy.model}", decision.until)
+        return changed
+
+    def _plan(self, policy: Policy, decision: Decision, champion: int, now: datetime) -> None:
+        """Decision, attempt, frozen champion, frozen drops and the request that is answered: one transaction."""
+        journal = self._to.journal
+        assert decision.recipe is not None
+        continues = None if decision.recipe.mode is Mode.REFIT else champion
+        with journal.transaction():
+            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
+            attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now)
+            if decision.request == "tag":
+                journal.models.mark_tag_request(policy.model, True, now)
+            elif decision.request is not None:
+                journal.requests.answer(int(decision.request), True, f"attempt {attempt.id}", now)
+        _log.info(
+            "decision.train", model=policy.model, attempt=attempt.id, rule=decision.rule, reason=decision.sentence
+        )
+
+    def _note_champion(self, policy: Policy, champion: Champion, now: datetime) -> None:
+        """Remember the champion; a move that was not ours also moves `previous_champion`."""
+        if champion.state is not ChampionState.FOUND or champion.version is None:
+            return
+        journal = self._to.journal
+        row = journal.models.ensure(policy.model, policy.source, now)
+        if row.champion_seen != champion.version:
+            if open_promotion(journal.attempts.open(policy.model)):
+                return
+            if row.champion_seen is not None:
+                self._follow_person(policy, row.champion_seen, champion.version)
+            journal.models.see_champion(policy.model, champion.version, now)
+        if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
+            assert champion.created_at is not None
+            self._assume_nothing(policy.model, champion.version, max(champion.created_at, row.adopted_at), now)
+
+    def _follow_person(self, policy: Policy, was: int, version: int) -> None:
+        _log.warning("champion.moved", model=policy.model, version=version, was=was, by="someone else")
+        try:
+            self._to.registry.set_alias(policy.model, PREVIOUS_ALIAS, was)
+        except NotFound:
+            _log.warning("champion.previous_gone", model=policy.model, version=was)
+
+    def _assume_nothing(self, model: str, version: int, until: datetime, now: datetime) -> None:
+        """Nobody recorded what this version learned: it may have been any row first seen until then."""
+        lineage = Lineage(
+            version=version, continues=None, learned_file=None, unknown_until=until, attempt=None, fingerprints=()
+        )
+        self._to.journal.models.record_lineage(model, lineage, now)
+        _log.info(
+            "champion.unrecorded", model=model, version=version, judged_on_rows_after=until.isoformat("T", "seconds")
+        )
+
+    def _idle(self) -> bool:
+        now = self._clock()
+        waiting = [attempt.due_at for attempt in self._to.journal.attempts.open() if attempt.due_at]
+        open_now = [attempt for attempt in self._to.journal.attempts.open() if not self._held(attempt)]
+        due = self._intake.next_due()
+        return not open_now and not self._intake.busy() and not waiting and (due is None or due > now)
+
+    def _held(self, attempt: Attempt) -> bool:
+        row = self._to.journal.models.find(attempt.model)
+        return row is not None and row.hold is not None
+
+    def _sleep(self) -> None:
+        """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row."""
+        self._to.alarms.at("look again", self._intake.next_due())
+        while not self._wake.wait(LISTEN_SECONDS):
+            if self._to.journal.changed_elsewhere() != self._journal_version:
+                return

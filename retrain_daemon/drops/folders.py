@@ -1,0 +1,106 @@
+"""The drop folders of all models: events as hints, a scan as the truth, and the little that is kept between scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from retrain_daemon.drops.events import FolderEvents
+from retrain_daemon.drops.found import Scan, Stamp, Watched
+from retrain_daemon.drops.scan import Listing, Look, Matching, Sighting, folder_problem, inside, list_folder, printable
+
+
+class DropFolders:
+    """Watches drop folders for events and scans them. All methods belong to one thread; `wake` is called on others.
+
+    A file is complete when, in this order:
+
+    - the policy names a marker: the marker lies beside it and came after the file's last write. Nothing else counts,
+      and a marker left over from older bytes under the same name does not vouch for new ones.
+    - it was renamed into place while watched and is the very revision that was renamed (same stamp). The kernel
+      reports a rename apart from a create, also for a rename from outside the folder, so no guess from timestamps is
+      needed. After a restart, a lost event, or for an empty file, the next rule decides.
+    - it has settled: unchanged over two scans `settle` apart, or last touched (mtime and ctime) `settle` before `now`.
+      Times in the future count for nothing. Settling cannot tell a stalled copy from a finished one; if the copy goes
+      on, the file is found again with its new stamp.
+
+    Inotify sees no writes of other machines on a network file system: there, and whenever `watch_problem` says so,
+    files are found by scanning only.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._events = FolderEvents(wake)
+        self._watched: frozenset[Watched] = frozenset()
+        self._sightings: dict[str, dict[str, Sighting]] = {}  # by model: files that are not known yet
+        self._devices: dict[str, int] = {}  # by folder: where its files were when it was last trusted
+
+    @property
+    def watch_problem(self) -> str:
+        """One sentence when some folder raises no events and is only scanned; empty when all is well."""
+        return self._events.problem
+
+    def watch(self, watched: Sequence[Watched]) -> None:
+        """The folders that count from now on. Models with a new or changed entry are in the next `changed`."""
+        wanted = frozenset(watched)
+        if wanted == self._watched:
+            return
+        fresh = wanted - self._watched
+        self._watched = wanted
+        kept = {one.model for one in wanted - fresh}
+        self._sightings = {model: seen for model, seen in self._sightings.items() if model in kept}
+        self._events.watch({one.model: one.folder for one in wanted}, changed={one.model for one in fresh})
+
+    def changed(self) -> frozenset[str]:
+        """Models whose folder must be scanned again: events, an overflow, a dead or replaced watch since the last call.
+
+        Also renews watches that died and tries folders again that could not be watched yet.
+        """
+        return self._events.changed()
+
+    def scan(self, watched: Watched, known: Mapping[str, Stamp], now: datetime) -> Scan:
+        """Look into one model's folder: what is there that `known` (path to last recorded stamp) does not hold.
+
+        `known` should hold found and unusable paths alike. `now` must have a time zone. Nothing that is met in the
+        folder raises: it is said in the result.
+        """
+        renamed = self._events.take_renamed(watched.model)
+        matching = Matching(watched)
+        try:
+            listing = list_folder(watched.folder, matching)
+        except OSError as error:
+            return Scan(watched.model, problem=folder_problem(watched.folder, error))
+        look = Look(watched, known, now, listing, renamed, self._sightings.get(watched.model, {}))
+        for name in filter(matching.is_data, listing.states):
+            look.take(name)
+        self._sightings[watched.model] = look.sightings
+        gone, problem = self._missing(watched.folder, known, listing)
+        return replace(look.result(), gone=gone, problem=problem)
+
+    def close(self) -> None:
+        """Stop all watching. May be called twice."""
+        self._events.close()
+
+    def _missing(self, folder: str, known: Mapping[str, Stamp], listing: Listing) -> tuple[tuple[str, ...], str]:
+        """Known paths that are gone; or none of them and the reason for doubt, when the folder looks unmounted.
+
+        It does when not one known file is there and the folder is on another device than before, or empty at the
+        first look: what is below a mount point is most often an empty folder.
+        """
+        prefix = inside(folder, "")
+        present = {prefix + printable(name) for name in listing.names}
+        own = [path for path in known if path.startswith(prefix) and "/" not in path[len(prefix) :]]
+        missing = tuple(sorted(path for path in own if path not in present))
+        before = self._devices.get(folder)
+        elsewhere = listing.device != before and (before is not None or not listing.names)
+        if missing and len(missing) == len(own) and elsewhere:
+            return (), _unmounted_problem(folder, len(missing))
+        self._devices[folder] = listing.device
+        return missing, ""
+
+
+def _unmounted_problem(folder: str, count: int) -> str:
+    return (
+        f"drop folder {folder} holds none of the {count} files known from it and looks unmounted: mount it again, "
+        "or, if they were deleted on purpose, put a file into it and restart"
+    )

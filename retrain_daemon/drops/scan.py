@@ -1,0 +1,227 @@
+"""One look into a drop folder: every name and state in it, and what each matching name is worth by the policy's rule.
+
+Remembers nothing between looks and never opens a file in the folder.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from retrain_daemon.drops.found import UNREADABLE_SIZE, Found, Scan, Stamp, Unusable, Watched
+
+IGNORED_ENDINGS = (".tmp", ".part", "~")
+UNSPEAKABLE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control, surrogate, line and paragraph separators
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A file that is not known with this stamp: since when it is unchanged, and whether it was renamed into place."""
+
+    stamp: Stamp
+    since: datetime
+    renamed: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A folder's device and names, and for those that matter their own state (of a link, not of what it points to)."""
+
+    device: int
+    names: frozenset[str]
+    states: Mapping[str, os.stat_result]
+
+
+class Matching:
+    """Which names in a folder are data of a policy, and which are its markers."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._pattern = watched.pattern
+        self._marker = (watched.complete.marker or "").partition("{name}")
+
+    def is_marker(self, name: str) -> bool:
+        before, placeholder, after = self._marker
+        if not placeholder:
+            return bool(before) and name == before
+        return len(name) > len(before + after) and name.startswith(before) and name.endswith(after)
+
+    def is_data(self, name: str) -> bool:
+        return not _is_ignored(name) and fnmatch.fnmatchcase(name, self._pattern) and not self.is_marker(name)
+
+    def matters(self, name: str) -> bool:
+        return self.is_marker(name) or self.is_data(name)
+
+
+class Look:
+    """One scan under way: takes the names that match, one by one, and sorts them into the result."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        known: Mapping[str, Stamp],
+        now: datetime,
+        listing: Listing,
+        renamed: Mapping[str, Stamp],
+        earlier: Mapping[str, Sighting],
+    ) -> None:
+        self._watched, self._known, self._now = watched, known, now
+        self._states, self._renamed, self._earlier = listing.states, renamed, earlier
+        self._now_ns = _nanoseconds(now - EPOCH)
+        self._found: list[Found] = []
+        self._unusable: list[Unusable] = []
+        self._settling: dict[str, int | None] = {}
+        self.sightings: dict[str, Sighting] = {}
+
+    def take(self, name: str) -> None:
+        """Sort one data file's name into the result, unless it is known with the stamp it has now."""
+        state = self._states[name]
+        stamp = stamp_of(state)
+        path = inside(self._watched.folder, printable(name))
+        if self._known.get(path) == stamp:
+            return
+        remaining: int | None = 0
+        if stat.S_ISREG(state.st_mode):
+            self.sightings[path] = self._sight(path, name, stamp)
+            remaining = self._remaining_ns(name, state, self.sightings[path])
+        if remaining is None or remaining > 0:
+            self._settling[path] = remaining
+            return
+        trouble = _trouble(self._watched.folder, name, state)
+        if trouble is not None:
+            self._refuse(path, stamp, *trouble)
+        else:
+            age = timedelta(microseconds=max(0, self._now_ns - state.st_ctime_ns) // 1000)
+            self._found.append(Found(path, stamp, self._now - age))
+
+    def result(self) -> Scan:
+        """What the names taken so far came to; without `gone` and `problem`."""
+        waits = [wait for wait in self._settling.values() if wait is not None]
+        return Scan(
+            model=self._watched.model,
+            found=tuple(sorted(self._found, key=lambda found: (found.stamp.mtime_ns, found.path))),
+            unusable=tuple(sorted(self._unusable, key=lambda unusable: unusable.path)),
+            settling=tuple(sorted(self._settling)),
+            next_look=self._now + timedelta(microseconds=-(-min(waits) // 1000)) if waits else None,
+        )
+
+    def _refuse(self, path: str, stamp: Stamp, reason: str, hint: str) -> None:
+        stamp = stamp if stamp.size == 0 else replace(stamp, size=UNREADABLE_SIZE)
+        if self._known.get(path) != stamp:
+            self._unusable.append(Unusable(path, stamp, reason, hint))
+
+    def _sight(self, path: str, name: str, stamp: Stamp) -> Sighting:
+        earlier = self._earlier.get(path)
+        renamed = self._renamed.get(name) == stamp
+        if earlier is None or earlier.stamp != stamp:
+            return Sighting(stamp, self._now, renamed)
+        # A clock that was set back must not make a file wait until it has caught up.
+        return Sighting(stamp, min(earlier.since, self._now), renamed or earlier.renamed)
+
+    def _remaining_ns(self, name: str, state: os.stat_result, sighting: Sighting) -> int | None:
+        """How long until the file is complete, at most 0 if it is; None if no time can tell."""
+        if self._watched.complete.marker is not None:
+            return 0 if self._is_marked(name, state, self._watched.complete.marker) else None
+        if sighting.renamed and state.st_size > 0:
+            return 0
+        if self._watched.complete.settle is None:
+            return None
+        ages = (_nanoseconds(self._now - sighting.since), self._now_ns - max(state.st_mtime_ns, state.st_ctime_ns))
+        return _nanoseconds(self._watched.complete.settle) - max(ages)
+
+    def _is_marked(self, name: str, state: os.stat_result, template: str) -> bool:
+        marker = self._states.get(template.replace("{name}", name))
+        if marker is None or not stat.S_ISREG(marker.st_mode):
+            return False
+        # A modification time may be copied, even from a clock that is ahead; a change time is always of this machine.
+        return marker.st_ctime_ns >= min(state.st_mtime_ns, state.st_ctime_ns)
+
+
+def list_folder(folder: str, matching: Matching) -> Listing:
+    """Names and states by way of one open folder, so that a mount in between cannot mix two folders."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(descriptor) as entries:
+            listed = list(entries)
+        states = ((entry.name, _state(entry)) for entry in listed if matching.matters(entry.name))
+        return Listing(
+            device=os.fstat(descriptor).st_dev,
+            names=frozenset(entry.name for entry in listed),
+            states={name: state for name, state in states if state is not None},
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:  # went between listing and looking: the next scan says so
+        return None
+
+
+def stamp_of(state: os.stat_result) -> Stamp:
+    """The stamp of a folder entry; of what is no file only the inode counts, as a directory's times keep changing."""
+    if not stat.S_ISREG(state.st_mode):
+        return Stamp(UNREADABLE_SIZE, 0, state.st_ino)
+    return Stamp(state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+def _trouble(folder: str, name: str, state: os.stat_result) -> tuple[str, str] | None:
+    """Why something named like data is none, and what to do; None if it is an ordinary readable file with content."""
+    shown = printable(name)
+    if shown != name:
+        return f"The name '{shown}' has bytes that are no text, or control characters.", "Rename it to plain text."
+    if stat.S_ISLNK(state.st_mode):
+        return f"{name} is a symbolic link, and links are not followed.", "Copy or rename the file itself in."
+    if stat.S_ISDIR(state.st_mode):
+        return f"{name} is a directory, not a file.", "Move the files in it up into the drop folder, or move it away."
+    if not stat.S_ISREG(state.st_mode):
+        return f"{name} is a pipe, socket or device, not a file.", "Write a regular file instead."
+    if state.st_size == 0:
+        return f"{name} is empty (0 bytes).", "Write it again, or delete it."
+    if not os.access(inside(folder, name), os.R_OK, effective_ids=True):
+        return f"{name} may not be read by the user of this process.", "Give it read permission (chmod a+r)."
+    return None
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name.endswith(IGNORED_ENDINGS)
+
+
+def printable(name: str) -> str:
+    """The name itself; if it holds undecodable bytes, control characters or line breaks, with these as escapes."""
+    if (name.isascii() and name.isprintable()) or not _unspeakable(name):
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c.encode("unicode_escape").decode("ascii") if _unspeakable(c) else c for c in text)
+
+
+def _unspeakable(text: Iterable[str]) -> bool:
+    return any(unicodedata.category(character) in UNSPEAKABLE_CATEGORIES for character in text)
+
+
+def _nanoseconds(span: timedelta) -> int:
+    return span // MICROSECOND * 1000
+
+
+def folder_problem(folder: str, error: OSError) -> str:
+    """One sentence: why a drop folder could not be listed, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return f"drop folder {folder} does not exist: create or mount it, or correct data.path in the policy"
+    if isinstance(error, NotADirectoryError):
+        return f"drop folder {folder} is not a folder: data.path must name a folder and a file name pattern in it"
+    if isinstance(error, PermissionError):
+        return f"drop folder {folder} may not be read: give the user of this process read and search permission on it"
+    return f"drop folder {folder} cannot be read ({error.strerror}): check the disk or network mount it is on"
+
+
+def inside(folder: str, name: str) -> str:
+    """The path of a name in a folder."""
+    return f"{folder.rstrip('/')}/{name}"

@@ -1,0 +1,176 @@
+"""Starts, watches, limits and stops worker processes, each with a job folder of its own.
+
+A job folder holds the files of `worker/job.py`, the worker's log, and `process.json`, by which a later life of the
+daemon recognises a worker of an earlier one. Nothing here knows the journal, the registry, or what a job is for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from retrain_daemon import processes
+from retrain_daemon.errors import StateUnusable
+from retrain_daemon.supervisor import JOB_MARK, PROCESS_FILE, Ended, Limits, Running, Supervisor, Watch, unreadable
+from retrain_daemon.worker import job as files
+from retrain_daemon.worker.job import Job
+
+__all__ = ["Ended", "Executor", "Limits", "ProcessExecutor", "Running"]
+
+WORKER = (sys.executable, "-m", "retrain_daemon.worker")
+LOG_LIMIT = 16 * 2**20
+
+
+class Executor(Protocol):
+    """Runs jobs beside the daemon. A `key` names one job and its folder; it is a plain file name."""
+
+    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
+        """Start a job; one that has ended, or was cut short, may be started again under its key."""
+
+    def look(self, key: str) -> Running | Ended | None:
+        """How a job is doing. None: never started, or cut short by a stop or by the end of an earlier daemon."""
+
+    def stop(self, key: str) -> None:
+        """End a job and everything it started; returns when all is gone. A result it had written still counts."""
+
+    def discard(self, key: str) -> None:
+        """Forget a job and remove its folder."""
+
+    def running(self) -> tuple[str, ...]:
+        """Keys of the jobs at work."""
+
+    def close(self) -> None:
+        """Stop every job."""
+
+
+class ProcessExecutor:
+    """Runs each job as a process of its own, with its folder under `folder` as last argument.
+
+    `wake` is called, from another thread, whenever a job has ended. The thread that calls `start` must live as long
+    as the worker: the worker asks the kernel to be killed when that thread ends (environment: RETRAIND_PARENT).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        wake: Callable[[], None],
+        command: Sequence[str] = WORKER,
+        grace: float = 10.0,
+        log_limit: int = LOG_LIMIT,
+    ) -> None:
+        self._folder = folder.absolute()
+        self._wake = wake
+        self._command = tuple(command)
+        self._watch = Watch(grace, log_limit)
+        self._jobs: dict[str, Supervisor] = {}
+
+    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
+        """Start a worker for `job`. That no process can be started is an end like a crash.
+
+        Raises StateUnusable when the job folder cannot be written, ValueError for a job that is running already.
+        """
+        if key in self.running():
+            raise ValueError(f"job {key!r} is running already")
+        folder = self._path(key)
+        self._end_earlier_life(key)
+        try:
+            _prepare(folder, job)
+        except OSError as error:
+            raise StateUnusable(f"job folder {folder} cannot be written: {error.strerror}.") from error
+        self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
+        self._jobs[key].start((*self._command, str(folder)))
+
+    def look(self, key: str) -> Running | Ended | None:
+        """How a job is doing; a worker that outlived an earlier daemon is ended first."""
+        folder = self._path(key)
+        if key in self._jobs:
+            return self._jobs[key].look()
+        self._end_earlier_life(key)
+        return _ended_earlier(folder)
+
+    def stop(self, key: str) -> None:
+        """Ask the worker and all it started to end, after the grace make them; returns when all is gone."""
+        if key in self._jobs:
+            self._jobs[key].ask_to_stop()
+            self._jobs[key].join()
+        else:
+            self._end_earlier_life(key)
+
+    def discard(self, key: str) -> None:
+        """Stop the job if it runs, then remove its folder. Raises StateUnusable when that cannot be done."""
+        self.stop(key)
+        self._jobs.pop(key, None)
+        try:
+            shutil.rmtree(self._path(key))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateUnusable(f"job folder {self._path(key)} cannot be removed: {error.strerror}.") from error
+
+    def running(self) -> tuple[str, ...]:
+        """Keys of the jobs at work."""
+        return tuple(key for key, job in self._jobs.items() if job.running)
+
+    def close(self) -> None:
+        """Stop every job, all at the same time."""
+        for job in self._jobs.values():
+            job.ask_to_stop()
+        for job in self._jobs.values():
+            job.join()
+
+    def _path(self, key: str) -> Path:
+        if not key or key.startswith(".") or "/" in key or "\0" in key:
+            raise ValueError(f"{key!r} is no name for a job: a plain file name is needed")
+        return self._folder / key
+
+    def _end_earlier_life(self, key: str) -> None:
+        """End what an earlier daemon started under this key and what is still there of it."""
+        if key in self._jobs or (worker := _recorded(self._path(key))) is None:
+            return
+        if processes.lives(worker):
+            processes.end_session(worker.pid, self._watch.grace)
+        processes.end_left_behind(worker, os.fsencode(f"{JOB_MARK}={self._path(key)}"))
+
+
+def _prepare(folder: Path, job: Job) -> None:
+    """A folder with `job` in it and nothing of an earlier try but its log, to which more is appended.
+
+    For its owner only: a job may hold the password of a registry.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in (files.RESULT_FILE, files.PROGRESS_FILE, PROCESS_FILE, files.JOB_FILE):
+        (folder / name).unlink(missing_ok=True)
+    files.write_job(folder, job)
+
+
+def _recorded(folder: Path) -> processes.Identity | None:
+    """The process that was started in a folder, None where none is recorded."""
+    try:
+        fields = json.loads((folder / PROCESS_FILE).read_text())
+        return processes.Identity(int(fields["pid"]), int(fields["started"]), str(fields["boot"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _ended_earlier(folder: Path) -> Ended | None:
+    """The result that an earlier life's worker left, its seconds from the times of the files."""
+    try:
+        result = files.read_result(folder)
+    except (ValueError, OSError) as error:
+        result = unreadable(error)
+    if result is None:
+        return None
+    return Ended(result, _seconds_between(folder / PROCESS_FILE, folder / files.RESULT_FILE))
+
+
+def _seconds_between(first: Path, second: Path) -> float:
+    try:
+        return max(second.stat().st_mtime - first.stat().st_mtime, 0.0)
+    except OSError:
+        return 0.0

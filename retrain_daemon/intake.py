@@ -1,0 +1,213 @@
+"""Intake: files of a drop folder become drops in the journal, inspected by a worker.
+
+What a file's rows are worth is found by the worker; whether to train on them is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from retrain_daemon.core.policy import Policy
+from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
+from retrain_daemon.executor import Ended, Executor, Limits, Running
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.drops import DropRow, Inspected
+from retrain_daemon.log import get_logger
+from retrain_daemon.worker.job import DropFile, DropReport, DropsInspected, Failed, InspectDrops, Source
+
+#: A file that could not be read just now is looked at again after so long.
+LOOK_AGAIN = timedelta(seconds=20)
+#: Reading and hashing files may take so long.
+INSPECTION_LIMITS = Limits(run_for=timedelta(hours=1), memory=None)
+
+_log = get_logger()
+
+
+@dataclass(frozen=True)
+class _Inspection:
+    """An inspection under way: the drops as they were when it began, and what it was asked with."""
+
+    key: str
+    drops: tuple[DropRow, ...]
+    asked_with: tuple[str, int | None]
+
+
+class Intake:
+    """Scans folders and runs inspections; remembers only what a restart may forget."""
+
+    def __init__(self, journal: Journal, folders: DropFolders, executor: Executor, state: Path) -> None:
+        self._journal = journal
+        self._folders = folders
+        self._executor = executor
+        self._rows = state / "rows"
+        self._running: dict[str, _Inspection] = {}
+        self._not_before: dict[str, datetime] = {}
+        self._refused_with: dict[str, tuple[str, int | None]] = {}
+        self.problems: dict[str, str] = {}
+
+    def scan(self, policy: Policy, now: datetime) -> datetime | None:
+        """Bring the journal up to date with the folder; returns when a file that settles could be complete."""
+        watched = watched_folder(policy)
+        known = {path: Stamp(*stamp) for path, stamp in self._journal.drops.known(policy.model).items()}
+        scan = self._folders.scan(watched, known, now)
+        self._note_problem(policy.model, scan.problem)
+        if scan.problem:
+            return scan.next_look
+        with self._journal.transaction():
+            self._record(policy.model, scan, now)
+            row = self._journal.models.find(policy.model)
+            if row is not None and row.adopted_at is None and not scan.settling:
+                self._journal.models.adopt(policy.model, now)
+        return scan.next_look
+
+    def _record(self, model: str, scan: Scan, now: datetime) -> None:
+        for found in scan.found:
+            self._journal.drops.add(model, found.path, _triple(found.stamp), now, arrived_at=found.arrived_at)
+            _log.info("drop.seen", model=model, file=Path(found.path).name, bytes=found.stamp.size)
+        for unusable in scan.unusable:
+            stamp = _triple(unusable.stamp)
+            self._journal.drops.add(model, unusable.path, stamp, now, reason=unusable.reason, hint=unusable.hint)
+            _log.warning("drop.quarantined", model=model, file=Path(unusable.path).name, reason=unusable.reason)
+        for path in self._journal.drops.mark_missing(model, frozenset(scan.gone), now):
+            _log.warning("drop.missing", model=model, file=Path(path).name)
+
+    def _note_problem(self, model: str, problem: str) -> None:
+        if problem and self.problems.get(model) != problem:
+            _log.warning("folder.problem", model=model, problem=problem)
+        if not problem and self.problems.get(model):
+            _log.info("folder.recovered", model=model)
+        self.problems[model] = problem
+
+    def inspect(self, policy: Policy, source: Source, now: datetime) -> bool:
+        """Start, or take in, the inspection of a model's waiting drops; returns whether anything changed."""
+        running = self._running.get(policy.model)
+        if running is not None:
+            return self._collect(policy.model, running, now)
+        waiting = self._journal.drops.to_inspect(policy.model)
+        asked_with = (policy.digest, source.version)
+        if not waiting or now < self._not_before.get(policy.model, now):
+            return False
+        if self._refused_with.get(policy.model) == asked_with:
+            return False
+        self._start(policy, source, waiting, asked_with, now)
+        return True
+
+    def _start(
+        self, policy: Policy, source: Source, waiting: tuple[DropRow, ...], asked_with: tuple[str, int | None],
+        now: datetime,
+    ) -> None:  # fmt: skip
+        rows = self._rows / sha256(policy.model.encode()).hexdigest()[:16]
+        rows.mkdir(parents=True, exist_ok=True)
+        files = tuple(DropFile(drop=drop.id, path=drop.path, first_seen=drop.arrived_at) for drop in waiting)
+        job = InspectDrops(
+            source=source,
+            data=policy.data,
+            files=files,
+            known_rows=self._journal.drops.known_rows(policy.model),
+            rows_folder=str(rows),
+        )
+        key = f"inspect-{waiting[0].id}"
+        self._executor.start(key, job, INSPECTION_LIMITS, now)
+        self._running[policy.model] = _Inspection(key, waiting, asked_with)
+
+    def busy(self) -> bool:
+        """Whether an inspection is under way."""
+        return bool(self._running)
+
+    def next_due(self) -> datetime | None:
+        """When a file is to be looked at again."""
+        return min(self._not_before.values(), default=None)
+
+    def _collect(self, model: str, running: _Inspection, now: datetime) -> bool:
+        seen = self._executor.look(running.key)
+        if isinstance(seen, Running):
+            return False
+        del self._running[model]
+        self._not_before.pop(model, None)
+        match seen:
+            case Ended(result=DropsInspected(reports=reports)):
+                self._take_in(model, running, {report.drop: report for report in reports}, now)
+            case Ended(result=Failed() as failed):
+                self._note_failure(model, running, failed, now)
+            case _:
+                self._not_before[model] = now + LOOK_AGAIN
+        self._executor.discard(running.key)
+        return True
+
+    def _note_failure(self, model: str, running: _Inspection, failed: Failed, now: datetime) -> None:
+        sentence = f"drops cannot be inspected: {failed.message} {failed.hint}".strip()
+        _log.warning("inspection.failed", model=model, reason=sentence, temporary=failed.temporary)
+        self._journal.models.set_trouble(model, sentence, now)
+        if failed.temporary:
+            self._not_before[model] = now + LOOK_AGAIN
+        else:
+            self._refused_with[model] = running.asked_with
+
+    def _take_in(self, model: str, running: _Inspection, reports: dict[int, DropReport], now: datetime) -> None:
+        with self._journal.transaction():
+            self._journal.models.set_trouble(model, "", now)
+            current = {drop.id: drop for drop in self._journal.drops.to_inspect(model)}
+            for before in running.drops:
+                drop, report = current.get(before.id), reports.get(before.id)
+                if drop is None or report is None or drop.stamp != before.stamp:
+                    continue
+                if report.temporary:
+                    self._not_before[model] = now + LOOK_AGAIN
+                    _log.warning("drop.unreadable", model=model, file=Path(drop.path).name, reason=report.problem)
+                else:
+                    self._settle(drop, report, now)
+
+    def _settle(self, drop: DropRow, report: DropReport, now: datetime) -> None:
+        """Quarantined, duplicate, renewed or recorded."""
+        drops = self._journal.drops
+        same = drops.with_fingerprint(drop.model, report.fingerprint, "recorded")
+        retracted = drops.with_fingerprint(drop.model, report.fingerprint, "retracted")
+        if report.problem:
+            self._set_aside(drop, "quarantined", report, report.problem, report.hint, now)
+        elif retracted is not None:
+            reason = f"the same bytes as {Path(retracted.path).name}, which was retracted: {retracted.reason}"
+            self._set_aside(drop, "quarantined", report, reason, "Drop corrected rows instead.", now)
+        elif same is not None and same.path == drop.path:
+            drops.renew(drop, same, now)
+        elif same is not None:
+            reason = f"the same bytes as {Path(same.path).name}"
+            self._set_aside(drop, "duplicate", report, reason, "", now)
+        else:
+            drops.record(drop, _inspected(report), now)
+            _log.info(
+                "drop.recorded",
+                model=drop.model,
+                file=Path(drop.path).name,
+                rows=report.rows,
+                new=report.new,
+                fingerprint=report.fingerprint[:6],
+            )
+
+    def _set_aside(self, drop: DropRow, state: str, report: DropReport, reason: str, hint: str, now: datetime) -> None:
+        self._journal.drops.set_aside(drop, state, report.fingerprint, reason, hint, now)
+        _log.warning(f"drop.{state}", model=drop.model, file=Path(drop.path).name, reason=reason)
+
+
+def watched_folder(policy: Policy) -> Watched:
+    """What the gateway to drop folders has to know of a policy."""
+    data = policy.data
+    return Watched(model=policy.model, folder=data.folder, pattern=data.pattern, complete=data.complete)
+
+
+def _triple(stamp: Stamp) -> tuple[int, int, int]:
+    return (stamp.size, stamp.mtime_ns, stamp.inode)
+
+
+def _inspected(report: DropReport) -> Inspected:
+    return Inspected(
+        fingerprint=report.fingerprint,
+        rows=report.rows,
+        usable=report.usable,
+        new=report.new,
+        new_training=report.new_training,
+        new_judging=report.new_judging,
+        rows_file=report.rows_file,
+    )

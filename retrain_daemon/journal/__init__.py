@@ -1,0 +1,8 @@
+"""The journal: one SQLite file that holds everything the daemon knows, decided and did (law 3).
+
+`schema.sql` is its description. Each module here owns the statements on its tables; none of them decides.
+"""
+
+from retrain_daemon.journal.record import HistoryLine, Journal
+
+__all__ = ["HistoryLine", "Journal"]

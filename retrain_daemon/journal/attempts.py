@@ -1,0 +1,273 @@
+"""The tables `attempt`, `attempt_drop`, `effect` and `decision`: what was decided, begun, done and concluded."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from retrain_daemon.core.attempts import Attempt, Effect, State
+from retrain_daemon.core.decide import Decision, RuleReport
+from retrain_daemon.core.evidence import Challenger, Evidence
+from retrain_daemon.core.facts import LastAttempt
+from retrain_daemon.core.judge import Verdict
+from retrain_daemon.core.policy import Policy, Recipe
+from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
+
+_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
+_RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+_CHALLENGER: TypeAdapter[Challenger] = TypeAdapter(Challenger)
+_EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
+_VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
+_NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
+_RULES: TypeAdapter[tuple[RuleReport, ...]] = TypeAdapter(tuple[RuleReport, ...])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionRow:
+    """A decision as it was journaled."""
+
+    id: int
+    model: str
+    at: datetime
+    action: str
+    code: str
+    sentence: str
+    rules: tuple[RuleReport, ...]
+
+
+class Attempts:
+    """Statements on attempts. Each method is one transaction, or part of the caller's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note(self, model: str, decision: Decision, now: datetime) -> int:
+        """Journal a decision when it differs in kind from the one before; returns the number of the standing one."""
+        last = self._database.row("SELECT * FROM decision WHERE model = ? ORDER BY id DESC LIMIT 1", model)
+        same = last is not None and (last["action"], last["code"]) == (decision.action.value, decision.code)
+        if last is not None and same and decision.action.value == "wait":
+            return int(last["id"])
+        cursor = self._database.run(
+            "INSERT INTO decision (model, at, action, code, sentence, details) VALUES (?, ?, ?, ?, ?, ?)",
+            model, to_text(now), decision.action.value, decision.code, decision.sentence,
+            _RULES.dump_json(decision.rules).decode(),
+        )  # fmt: skip
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def plan(
+        self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
+        now: datetime,
+    ) -> Attempt:  # fmt: skip
+        """Decision, attempt, frozen champion and frozen drops: one transaction."""
+        assert decision.recipe is not None
+        with self._database.transaction():
+            number = self._next_number()
+            name = f"{re.sub('[^A-Za-z0-9_.-]+', '-', policy.model).strip('-.') or 'model'}-{number}"
+            standing = self.note(policy.model, decision, now)
+            self._database.run(
+                "INSERT INTO attempt (id, number, model, state, rule, decision, policy, recipe, champion_version,"
+                " continues, started_at, changed_at) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?)",
+                name, number, policy.model, decision.rule, standing, _POLICY.dump_json(policy).decode(),
+                _RECIPE.dump_json(decision.recipe).decode(), champion, continues, to_text(now), to_text(now),
+            )  # fmt: skip
+            for drop in drops:
+                self._database.run("INSERT INTO attempt_drop (attempt, drop_id) VALUES (?, ?)", name, drop)
+        return self.get(name)
+
+    def get(self, name: str) -> Attempt:
+        """One attempt that is known to exist."""
+        found = self.find(name)
+        assert found is not None, name
+        return found
+
+    def find(self, name: str) -> Attempt | None:
+        """One attempt, if there is one of this name."""
+        row = self._database.row("SELECT * FROM attempt WHERE id = ?", name)
+        return None if row is None else self._attempt(row)
+
+    def open(self, model: str | None = None) -> tuple[Attempt, ...]:
+        """Attempts that have not ended, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM attempt WHERE ended_at IS NULL AND (model = ?1 OR ?1 IS NULL) ORDER BY number", model
+        )
+        return tuple(self._attempt(row) for row in rows)
+
+    def of_model(self, model: str | None, limit: int) -> tuple[Attempt, ...]:
+        """The newest attempts of one model or of all, newest first."""
+        rows = self._database.rows(
+            "SELECT * FROM attempt WHERE model = ?1 OR ?1 IS NULL ORDER BY number DESC LIMIT ?2", model, limit
+        )
+        return tuple(self._attempt(row) for row in rows)
+
+    def drops_of(self, name: str) -> tuple[int, ...]:
+        """The frozen drops of an attempt, in order of arrival."""
+        rows = self._database.rows("SELECT drop_id FROM attempt_drop WHERE attempt = ? ORDER BY drop_id", name)
+        return tuple(row["drop_id"] for row in rows)
+
+    def leave_out(self, name: str, drop: int) -> None:
+        """A frozen drop was retracted, or its bytes are gone, before a worker could read it."""
+        self._database.run("DELETE FROM attempt_drop WHERE attempt = ? AND drop_id = ?", name, drop)
+
+    def decision_of(self, name: str) -> DecisionRow | None:
+        """The decision that began an attempt."""
+        row = self._database.row(
+            "SELECT decision.* FROM decision JOIN attempt ON attempt.decision = decision.id WHERE attempt.id = ?", name
+        )
+        return None if row is None else _decision(row)
+
+    def standing_decision(self, model: str) -> DecisionRow | None:
+        """The newest decision of a model."""
+        row = self._database.row("SELECT * FROM decision WHERE model = ? ORDER BY id DESC LIMIT 1", model)
+        return None if row is None else _decision(row)
+
+    def last_ended(self, model: str) -> LastAttempt | None:
+        """The newest attempt of a model that has ended."""
+        row = self._database.row(
+            "SELECT * FROM attempt WHERE model = ? AND ended_at IS NOT NULL ORDER BY number DESC LIMIT 1", model
+        )
+        if row is None:
+            return None
+        return LastAttempt(
+            id=row["id"],
+            outcome=row["state"],
+            started_at=to_moment(row["started_at"]),
+            ended_at=to_moment(row["ended_at"]),
+            policy_digest=_POLICY.validate_json(row["policy"]).digest,
+            champion_after=row["champion_after"],
+        )
+
+    def starts_since(self, model: str, since: datetime) -> tuple[datetime, ...]:
+        """When attempts of a model were decided since then, and in any case the newest."""
+        rows = self._database.rows(
+            "SELECT started_at FROM attempt WHERE model = ?1 AND (started_at >= ?2 OR number ="
+            " (SELECT max(number) FROM attempt WHERE model = ?1)) ORDER BY number", model, to_text(since),
+        )  # fmt: skip
+        return tuple(to_moment(row["started_at"]) for row in rows)
+
+    def abandoned_in_a_row(self, model: str, since: datetime | None) -> int:
+        """How many of the newest ended attempts were abandoned one after another, not counting before `since`."""
+        rows = self._database.rows(
+            "SELECT state FROM attempt WHERE model = ?1 AND ended_at IS NOT NULL AND (?2 IS NULL OR ended_at > ?2)"
+            " ORDER BY number DESC", model, to_text(since) if since else None,
+        )  # fmt: skip
+        states = [row["state"] for row in rows]
+        return next((index for index, state in enumerate(states) if state != State.ABANDONED), len(states))
+
+    def start(self, attempt: Attempt, now: datetime) -> None:
+        """A worker is about to be started."""
+        self._change(attempt, State.TRAINING, now, "starts = starts + 1, due_at = NULL")
+
+    def accept(self, attempt: Attempt, challenger: Challenger, evidence: Evidence, notes: tuple[str, ...],
+               now: datetime) -> None:  # fmt: skip
+        """The one training result of this attempt."""
+        self._change(
+            attempt, State.TRAINED, now, "challenger = ?, evidence = ?, notes = ?, reason = ''",
+            _CHALLENGER.dump_json(challenger).decode(), _EVIDENCE.dump_json(evidence).decode(),
+            _NOTES.dump_json(notes).decode(),
+        )  # fmt: skip
+
+    def retry(self, attempt: Attempt, due_at: datetime, reason: str, now: datetime) -> None:
+        """A worker failed; another is started when due."""
+        self._change(
+            attempt, State.FAILED, now, "failures = failures + 1, due_at = ?, reason = ?", to_text(due_at), reason
+        )
+
+    def judged(self, attempt: Attempt, verdict: Verdict, now: datetime) -> None:
+        """The verdict."""
+        self._change(
+            attempt, State.JUDGED, now, "verdict = ?, reason = ?", _VERDICT.dump_json(verdict).decode(), verdict.summary
+        )
+
+    def judge_again(self, attempt: Attempt, champion: int, now: datetime) -> None:
+        """The same challenger is to be compared with another champion, in a new round of effects."""
+        self._change(
+            attempt, State.PLANNED, now,
+            "round = round + 1, champion_version = ?, evidence = NULL, verdict = NULL, failures = 0, starts = 0,"
+            " reason = ?", champion, f"to be judged against version {champion}, to which someone moved the alias",
+        )  # fmt: skip
+
+    def set_version(self, attempt: Attempt, version: int) -> None:
+        """The challenger became a registered version."""
+        self._database.change_one("UPDATE attempt SET version = ? WHERE id = ?", version, attempt.id)
+
+    def conclude(self, attempt: Attempt, state: State, reason: str, champion_after: int | None, now: datetime) -> None:
+        """The attempt has ended."""
+        self._change(
+            attempt, state, now, "reason = ?, champion_after = ?, ended_at = ?", reason, champion_after, to_text(now)
+        )
+
+    def begin_effect(self, attempt: Attempt, effect: Effect, detail: str, now: datetime) -> None:
+        """The effect is about to be done; after a crash it may be begun again."""
+        self._database.run(
+            "INSERT INTO effect (subject, round, name, model, detail, begun_at, changed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            attempt.id, attempt.round, effect.value, attempt.model, detail, to_text(now), to_text(now),
+        )  # fmt: skip
+
+    def end_effect(self, attempt: Attempt, effect: Effect, now: datetime) -> None:
+        """The effect is done."""
+        self._database.change_one(
+            "UPDATE effect SET done_at = ?, changed_at = ? WHERE subject = ? AND round = ? AND name = ?",
+            to_text(now), to_text(now), attempt.id, attempt.round, effect.value,
+        )  # fmt: skip
+
+    def _change(self, attempt: Attempt, state: State, now: datetime, columns: str, *values: str | int | None) -> None:
+        """Move an attempt on; it must still be in the state it was read in."""
+        numbered = [columns, "state = ?", "changed_at = ?"]
+        self._database.change_one(
+            f"UPDATE attempt SET {', '.join(numbered)} WHERE id = ? AND state = ? AND round = ?",
+            *values, state.value, to_text(now), attempt.id, attempt.state.value, attempt.round,
+        )  # fmt: skip
+
+    def _next_number(self) -> int:
+        row = self._database.row("SELECT coalesce(max(number), 0) + 1 FROM attempt")
+        assert row is not None
+        return int(row[0])
+
+    def _attempt(self, row: sqlite3.Row) -> Attempt:
+        effects = self._database.rows(
+            "SELECT name, done_at FROM effect WHERE subject = ? AND round = ?", row["id"], row["round"]
+        )
+        return Attempt(
+            id=row["id"],
+            number=row["number"],
+            model=row["model"],
+            state=State(row["state"]),
+            policy=_POLICY.validate_json(row["policy"]),
+            recipe=_RECIPE.validate_json(row["recipe"]),
+            rule=row["rule"],
+            champion_version=row["champion_version"],
+            started_at=to_moment(row["started_at"]),
+            continues=row["continues"],
+            round=row["round"],
+            starts=row["starts"],
+            failures=row["failures"],
+            due_at=to_moment_or_none(row["due_at"]),
+            challenger=_CHALLENGER.validate_json(row["challenger"]) if row["challenger"] else None,
+            evidence=_EVIDENCE.validate_json(row["evidence"]) if row["evidence"] else None,
+            verdict=_VERDICT.validate_json(row["verdict"]) if row["verdict"] else None,
+            notes=_NOTES.validate_json(row["notes"]),
+            version=row["version"],
+            reason=row["reason"],
+            ended_at=to_moment_or_none(row["ended_at"]),
+            begun=frozenset(Effect(effect["name"]) for effect in effects),
+            done=frozenset(Effect(effect["name"]) for effect in effects if effect["done_at"]),
+        )
+
+
+def _decision(row: sqlite3.Row) -> DecisionRow:
+    return DecisionRow(
+        id=row["id"],
+        model=row["model"],
+        at=to_moment(row["at"]),
+        action=row["action"],
+        code=row["code"],
+        sentence=row["sentence"],
+        rules=_RULES.validate_json(row["details"]),
+    )

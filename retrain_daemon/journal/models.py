@@ -1,0 +1,218 @@
+"""The tables `model` and `lineage`: what is remembered of each watched model, and what its versions learned from."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from retrain_daemon.core.facts import Hold
+from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
+
+#: Later than any row, and still within the range of nanosecond timestamps.
+FOREVER = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """One watched model. `champion_seen` is the champion when last seen; `adopted_at` ends its history."""
+
+    name: str
+    policy_file: str
+    first_scan_at: datetime | None
+    adopted_at: datetime | None
+    champion_seen: int | None
+    hold: Hold | None
+    resumed_at: datetime | None
+    tag_request_taken: bool
+    trouble: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage:
+    """What one version learned. Without `learned_file` nobody knows: rows seen up to `unknown_until` may be in it."""
+
+    version: int
+    continues: int | None
+    learned_file: str | None
+    unknown_until: datetime | None
+    attempt: str | None
+    fingerprints: tuple[str, ...] = ()
+    unit: str = ""
+    recorded_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What a version and the ancestors it continued from learned, together."""
+
+    files: tuple[str, ...]
+    unknown_until: datetime | None
+    attempts: tuple[str, ...]
+    fingerprints: frozenset[str]
+
+
+class Models:
+    """Statements on `model` and `lineage`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ensure(self, name: str, policy_file: str, now: datetime) -> ModelRow:
+        """The model's row, made if there is none."""
+        found = self.find(name)
+        if found is not None and found.policy_file == policy_file:
+            return found
+        self._database.run(
+            "INSERT INTO model (name, policy_file, changed_at) VALUES (?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET policy_file = excluded.policy_file",
+            name, policy_file, to_text(now),
+        )  # fmt: skip
+        made = self.find(name)
+        assert made is not None
+        return made
+
+    def find(self, name: str) -> ModelRow | None:
+        """The model's row, if it was ever watched."""
+        row = self._database.row("SELECT * FROM model WHERE name = ?", name)
+        return None if row is None else _model(row)
+
+    def all(self) -> tuple[ModelRow, ...]:
+        """Every model that was ever watched, by name."""
+        return tuple(_model(row) for row in self._database.rows("SELECT * FROM model ORDER BY name"))
+
+    def adopt(self, name: str, now: datetime) -> None:
+        """Its drop folder was looked into for the first time: what is there is history."""
+        self._database.run(
+            "UPDATE model SET first_scan_at = coalesce(first_scan_at, ?), adopted_at = coalesce(adopted_at, ?),"
+            " changed_at = ? WHERE name = ?",
+            to_text(now), to_text(now), to_text(now), name,
+        )  # fmt: skip
+
+    def see_champion(self, name: str, version: int | None, now: datetime) -> None:
+        """Remember the champion."""
+        self._database.run(
+            "UPDATE model SET champion_seen = ?, changed_at = ? WHERE name = ? AND champion_seen IS NOT ?",
+            version, to_text(now), name, version,
+        )  # fmt: skip
+
+    def hold(self, name: str, by: str, why: str, now: datetime) -> None:
+        """Nothing starts for this model until it is resumed; an earlier hold keeps its reason."""
+        self._database.run(
+            "UPDATE model SET hold_since = ?, hold_by = ?, hold_why = ?, changed_at = ?"
+            " WHERE name = ? AND hold_since IS NULL",
+            to_text(now), by, why, to_text(now), name,
+        )  # fmt: skip
+
+    def resume(self, name: str, now: datetime) -> None:
+        """Lift the hold, and forget earlier failures."""
+        self._database.run(
+            "UPDATE model SET hold_since = NULL, hold_by = NULL, hold_why = NULL, resumed_at = ?, trouble = '',"
+            " changed_at = ? WHERE name = ?",
+            to_text(now), to_text(now), name,
+        )  # fmt: skip
+
+    def mark_tag_request(self, name: str, taken: bool, now: datetime) -> None:
+        """Whether the tag retrain=now was taken up."""
+        self._database.run(
+            "UPDATE model SET tag_request_taken = ?, changed_at = ? WHERE name = ?", int(taken), to_text(now), name
+        )
+
+    def set_trouble(self, name: str, trouble: str, now: datetime) -> None:
+        """Why the model's drops cannot be inspected; empty when they can."""
+        self._database.run(
+            "UPDATE model SET trouble = ?, changed_at = ? WHERE name = ? AND trouble <> ?",
+            trouble, to_text(now), name, trouble,
+        )  # fmt: skip
+
+    def lineage(self, name: str, version: int) -> Lineage | None:
+        """What is recorded of one version."""
+        row = self._database.row("SELECT * FROM lineage WHERE model = ? AND version = ?", name, version)
+        return None if row is None else _lineage(row)
+
+    def record_lineage(self, name: str, lineage: Lineage, now: datetime) -> None:
+        """Write what a version learned; a record replaces an assumption."""
+        self._database.run(
+            "INSERT OR REPLACE INTO lineage (model, version, continues, learned_file, unknown_until, unit, attempt,"
+            " fingerprints, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            name, lineage.version, lineage.continues, lineage.learned_file,
+            to_text(lineage.unknown_until) if lineage.unknown_until else None,
+            lineage.unit, lineage.attempt, json.dumps(lineage.fingerprints), to_text(now),
+        )  # fmt: skip
+
+    def learned(self, name: str, version: int, unit: str) -> Learned:
+        """What a version and every ancestor it continued from learned, as keys of `unit`; a version without any row
+        counts as unknown for all time.
+        """
+        chain: list[Lineage] = []
+        current: int | None = version
+        while current is not None and current not in {link.version for link in chain}:
+            link = self.lineage(name, current)
+            if link is None:
+                link = _unrecorded(current)
+            chain.append(_comparable(link, unit))
+            current = link.continues
+        unknown = [link.unknown_until for link in chain if link.unknown_until is not None]
+        return Learned(
+            files=tuple(link.learned_file for link in chain if link.learned_file),
+            unknown_until=max(unknown, default=None),
+            attempts=tuple(link.attempt for link in chain if link.attempt),
+            fingerprints=frozenset(mark for link in chain for mark in link.fingerprints),
+        )
+
+    def versions_of_attempts(self, name: str, attempts: tuple[str, ...]) -> tuple[int, ...]:
+        """Versions that came from these attempts, or continue from one that did."""
+        links = [_lineage(row) for row in self._database.rows("SELECT * FROM lineage WHERE model = ?", name)]
+        found = {link.version for link in links if link.attempt in attempts}
+        grown = True
+        while grown:
+            more = {link.version for link in links if link.continues in found} - found
+            found |= more
+            grown = bool(more)
+        return tuple(sorted(found))
+
+
+def _unrecorded(version: int) -> Lineage:
+    return Lineage(
+        version=version, continues=None, learned_file=None, unknown_until=FOREVER, attempt=None, fingerprints=()
+    )
+
+
+def _comparable(link: Lineage, unit: str) -> Lineage:
+    """Keys of another unit cannot be compared: what was learned then is not known for rows seen before the record.
+
+    Files a person named may be dropped later still, so of those nothing is known for ever.
+    """
+    if link.learned_file is None or link.unit == unit:
+        return link
+    until = link.recorded_at if link.attempt is not None else FOREVER
+    return replace(link, learned_file=None, unknown_until=until)
+
+
+def _model(row: sqlite3.Row) -> ModelRow:
+    hold = Hold(to_moment(row["hold_since"]), row["hold_by"], row["hold_why"]) if row["hold_since"] else None
+    return ModelRow(
+        name=row["name"],
+        policy_file=row["policy_file"],
+        first_scan_at=to_moment_or_none(row["first_scan_at"]),
+        adopted_at=to_moment_or_none(row["adopted_at"]),
+        champion_seen=row["champion_seen"],
+        hold=hold,
+        resumed_at=to_moment_or_none(row["resumed_at"]),
+        tag_request_taken=bool(row["tag_request_taken"]),
+        trouble=row["trouble"],
+    )
+
+
+def _lineage(row: sqlite3.Row) -> Lineage:
+    return Lineage(
+        version=row["version"],
+        continues=row["continues"],
+        learned_file=row["learned_file"],
+        unknown_until=to_moment_or_none(row["unknown_until"]),
+        attempt=row["attempt"],
+        fingerprints=tuple(json.loads(row["fingerprints"])),
+        unit=row["unit"],
+        recorded_at=to_moment(row["changed_at"]),
+    )

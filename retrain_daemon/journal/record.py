@@ -1,0 +1,90 @@
+"""The journal as one thing: its tables, opened together, and the history its triggers write."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from retrain_daemon.journal.attempts import Attempts
+from retrain_daemon.journal.database import Database, open_database, to_moment
+from retrain_daemon.journal.drops import Drops
+from retrain_daemon.journal.models import Models
+from retrain_daemon.journal.requests import Requests
+from retrain_daemon.journal.rollbacks import Rollbacks
+
+JOURNAL_FILE = "journal.db"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryLine:
+    """One thing that happened. `subject` is a drop's path, an attempt, a rollback or the model itself."""
+
+    id: int
+    at: datetime
+    model: str
+    subject: str
+    event: str
+    detail: str
+
+
+class Journal:
+    """Everything the daemon knows, decided and did."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.models = Models(database)
+        self.drops = Drops(database)
+        self.attempts = Attempts(database)
+        self.rollbacks = Rollbacks(database)
+        self.requests = Requests(database)
+
+    @classmethod
+    def open(cls, state: Path, *, read_only: bool = False) -> Journal:
+        """The journal of a state folder; raises StateUnusable."""
+        return cls(open_database(state / JOURNAL_FILE, read_only=read_only))
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes within are committed together or not at all."""
+        return self._database.transaction()
+
+    def changed_elsewhere(self) -> int:
+        """A number that grows when another process wrote to the journal."""
+        return self._database.version()
+
+    def history(self, model: str | None, limit: int) -> tuple[HistoryLine, ...]:
+        """The newest `limit` lines of one model or of all, oldest first."""
+        rows = self._database.rows(
+            "SELECT * FROM history WHERE model = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2", model, limit
+        )
+        return tuple(
+            HistoryLine(
+                id=row["id"],
+                at=to_moment(row["at"]),
+                model=row["model"],
+                subject=row["subject"],
+                event=row["event"],
+                detail=row["detail"],
+            )
+            for row in reversed(rows)
+        )
+
+    def history_of(self, subject: str) -> tuple[HistoryLine, ...]:
+        """Every line about one attempt, rollback or drop."""
+        rows = self._database.rows("SELECT * FROM history WHERE subject = ? ORDER BY id", subject)
+        return tuple(
+            HistoryLine(
+                id=row["id"],
+                at=to_moment(row["at"]),
+                model=row["model"],
+                subject=row["subject"],
+                event=row["event"],
+                detail=row["detail"],
+            )
+            for row in rows
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()

@@ -1,0 +1,76 @@
+"""The table `request`: what people asked for through the command line, and the answer the holder of the lock gave."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request. `ok` is None until it is answered."""
+
+    id: int
+    model: str
+    verb: str
+    arguments: Mapping[str, str]
+    by: str
+    why: str
+    asked_at: datetime
+    answered_at: datetime | None
+    ok: bool | None
+    answer: str
+
+
+class Requests:
+    """Statements on `request`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ask(
+        self, model: str, verb: str, by: str, why: str, now: datetime, arguments: Mapping[str, str] | None = None
+    ) -> int:
+        """Write a request down; returns its number."""
+        cursor = self._database.run(
+            "INSERT INTO request (model, verb, argument, by, why, asked_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            model, verb, json.dumps(dict(arguments or {})), by, why, to_text(now), to_text(now),
+        )  # fmt: skip
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def open(self) -> tuple[Request, ...]:
+        """Requests nobody has answered yet, oldest first."""
+        return tuple(_request(row) for row in self._database.rows("SELECT * FROM request WHERE ok IS NULL ORDER BY id"))
+
+    def find(self, number: int) -> Request | None:
+        """One request."""
+        row = self._database.row("SELECT * FROM request WHERE id = ?", number)
+        return None if row is None else _request(row)
+
+    def answer(self, number: int, ok: bool, answer: str, now: datetime) -> None:
+        """Write the answer down."""
+        self._database.change_one(
+            "UPDATE request SET ok = ?, answer = ?, answered_at = ?, changed_at = ? WHERE id = ? AND ok IS NULL",
+            int(ok), answer, to_text(now), to_text(now), number,
+        )  # fmt: skip
+
+
+def _request(row: sqlite3.Row) -> Request:
+    return Request(
+        id=row["id"],
+        model=row["model"],
+        verb=row["verb"],
+        arguments=json.loads(row["argument"]),
+        by=row["by"],
+        why=row["why"],
+        asked_at=to_moment(row["asked_at"]),
+        answered_at=to_moment_or_none(row["answered_at"]),
+        ok=None if row["ok"] is None else bool(row["ok"]),
+        answer=row["answer"] or "",
+    )

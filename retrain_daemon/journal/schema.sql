@@ -1,0 +1,230 @@
+-- The journal: everything the daemon knows, decided and did. Read it top to bottom as a document.
+-- Times are UTC, ISO 8601 with microseconds. `changed_at` is the time of the last change of a row; the triggers at the
+-- end copy each change into `history`, so that no code path can forget to write it.
+
+-- One row for each model a policy names.
+CREATE TABLE model (
+    name               TEXT PRIMARY KEY,
+    policy_file        TEXT NOT NULL,
+    first_scan_at      TEXT,              -- end of the first look into its drop folder
+    adopted_at         TEXT,              -- files present until then are history: they train, they do not judge
+    champion_seen      INTEGER,           -- the version that was champion when last seen; NULL: never seen one
+    hold_since         TEXT,              -- not NULL: nothing starts until someone resumes the model
+    hold_by            TEXT,
+    hold_why           TEXT,
+    resumed_at         TEXT,              -- failures before then do not count any more
+    tag_request_taken  INTEGER NOT NULL DEFAULT 0,  -- the tag retrain=now was taken up and not yet seen absent
+    trouble            TEXT NOT NULL DEFAULT '',    -- why its drops cannot be inspected, one sentence
+    changed_at         TEXT NOT NULL
+) STRICT;
+
+-- One row for each revision of each file seen in a drop folder.
+CREATE TABLE drops (
+    id           INTEGER PRIMARY KEY,
+    model        TEXT NOT NULL,
+    path         TEXT NOT NULL,
+    size         INTEGER NOT NULL,
+    mtime_ns     INTEGER NOT NULL,
+    inode        INTEGER NOT NULL,
+    arrived_at   TEXT NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN
+                   ('found',              -- complete, waits for its inspection
+                    'recorded',           -- inspected, its rows count
+                    'quarantined',        -- cannot be used, see reason
+                    'duplicate',          -- the same bytes as another drop in use
+                    'superseded',         -- the path has newer bytes
+                    'retracted',          -- taken out of training, judging and counts by a person
+                    'vanished')),         -- gone before it could be inspected
+    current      INTEGER NOT NULL DEFAULT 1,   -- the newest revision of its path
+    missing      INTEGER NOT NULL DEFAULT 0,   -- the file was there and is gone
+    fingerprint  TEXT NOT NULL DEFAULT '',     -- sha256 of the bytes
+    rows         INTEGER NOT NULL DEFAULT 0,
+    usable       INTEGER NOT NULL DEFAULT 0,
+    new          INTEGER NOT NULL DEFAULT 0,   -- distinct rows not known before
+    new_training INTEGER NOT NULL DEFAULT 0,   -- of those, rows on the training side
+    new_judging  INTEGER NOT NULL DEFAULT 0,   -- of those, rows on the judging side
+    rows_file    TEXT NOT NULL DEFAULT '',     -- its row keys
+    reason       TEXT NOT NULL DEFAULT '',
+    hint         TEXT NOT NULL DEFAULT '',
+    changed_at   TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX drops_current ON drops (model, path) WHERE current = 1;
+CREATE INDEX drops_state ON drops (model, state);
+
+-- What was decided, when it changed.
+CREATE TABLE decision (
+    id       INTEGER PRIMARY KEY,
+    model    TEXT NOT NULL,
+    at       TEXT NOT NULL,
+    action   TEXT NOT NULL CHECK (action IN ('train', 'wait')),
+    code     TEXT NOT NULL,
+    sentence TEXT NOT NULL,
+    details  TEXT NOT NULL                -- JSON: each rule with its values
+) STRICT;
+CREATE INDEX decision_model ON decision (model, id);
+
+-- One row for each attempt; core/attempts.py says what may follow what.
+CREATE TABLE attempt (
+    id                 TEXT PRIMARY KEY,
+    number             INTEGER NOT NULL UNIQUE,
+    model              TEXT NOT NULL,
+    state              TEXT NOT NULL CHECK (state IN ('planned', 'training', 'trained', 'judged', 'promoted', 'rejected',
+                                                      'inconclusive', 'failed', 'abandoned')),
+    rule               TEXT NOT NULL,
+    decision           INTEGER NOT NULL REFERENCES decision (id),
+    policy             TEXT NOT NULL,     -- JSON: the policy it began with; it finishes under it
+    recipe             TEXT NOT NULL,     -- JSON
+    champion_version   INTEGER NOT NULL,  -- judged against this one
+    continues          INTEGER,           -- the version whose learned state it continues; NULL: learned anew
+    round              INTEGER NOT NULL DEFAULT 0,  -- 0, then one more for each champion it is judged against again
+    starts             INTEGER NOT NULL DEFAULT 0,  -- workers started
+    failures           INTEGER NOT NULL DEFAULT 0,  -- workers that ended without a result
+    due_at             TEXT,              -- not before then
+    challenger         TEXT,              -- JSON: run, model and learned rows of the accepted training
+    evidence           TEXT,              -- JSON
+    verdict            TEXT,              -- JSON
+    notes              TEXT NOT NULL DEFAULT '[]',  -- JSON: sentences of the worker for a reviewer
+    version            INTEGER,           -- the registered version, if it became one
+    reason             TEXT NOT NULL DEFAULT '',
+    champion_after     INTEGER,           -- the champion known when it ended
+    started_at         TEXT NOT NULL,
+    ended_at           TEXT,
+    changed_at         TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX attempt_open ON attempt (model) WHERE ended_at IS NULL;
+
+-- The frozen list of drops of an attempt.
+CREATE TABLE attempt_drop (
+    attempt TEXT NOT NULL REFERENCES attempt (id),
+    drop_id INTEGER NOT NULL REFERENCES drops (id),
+    PRIMARY KEY (attempt, drop_id)
+) STRICT, WITHOUT ROWID;
+
+-- Effects outside: written before (begun) and after (done). `subject` is an attempt or a rollback.
+CREATE TABLE effect (
+    subject    TEXT NOT NULL,
+    round      INTEGER NOT NULL,
+    name       TEXT NOT NULL,
+    model      TEXT NOT NULL,
+    detail     TEXT NOT NULL,
+    begun_at   TEXT NOT NULL,
+    done_at    TEXT,
+    changed_at TEXT NOT NULL,
+    PRIMARY KEY (subject, round, name)
+) STRICT, WITHOUT ROWID;
+
+-- Going back to an earlier champion.
+CREATE TABLE rollback (
+    id         TEXT PRIMARY KEY,
+    model      TEXT NOT NULL,
+    alias      TEXT NOT NULL,
+    was        INTEGER NOT NULL,
+    target     INTEGER NOT NULL,
+    by         TEXT NOT NULL,
+    why        TEXT NOT NULL,
+    begun_at   TEXT NOT NULL,
+    ended_at   TEXT,
+    outcome    TEXT NOT NULL DEFAULT '',
+    changed_at TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX rollback_open ON rollback (model) WHERE ended_at IS NULL;
+
+-- What each version learned from. No `learned_file`: nobody recorded it, so rows first seen up to `unknown_until`
+-- may have been learned.
+CREATE TABLE lineage (
+    model         TEXT NOT NULL,
+    version       INTEGER NOT NULL,
+    continues     INTEGER,
+    learned_file  TEXT,
+    unknown_until TEXT,
+    unit          TEXT NOT NULL DEFAULT '',    -- what the keys in learned_file stand for: a group, or these features
+    attempt       TEXT,
+    fingerprints  TEXT NOT NULL DEFAULT '[]',  -- JSON: files named by a person as what it learned from
+    changed_at    TEXT NOT NULL,
+    PRIMARY KEY (model, version)
+) STRICT, WITHOUT ROWID;
+
+-- What people asked for through the command line.
+CREATE TABLE request (
+    id          INTEGER PRIMARY KEY,
+    model       TEXT NOT NULL,
+    verb        TEXT NOT NULL,
+    argument    TEXT NOT NULL,            -- JSON
+    by          TEXT NOT NULL,
+    why         TEXT NOT NULL,
+    asked_at    TEXT NOT NULL,
+    answered_at TEXT,
+    ok          INTEGER,
+    answer      TEXT,
+    changed_at  TEXT NOT NULL
+) STRICT;
+CREATE INDEX request_open ON request (id) WHERE answered_at IS NULL;
+
+CREATE TABLE history (
+    id      INTEGER PRIMARY KEY,
+    at      TEXT NOT NULL,
+    model   TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    event   TEXT NOT NULL,
+    detail  TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX history_model ON history (model, id);
+
+CREATE TRIGGER drops_inserted AFTER INSERT ON drops BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.' || NEW.state, NEW.reason);
+END;
+CREATE TRIGGER drops_changed AFTER UPDATE OF state ON drops WHEN OLD.state <> NEW.state BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.' || NEW.state,
+            CASE WHEN NEW.reason <> '' THEN NEW.reason ELSE NEW.new || ' new of ' || NEW.rows || ' rows' END);
+END;
+CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.at, NEW.model, NEW.model, 'decision.' || NEW.action, NEW.sentence);
+END;
+CREATE TRIGGER attempt_inserted AFTER INSERT ON attempt BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.id, 'attempt.' || NEW.state, NEW.rule);
+END;
+CREATE TRIGGER attempt_changed AFTER UPDATE OF state ON attempt WHEN OLD.state <> NEW.state BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.id, 'attempt.' || NEW.state, NEW.reason);
+END;
+CREATE TRIGGER effect_begun AFTER INSERT ON effect BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.subject, 'effect.begun', NEW.name || ' ' || NEW.detail);
+END;
+CREATE TRIGGER effect_done AFTER UPDATE OF done_at ON effect WHEN NEW.done_at IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.subject, 'effect.done', NEW.name || ' ' || NEW.detail);
+END;
+CREATE TRIGGER rollback_begun AFTER INSERT ON rollback BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.id, 'rollback.begun',
+            'from version ' || NEW.was || ' to ' || NEW.target || ' by ' || NEW.by || ': ' || NEW.why);
+END;
+CREATE TRIGGER rollback_ended AFTER UPDATE OF ended_at ON rollback WHEN NEW.ended_at IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.id, 'rollback.ended', NEW.outcome);
+END;
+CREATE TRIGGER model_held AFTER UPDATE OF hold_since ON model WHEN NEW.hold_since IS NOT OLD.hold_since BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.name,
+            CASE WHEN NEW.hold_since IS NULL THEN 'model.resumed' ELSE 'model.held' END,
+            COALESCE(NEW.hold_by || ': ' || NEW.hold_why, ''));
+END;
+CREATE TRIGGER champion_seen AFTER UPDATE OF champion_seen ON model
+WHEN NEW.champion_seen IS NOT OLD.champion_seen BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.name, 'champion.seen',
+            'version ' || COALESCE(NEW.champion_seen, 'none') || ', was ' || COALESCE(OLD.champion_seen, 'none'));
+END;
+CREATE TRIGGER request_asked AFTER INSERT ON request BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.model, 'request.' || NEW.verb, NEW.by || ': ' || NEW.why);
+END;
+CREATE TRIGGER request_answered AFTER UPDATE OF answered_at ON request WHEN NEW.answered_at IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.model, 'request.answered', NEW.verb || ': ' || NEW.answer);
+END;

@@ -1,0 +1,164 @@
+"""Observing: what registry and journal say of a model, as the facts that `core.decide` takes.
+
+Reads, and remembers between polls; changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, RetrainRequest
+from retrain_daemon.core.policy import Policy, unit_of
+from retrain_daemon.errors import NotFound, RegistryUnreachable
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.registry import RegisteredModel, Registry, Version, spell_alias
+
+#: A person asks for a retrain with this tag on the registered model.
+REQUEST_TAG, REQUEST_VALUE = "retrain", "now"
+
+
+class RegistryView:
+    """The registry as last polled: one request for all watched models, versions looked up once each."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._models: Mapping[str, RegisteredModel] = {}
+        self._versions: dict[tuple[str, int], Version] = {}
+        self.problem = "the registry was not asked yet"
+        self.problem_since: datetime | None = None
+
+    def poll(self, names: Collection[str], now: datetime) -> None:
+        """Ask for all watched models. A registry that does not answer leaves every champion unknown."""
+        try:
+            self._models = self._registry.models(names)
+        except RegistryUnreachable as error:
+            self.problem = str(error)
+            self.problem_since = self.problem_since or now
+        else:
+            self.problem, self.problem_since = "", None
+
+    def champion(self, policy: Policy, seen: int | None, *, fresh: bool = False) -> Champion:
+        """The champion of a policy's model; `seen` is the version it was when last seen. `fresh` asks again."""
+        if fresh:
+            try:
+                others = {name: model for name, model in self._models.items() if name != policy.model}
+                self._models = {**others, **self._registry.models([policy.model])}
+            except RegistryUnreachable as error:
+                return Champion(state=ChampionState.UNKNOWN, detail=str(error))
+        if self.problem and not fresh:
+            return Champion(state=ChampionState.UNKNOWN, detail=self.problem)
+        found = self._models.get(policy.model)
+        if found is None:
+            return _no_model(policy)
+        number = found.aliases.get(policy.alias)
+        return _without_alias(policy, found, seen) if number is None else self._found(policy, number)
+
+    def wants_retrain(self, model: str) -> bool | None:
+        """Whether the registered model carries the tag retrain=now; None when the registry does not answer."""
+        if self.problem:
+            return None
+        found = self._models.get(model)
+        return found is not None and found.tags.get(REQUEST_TAG) == REQUEST_VALUE
+
+    def _found(self, policy: Policy, number: int) -> Champion:
+        key = (policy.model, number)
+        try:
+            if key not in self._versions:
+                self._versions[key] = self._registry.version(*key)
+        except NotFound:
+            detail = f"alias {policy.alias} of {policy.model} points to version {number}, which does not exist"
+            return Champion(state=ChampionState.LOST, version=number, detail=detail)
+        except RegistryUnreachable as error:
+            return Champion(state=ChampionState.UNKNOWN, detail=str(error))
+        return Champion(state=ChampionState.FOUND, version=number, created_at=self._versions[key].created_at)
+
+
+def _no_model(policy: Policy) -> Champion:
+    return Champion(
+        state=ChampionState.NO_MODEL,
+        detail=f"no registered model is named {policy.model}: register one with mlflow, then run"
+        f" `retraind adopt {policy.model} --version N`",
+    )
+
+
+def _without_alias(policy: Policy, found: RegisteredModel, seen: int | None) -> Champion:
+    if seen is not None:
+        detail = (
+            f"alias {policy.alias} of {policy.model} is gone, it was version {seen}: set it again in MLflow, or run"
+            f" `retraind adopt {policy.model} --version {seen}`"
+        )
+        return Champion(state=ChampionState.LOST, detail=detail)
+    spelled = spell_alias(found.aliases, policy.alias)
+    if spelled is not None:
+        detail = f"{policy.model} has the alias {spelled}, the policy says {policy.alias}: aliases are case-sensitive"
+        return Champion(state=ChampionState.MISSPELLED, detail=detail)
+    detail = (
+        f"{policy.model} has no alias {policy.alias}: run `retraind adopt {policy.model} --version N`, or set the"
+        f" alias in MLflow (`MlflowClient().set_registered_model_alias('{policy.model}', '{policy.alias}', N)`)"
+    )
+    return Champion(state=ChampionState.NONE, detail=detail)
+
+
+def gather(policy: Policy, journal: Journal, view: RegistryView, now: datetime, folder_problem: str = "") -> Facts:
+    """The facts of one model now, from registry view and journal."""
+    row = journal.models.find(policy.model)
+    champion = view.champion(policy, row.champion_seen if row else None)
+    last = journal.attempts.last_ended(policy.model)
+    opened = journal.attempts.open(policy.model)
+    return Facts(
+        model=policy.model,
+        champion=champion,
+        data=_data_facts(policy, journal, row, champion, last.id if last else None, now, folder_problem),
+        champion_moved=_moved(journal, policy.model, champion),
+        last=last,
+        failures=journal.attempts.abandoned_in_a_row(policy.model, row.resumed_at if row else None),
+        open_attempt=opened[0].id if opened else None,
+        hold=row.hold if row else None,
+        request=_request(journal, row, view),
+        starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
+    )
+
+
+def _data_facts(
+    policy: Policy, journal: Journal, row: ModelRow | None, champion: Champion, last: str | None, now: datetime,
+    folder_problem: str,
+) -> DataFacts:  # fmt: skip
+    known = champion.version is not None and champion.state is ChampionState.FOUND
+    learned = journal.models.learned(policy.model, champion.version or 0, unit_of(policy.data)) if known else None
+    counts = journal.drops.counts(policy.model, learned, last)
+    facts = DataFacts(
+        new_rows=counts.new,
+        since_last=counts.since_last,
+        waiting=now - counts.waiting_since if counts.waiting_since else timedelta(0),
+        quarantined=counts.quarantined,
+        usable_drops=counts.recorded,
+        uninspected=counts.uninspected,
+        folder_problem=folder_problem,
+        missing_files=counts.missing,
+        trouble=row.trouble if row else "",
+    )
+    return replace(facts, unlearned_rows=counts.unlearned, judging_rows=counts.judging) if known else facts
+
+
+def _moved(journal: Journal, model: str, champion: Champion) -> bool | None:
+    """Whether someone else moved the alias since the last attempt; our promotions and rollbacks do not count."""
+    if champion.state is not ChampionState.FOUND:
+        return None
+    last = journal.attempts.last_ended(model)
+    if last is None or last.champion_after is None:
+        return False
+    rollbacks = [back for back in journal.rollbacks.of_model(model) if back.begun_at > last.ended_at]
+    ours = rollbacks[-1].target if rollbacks else last.champion_after
+    return champion.version != ours
+
+
+def _request(journal: Journal, row: ModelRow | None, view: RegistryView) -> RetrainRequest | None:
+    for request in journal.requests.open():
+        if request.verb == "retrain" and row is not None and request.model == row.name:
+            return RetrainRequest(str(request.id), request.by, request.why)
+    if row is not None and not row.tag_request_taken and view.wants_retrain(row.name):
+        return RetrainRequest("tag", "tag retrain=now", "")
+    return None

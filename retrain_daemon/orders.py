@@ -1,0 +1,253 @@
+"""Orders: what people ask for through the command line, carried out by whoever holds the state folder's lock.
+
+The daemon takes orders from the journal; without a daemon the command line takes the lock and does the same here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from retrain_daemon.core.attempts import Attempt, Effect, State
+from retrain_daemon.core.facts import ChampionState
+from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy, unit_of
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.drops import DropRow
+from retrain_daemon.journal.models import Lineage
+from retrain_daemon.journal.requests import Request
+from retrain_daemon.journal.rollbacks import Rollback
+from retrain_daemon.log import get_logger
+from retrain_daemon.observe import RegistryView
+from retrain_daemon.registry import Registry
+
+#: On a version that was champion and was rolled back.
+ROLLED_BACK_TAG = "retraind.rolled_back"
+REPLACES_TAG = "retraind.replaces"
+
+_log = get_logger()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of an order, as a sentence."""
+
+    ok: bool
+    sentence: str
+
+
+class Orders:
+    """Carries orders out; each is journaled before and after, and finished after a crash."""
+
+    def __init__(
+        self, journal: Journal, registry: Registry, view: RegistryView, clock: Callable[[], datetime]
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._registry = registry
+        self._view = view
+        self._clock = clock
+
+    def serve(self, request: Request, policy: Policy | None) -> Answer | None:
+        """Carry out one request and journal the answer; None when it stays open (a retrain waits to be planned).
+
+        Raises RegistryUnreachable when the registry is needed and does not answer; the request then stays open.
+        """
+        if request.verb == "retrain":
+            return None
+        try:
+            answer = Answer(True, self._carry_out(request, policy))
+        except RegistryUnreachable:
+            raise
+        except RetrainError as error:
+            answer = Answer(False, str(error))
+        self._journal.requests.answer(request.id, answer.ok, answer.sentence, self._clock())
+        _log.info("order.answered", model=request.model, verb=request.verb, by=request.by, ok=answer.ok,
+                  answer=answer.sentence)  # fmt: skip
+        return answer
+
+    def _carry_out(self, request: Request, policy: Policy | None) -> str:
+        match request.verb:
+            case "pause":
+                return self._pause(request)
+            case "resume":
+                return self._resume(request)
+            case "retract":
+                return self._retract(request)
+            case "rollback":
+                return self._rollback(request, _needed(policy, request))
+            case "adopt":
+                return self._adopt(request, _needed(policy, request))
+            case other:
+                raise Refused(f"the journal holds a request “{other}”, which this version does not know.")
+
+    def _pause(self, request: Request) -> str:
+        self._watched(request.model)
+        self._journal.models.hold(request.model, request.by, request.why, self._clock())
+        return f"{request.model} is paused: nothing starts and no alias moves until `retraind resume {request.model}`"
+
+    def _resume(self, request: Request) -> str:
+        self._watched(request.model)
+        self._journal.models.resume(request.model, self._clock())
+        return f"{request.model} is resumed"
+
+    def _watched(self, model: str) -> None:
+        if self._journal.models.find(model) is None:
+            raise NotFound(f"the daemon has never watched a model {model}.", "`retraind status` lists those it has.")
+
+    def _retract(self, request: Request) -> str:
+        drop = self._drop(request.model, request.arguments["file"])
+        if drop.state not in ("recorded", "found", "quarantined", "duplicate"):
+            raise Refused(f"{drop.path} is {drop.state} already: {drop.reason}")
+        attempts = self._journal.drops.attempts_with(drop)
+        versions = self._journal.models.versions_of_attempts(request.model, attempts)
+        with self._journal.transaction():
+            self._journal.drops.retract(drop, f"{request.by}: {request.why}", self._clock())
+        learned = ", ".join(str(version) for version in versions)
+        return f"{drop.path} is retracted: it no longer trains, judges or counts; " + (
+            f"versions that learned from it: {learned}" if learned else "no version learned from it"
+        )
+
+    def _drop(self, model: str, wanted: str) -> DropRow:
+        current = [drop for drop in self._journal.drops.listing(model) if drop.current]
+        found = [drop for drop in current if wanted in (drop.path, Path(drop.path).name, str(drop.id))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Refused(f"{wanted} names {len(found)} drops of {model}.", "Give the whole path, or the number.")
+        raise NotFound(f"{model} has no drop {wanted}.", f"`retraind drop list {model}` shows them.")
+
+    def _adopt(self, request: Request, policy: Policy) -> str:
+        """Point the alias at a version where there is no champion, and record what the champion learned from."""
+        said = []
+        if "version" in request.arguments:
+            said.append(self._set_first_champion(policy, int(request.arguments["version"]), request))
+        if "learned_file" in request.arguments:
+            said.append(self._record_learned(policy, request))
+        return "; ".join(said)
+
+    def _set_first_champion(self, policy: Policy, version: int, request: Request) -> str:
+        row = self._journal.models.ensure(policy.model, policy.source, self._clock())
+        champion = self._view.champion(policy, row.champion_seen, fresh=True)
+        if champion.state is ChampionState.UNKNOWN:
+            raise RegistryUnreachable(champion.detail)
+        if champion.state is ChampionState.FOUND and champion.version != version:
+            raise Refused(
+                f"{policy.model} has a champion, version {champion.version}.",
+                "Move the alias in MLflow if you mean to replace it: a person's move always wins.",
+            )
+        self._registry.version(policy.model, version)
+        self._registry.set_alias(policy.model, policy.alias, version)
+        self._journal.models.see_champion(policy.model, version, self._clock())
+        _log.info("champion.adopted", model=policy.model, version=version, by=request.by)
+        return f"alias {policy.alias} of {policy.model} points to version {version}"
+
+    def _record_learned(self, policy: Policy, request: Request) -> str:
+        row = self._journal.models.ensure(policy.model, policy.source, self._clock())
+        champion = self._view.champion(policy, row.champion_seen, fresh=True)
+        if champion.state is not ChampionState.FOUND or champion.version is None:
+            raise Refused(champion.detail or f"{policy.model} has no champion whose learning could be recorded.")
+        if champion.version != int(request.arguments["champion"]):
+            raise Refused(f"version {request.arguments['champion']} of {policy.model} is not the champion any more.")
+        lineage = Lineage(
+            version=champion.version,
+            continues=None,
+            learned_file=request.arguments["learned_file"],
+            unknown_until=None,
+            attempt=None,
+            fingerprints=tuple(filter(None, request.arguments["fingerprints"].split(","))),
+            unit=unit_of(policy.data),
+        )
+        self._journal.models.record_lineage(policy.model, lineage, self._clock())
+        rows = int(request.arguments["rows"])
+        return f"version {champion.version} of {policy.model} is recorded to have learned from {rows:,} rows"
+
+    def _rollback(self, request: Request, policy: Policy) -> str:
+        row = self._journal.models.ensure(policy.model, policy.source, self._clock())
+        champion = self._view.champion(policy, row.champion_seen, fresh=True)
+        if champion.state is ChampionState.UNKNOWN:
+            raise RegistryUnreachable(champion.detail)
+        if champion.state is not ChampionState.FOUND or champion.version is None:
+            raise Refused(f"there is nothing to roll back from: {champion.detail}.")
+        self._end_promotion(policy, champion.version, request)
+        target = self._target(policy, champion.version)
+        rollback = self._journal.rollbacks.begin(
+            policy.model, policy.alias, champion.version, target, request.by, request.why, self._clock()
+        )
+        return self.finish_rollback(rollback, policy)
+
+    def _end_promotion(self, policy: Policy, champion: int, request: Request) -> None:
+        """A promotion that a crash cut short must not go on after the rollback."""
+        for attempt in self._journal.attempts.open(policy.model):
+            if Effect.ALIAS not in attempt.begun:
+                continue
+            moved = attempt.version == champion
+            state = State.PROMOTED if moved else State.REJECTED
+            reason = attempt.reason if moved else f"rolled back by {request.by} before the alias had moved"
+            self._journal.attempts.conclude(attempt, state, reason, champion, self._clock())
+
+    def _target(self, policy: Policy, champion: int) -> int:
+        """From the journal, else the tag, else `previous_champion`; it must exist."""
+        target = self._promoted_over(policy.model, champion)
+        version = self._registry.version(policy.model, champion)
+        if target is None and version.tags.get(REPLACES_TAG, "").isdecimal():
+            target = int(version.tags[REPLACES_TAG])
+        if target is None:
+            target = self._registry.models([policy.model])[policy.model].aliases.get(PREVIOUS_ALIAS)
+        if target is None or target == champion:
+            raise Refused(
+                f"it is not known what was champion of {policy.model} before version {champion}.",
+                "Move the alias in MLflow to the version you want.",
+            )
+        if ROLLED_BACK_TAG in self._registry.version(policy.model, target).tags:
+            raise Refused(
+                f"version {target} of {policy.model} was itself rolled back.",
+                "Move the alias in MLflow if you want it all the same.",
+            )
+        return target
+
+    def _promoted_over(self, model: str, champion: int) -> int | None:
+        for attempt in self._journal.attempts.of_model(model, limit=1000):
+            if attempt.state is State.PROMOTED and attempt.version == champion:
+                return attempt.champion_version
+        return None
+
+    def finish_rollback(self, rollback: Rollback, policy: Policy) -> str:
+        """Do what is left of a rollback that was begun; a person who moved the alias meanwhile wins."""
+        champion = self._view.champion(policy, rollback.was, fresh=True)
+        if champion.state is ChampionState.UNKNOWN:
+            raise RegistryUnreachable(champion.detail)
+        if champion.version not in (rollback.was, rollback.target):
+            outcome = f"someone moved the alias to version {champion.version} meanwhile; it stays there"
+            self._end_rollback(rollback, champion.version, outcome)
+            raise Refused(outcome)
+        self._registry.set_alias(rollback.model, rollback.alias, rollback.target)
+        self._registry.set_alias(rollback.model, PREVIOUS_ALIAS, rollback.was)
+        stamp = f"{rollback.begun_at:%Y-%m-%dT%H:%M:%SZ} by {rollback.by}"
+        self._registry.tag_version(rollback.model, rollback.was, ROLLED_BACK_TAG, stamp)
+        outcome = f"version {rollback.target} is champion again, {rollback.was} was"
+        self._end_rollback(rollback, rollback.target, outcome)
+        _log.info("champion.rolled_back", model=rollback.model, version=rollback.target, was=rollback.was,
+                  by=rollback.by)  # fmt: skip
+        return f"{outcome}; {rollback.model} is paused until `retraind resume {rollback.model}`"
+
+    def _end_rollback(self, rollback: Rollback, champion: int | None, outcome: str) -> None:
+        now = self._clock()
+        with self._journal.transaction():
+            self._journal.models.hold(rollback.model, rollback.by, f"rolled back: {rollback.why}", now)
+            self._journal.models.see_champion(rollback.model, champion, now)
+            self._journal.rollbacks.end(rollback, outcome, now)
+
+
+def open_promotion(attempts: tuple[Attempt, ...]) -> bool:
+    """Whether an alias may have been moved by us without the journal knowing yet."""
+    return any(Effect.ALIAS in attempt.begun and Effect.ALIAS not in attempt.done for attempt in attempts)
+
+
+def _needed(policy: Policy | None, request: Request) -> Policy:
+    if policy is None:
+        raise NotFound(
+            f"no policy in force names the model {request.model}.", "`retraind check` shows what is in force."
+        )
+    return policy

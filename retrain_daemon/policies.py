@@ -1,0 +1,200 @@
+"""Finds, reads and re-reads policy files: policies for the daemon, problems with file:line:column for people.
+
+What a file may say is in `policy_file.py`. A file that went bad never replaces the policy that is in force.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from retrain_daemon.core.policy import Policy
+from retrain_daemon.errors import NotFound
+from retrain_daemon.policy_file import MAX_BYTES, FileReading, read_bytes, read_text
+from retrain_daemon.policy_nodes import Problem
+
+__all__ = ["PolicyFolder", "PolicySet", "Problem", "Reading", "read_policies", "read_policy_text"]
+
+_SUFFIXES = (".yaml", ".yml")
+_TEST_SUFFIXES = (".test.yaml", ".test.yml")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What files say: the policies without problems, and every problem."""
+
+    policies: tuple[Policy, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class PolicySet:
+    """The policies in force. `changed` since the last refresh; `kept` are files whose last good version is in force."""
+
+    policies: tuple[Policy, ...]
+    problems: tuple[Problem, ...]
+    changed: bool
+    kept: tuple[str, ...]
+
+
+def read_policy_text(text: str, source: str, folder: str) -> Reading:
+    """Given the text of one policy file, its policy or its problems; relative paths start at `folder`."""
+    return _reading({source: read_text(text, source, folder)})
+
+
+def read_policies(path: Path) -> Reading:
+    """Read a policy file, or the policy files of a folder; raises NotFound if the path does not exist."""
+    if not os.path.lexists(path):
+        raise NotFound(f"There is no policy file or folder {path}.", "Name one that exists.")
+    try:
+        files = _files(path)
+    except OSError as error:
+        return Reading((), (_unreadable(str(path), error),))
+    return _reading({file: _read(file) for file in files})
+
+
+class PolicyFolder:
+    """A folder of policy files, or a single one, read again whenever something in it changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._signatures: dict[str, _Signature] = {}
+        self._readings: dict[str, FileReading] = {}
+        self._in_force: dict[str, Policy] = {}
+        self._last: PolicySet | None = None
+
+    def refresh(self) -> PolicySet:
+        """The policies in force now; never raises for what is wrong with files or folder."""
+        unreachable = self._look()
+        self._in_force, clashes = _settled(self._readings, self._in_force)
+        problems = (*((unreachable,) if unreachable else ()), *_problems(self._readings), *clashes)
+        kept = tuple(file for file, policy in self._in_force.items() if self._readings[file].policy != policy)
+        found = PolicySet(tuple(self._in_force.values()), problems, changed=True, kept=kept)
+        self._last, before = found, self._last
+        return found if found != before else replace(found, changed=False)
+
+    def _look(self) -> Problem | None:
+        """Read what changed and forget files that are gone; a folder that cannot be listed leaves all as it was."""
+        try:
+            files = _files(self._path)
+        except OSError as error:
+            return _unreadable(str(self._path), error)
+        for gone in set(self._readings) - set(files):
+            self._readings.pop(gone)
+            self._in_force.pop(gone, None)
+            self._signatures.pop(gone, None)
+        for file in files:
+            signature = _signature(file)
+            if signature is None or self._signatures.get(file) != signature:
+                self._readings[file] = _read(file)
+                self._remember(file, signature)
+        return None
+
+    def _remember(self, file: str, signature: _Signature | None) -> None:
+        """A file that changed while it was read has no signature, so that it is read again next time."""
+        if signature is not None and _signature(file) == signature:
+            self._signatures[file] = signature
+        else:
+            self._signatures.pop(file, None)
+
+
+_Signature = tuple[int, int, int, int]
+
+
+def _signature(file: str) -> _Signature | None:
+    """What changes when a file does; None if it cannot be told."""
+    try:
+        found = os.stat(file)  # noqa: PTH116 (a thousand files at each look)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _files(path: Path) -> list[str]:
+    """The policy files at a path, sorted; raises OSError if it is neither a file nor a folder that can be listed."""
+    if not stat.S_ISDIR(path.stat().st_mode):
+        return [str(path)]
+    return sorted(str(path / name) for name in os.listdir(path) if _is_policy_file(name))  # noqa: PTH208 (names only)
+
+
+def _is_policy_file(name: str) -> bool:
+    return name.endswith(_SUFFIXES) and not name.endswith(_TEST_SUFFIXES) and not name.startswith(".")
+
+
+def _read(file: str) -> FileReading:
+    """One file's reading; a file that cannot be read is a problem of it."""
+    path = Path(file)
+    try:
+        # A pipe or a device would block the reader for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return FileReading(None, (Problem(_shown(file), 0, 0, "This is not a file.", "Move it elsewhere."),))
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        return FileReading(None, (_unreadable(file, error),))
+    reading = read_bytes(content, _shown(file), str(path.absolute().parent))
+    return replace(reading, policy=replace(reading.policy, source=file)) if reading.policy else reading
+
+
+def _reading(readings: Mapping[str, FileReading]) -> Reading:
+    policies, clashes = _settled(readings, {})
+    return Reading(tuple(policies.values()), (*_problems(readings), *clashes))
+
+
+def _problems(readings: Mapping[str, FileReading]) -> tuple[Problem, ...]:
+    return tuple(problem for _, found in sorted(readings.items()) for problem in found.problems)
+
+
+def _settled(
+    readings: Mapping[str, FileReading], before: Mapping[str, Policy]
+) -> tuple[dict[str, Policy], tuple[Problem, ...]]:
+    """Given what files say and what was in force, the policies in force by file, no two for one model.
+
+    A file without a good policy keeps the one it had. Of several files for one model only the one that already had
+    it stays; the others keep what they had, and a problem names both places.
+    """
+    wanted = {file: found.policy or before.get(file) for file, found in sorted(readings.items())}
+    settled = {file: policy for file, policy in wanted.items() if policy}
+    problems: list[Problem] = []
+    # Who falls back to an earlier policy may meet a newcomer for that model, so look again until none clashes.
+    while newcomers := _newcomers(settled, before):
+        for file, other in newcomers.items():
+            problems.append(_clash(readings[file], settled[file].model, file, other, readings[other].line))
+        for file in newcomers:
+            if file in before:
+                settled[file] = before[file]
+            else:
+                del settled[file]
+    return settled, tuple(problems)
+
+
+def _newcomers(policies: Mapping[str, Policy], before: Mapping[str, Policy]) -> dict[str, str]:
+    """Files whose policy is for a model that another file has too, with that file; not the one that had it before."""
+    files: dict[str, list[str]] = {}
+    for file, policy in policies.items():
+        files.setdefault(policy.model, []).append(file)
+    return {
+        file: next(other for other in files[policy.model] if other != file)
+        for file, policy in policies.items()
+        if len(files[policy.model]) > 1 and not (file in before and before[file].model == policy.model)
+    }
+
+
+def _clash(reading: FileReading, model: str, file: str, other: str, line: int) -> Problem:
+    message = f"The model `{model}` has another policy in {_shown(other)}:{line}."
+    return Problem(_shown(file), reading.line, reading.column, message, "Keep one of them.")
+
+
+def _unreadable(file: str, error: OSError) -> Problem:
+    return Problem(
+        _shown(file), 0, 0, f"It cannot be read: {error.strerror or error}.", "Check that it is there and readable."
+    )
+
+
+def _shown(file: str) -> str:
+    """A path for people: a name may hold line breaks, or bytes that are no text."""
+    decoded = os.fsencode(file).decode("utf-8", "backslashreplace")
+    return decoded if decoded.isprintable() else decoded.encode("unicode_escape").decode()

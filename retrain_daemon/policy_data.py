@@ -1,0 +1,175 @@
+"""The `data` section of a policy: where labelled rows come from and what they mean."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from datetime import timedelta
+from fnmatch import fnmatchcase
+
+from retrain_daemon.core.policy import Completion, DataSpec, Holdout, Target, Window
+from retrain_daemon.policy_nodes import MappingNode, Node, Scalar, Wrong
+from retrain_daemon.policy_units import anything, duration, mapping, share, text, word, words
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
+
+_KEYS = ("path", "complete", "target", "features", "group", "row_id", "event_time", "window", "holdout")
+_LATER = {
+    "expect": "The columns of the model's signature are checked in every file.",
+    "shape": "Rows go to the model as a table.",
+    "weight": "Every row counts the same.",
+    "missing": "A recorded file that is gone is left out and named.",
+    "label_delay": "Drop rows when their labels are known.",
+    "model_outputs": "",
+}
+_WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
+_NO_TARGET = Target(column="")
+
+
+def read_data(section: MappingNode, folder: str) -> DataSpec:
+    """Given the `data` mapping and the folder of the policy file, its value; what is wrong is noted."""
+    section.expect(_KEYS, _LATER).require("path", "target")
+    place, pattern = section.take("path", lambda node: _path(node, folder), ("", ""))
+    data = DataSpec(
+        folder=place,
+        pattern=pattern,
+        target=section.take("target", _target, _NO_TARGET),
+        complete=section.take("complete", lambda node: _completion(node, pattern), Completion()),
+        features=section.take("features", _features, ()),
+        group=section.take("group", word, None),
+        row_id=section.take("row_id", words, ()),
+        event_time=section.take("event_time", word, None),
+        window=section.take("window", _window, Window()),
+        holdout=section.take("holdout", _holdout, Holdout(share=0.2)),
+    )
+    _check_columns(section, data)
+    _check_holdout(section, data)
+    return data
+
+
+def _path(node: Node, folder: str) -> tuple[str, str]:
+    """The absolute folder and the file name pattern in it."""
+    value = word(node)
+    if value.startswith(("~", "$")) or "://" in value:
+        raise Wrong(f"`{node.name}` must be a folder of this machine.", "Write one such as /srv/drops/x/*.csv.")
+    place, pattern = os.path.split(value)
+    if any(sign in place for sign in "*?["):
+        raise Wrong(f"`{node.name}` has a wildcard in its folder.", "Wildcards stand after the last `/` only.")
+    if pattern in ("", ".", ".."):
+        raise Wrong(f"`{node.name}` names a folder, not files.", f"Write {value.rstrip('/')}/*.csv.")
+    if "**" in pattern:
+        raise Wrong(f"`{node.name}` has `**`; folders inside the drop folder are not watched.", "Write `*`.")
+    _check_suffix(node, pattern)
+    return os.path.normpath(os.path.join(folder, place)), pattern  # noqa: PTH118 (a text, not a file)
+
+
+def _check_suffix(node: Node, pattern: str) -> None:
+    if pattern.endswith(SUFFIXES):
+        return
+    if pattern.endswith((".arrow", ".feather")):
+        raise Wrong(f"`{node.name}`: arrow and feather files are not built yet.", "Drop parquet files.")
+    known = ", ".join(SUFFIXES)
+    hint = f"End it with one of {known}, such as `*.csv`; one policy reads one kind of file."
+    raise Wrong(f"`{node.name}` ends in `{pattern}`, which does not say what kind of file it is.", hint)
+
+
+def _completion(node: Node, pattern: str) -> Completion:
+    if isinstance(node, Scalar):
+        raise Wrong(f"`{node.name}` must say how a file is known to be complete.", "Write {settle: 30s}.")
+    section = mapping(node).expect(("settle", "marker"))
+    if len(section.entries.keys() & {"settle", "marker"}) != 1:
+        raise Wrong(f"`{node.name}` needs one of settle and marker.", "With a marker only the marker counts.")
+    if "marker" in section.entries:
+        return Completion(settle=None, marker=section.take("marker", lambda value: _marker(value, pattern), None))
+    return Completion(settle=section.take("settle", duration, None))
+
+
+def _marker(node: Node, pattern: str) -> str:
+    value = word(node)
+    if value.count("{name}") != 1 or re.search(r"[{}/]", value.replace("{name}", "")) or value == "{name}":
+        message = f"`{node.name}` must be a file name that holds {{name}}, for the name of the data file."
+        raise Wrong(message, 'Write "{name}.done".')
+    if pattern and fnmatchcase(value.replace("{name}", pattern), pattern):
+        raise Wrong(f"`{node.name}`: the marker itself would count as data ({pattern}).", 'Write "{name}.done".')
+    return value
+
+
+def _target(node: Node) -> Target:
+    if isinstance(node, Scalar):
+        return Target(column=word(node))
+    section = mapping(node).expect(("column", "positive"), {"classes": "The classes are those of the champion."})
+    section.require("column")
+    positive = section.take("positive", _positive, None)
+    return Target(column=section.take("column", word, ""), positive=positive)
+
+
+def _positive(node: Node) -> str | int | float | bool:
+    value = anything(node)
+    if value is None or value == "":
+        raise Wrong(f"`{node.name}` must be a class.", 'Write it as in the column, such as 1 or "yes".')
+    return value
+
+
+def _features(node: Node) -> tuple[str, ...]:
+    if isinstance(node, Scalar):
+        raise Wrong(f"`{node.name}` must be a list of columns.", f"Write [{node.value or 'age, income'}].")
+    names = words(node)
+    pattern = next((name for name in names if "*" in name or "?" in name), None)
+    if pattern:
+        raise Wrong(f"`{node.name}`: patterns such as `{pattern}` are not built yet.", "Name each column.")
+    return names
+
+
+def _window(node: Node) -> Window:
+    value = text(node)
+    if value == "all":
+        return Window()
+    found = _WINDOW.fullmatch(value)
+    if not found:
+        return Window(age=_window_age(node))
+    size = int(found[1])
+    if size == 0:
+        raise Wrong(f"`{node.name}` is {value}: nothing would be left.", "Write all, or a larger window.")
+    return Window(rows=size) if found[2].startswith("row") else Window(files=size)
+
+
+def _window_age(node: Node) -> timedelta:
+    try:
+        return duration(node)
+    except Wrong as wrong:
+        hint = f"Write {text(node)} rows." if text(node).isdigit() else "Write all, 180d, 2000000 rows or 12 files."
+        raise Wrong(wrong.message.replace("a duration", "a window"), hint) from None
+
+
+def _holdout(node: Node) -> Holdout:
+    if isinstance(node, Scalar):
+        return Holdout(share=share(0.01, 0.9)(node))
+    section = mapping(node).expect(("newest",))
+    section.require("newest")
+    return Holdout(newest=section.take("newest", duration, None))
+
+
+def _check_columns(section: MappingNode, data: DataSpec) -> None:
+    """The target decides nothing but the answer: as a feature it would be learned, as a group it would split by it."""
+    target = data.target.column
+    uses = {"features": data.features, "group": (data.group,), "event_time": (data.event_time,)}
+    for key, columns in uses.items():
+        if target and target in columns:
+            section.entries[key].problem(f"`{section.name}.{key}` names the target `{target}`.", "Name another column.")
+
+
+def _check_holdout(section: MappingNode, data: DataSpec) -> None:
+    newest = data.holdout.newest
+    if newest is None:
+        return
+    if data.group is not None:
+        section.keys["group"].problem(
+            "`data.group` cannot go with holdout {newest}: groups come back over time, "
+            "so the same group would be trained on and judge.",
+            "Leave out group, or write `holdout: 20%`.",
+        )
+    if data.window.age is not None and newest >= data.window.age:
+        section.entries["holdout"].problem(
+            "`data.holdout.newest` is as long as `data.window`: nothing would be left to train on.",
+            "Write a longer window or a shorter holdout.",
+        )

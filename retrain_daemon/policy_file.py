@@ -1,0 +1,236 @@
+"""One policy file: its text becomes a Policy, or problems with line and column, all at once.
+
+Pure given the text. Finding and watching files is for `policies.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from retrain_daemon.core.expression import ExpressionProblem, compile_rule
+from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, Mode, Pace, Policy, Recipe, Rule, Scalar
+from retrain_daemon.policy_data import read_data
+from retrain_daemon.policy_nodes import Document, MappingNode, Node, Problem, Wrong, read_nodes
+from retrain_daemon.policy_promotion import check_metrics, read_promotion
+from retrain_daemon.policy_units import anything, choice, count, duration, mapping, sequence, size, text, word
+
+MAX_BYTES = 1_000_000
+
+_KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_LATER = {
+    "schedules": "Write a rule over time, such as `last.age > days(7) && data.new_rows > 0`.",
+    "search": "Write single hyperparameters under `train`.",
+    "upstream": "",
+    "models": "Write one policy a model.",
+    "observe": "",
+    "notify": "",
+}
+_TRAIN_KEYS = ("mode", "hyperparameters", "limits", "retries")
+_TRAIN_LATER = {
+    "search": "Write single hyperparameters.",
+    "with": "The model is trained as it was registered.",
+    "model": "The model is trained as it was registered.",
+    "python": "Workers run in the daemon's own environment.",
+    "replay": "",
+}
+_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class FileReading:
+    """What one file says: a policy, or why there is none; `line` and `column` are where it names its model."""
+
+    policy: Policy | None
+    problems: tuple[Problem, ...]
+    line: int = 1
+    column: int = 1
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What a `train` mapping sets; None leaves what was set before."""
+
+    mode: Mode | None
+    hyperparameters: Mapping[str, Scalar]
+    run_for: timedelta | None
+    memory: int | None
+    retries: int | None
+
+    def over(self, recipe: Recipe) -> Recipe:
+        """The recipe with this change, merged key by key."""
+        return Recipe(
+            mode=self.mode or recipe.mode,
+            hyperparameters={**recipe.hyperparameters, **self.hyperparameters},
+            run_for=self.run_for or recipe.run_for,
+            memory=self.memory or recipe.memory,
+            retries=recipe.retries if self.retries is None else self.retries,
+        )
+
+
+def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
+    """Given the bytes of a policy file, what it says; `source` is its path, `folder` the one it lies in."""
+    if len(content) > MAX_BYTES:
+        message = f"The file has more than {MAX_BYTES:,} bytes: it is no policy."
+        return FileReading(None, (Problem(source, 0, 0, message),))
+    try:
+        decoded = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        problem = Problem(source, line, column, "The file is not valid UTF-8 text.", "Save it as UTF-8.")
+        return FileReading(None, (problem,))
+    return read_text(decoded, source, folder)
+
+
+def read_text(content: str, source: str, folder: str) -> FileReading:
+    """Given the text of a policy file, what it says; never raises for what is in the text."""
+    document = Document(source, content.removeprefix("\ufeff"))
+    if len(content) > MAX_BYTES:
+        document.problem(1, 1, f"The file has more than {MAX_BYTES:,} characters: it is no policy.")
+    elif found := _UNPRINTABLE.search(document.text):
+        line = document.text.count("\n", 0, found.start()) + 1
+        column = found.start() - document.text.rfind("\n", 0, found.start())
+        name = "a NUL byte" if found[0] == "\0" else f"the character U+{ord(found[0]):04X}"
+        document.problem(line, column, f"The file holds {name}, which no text has.", "Save it as plain text.")
+    else:
+        return _read_document(document, folder)
+    return FileReading(None, tuple(document.problems))
+
+
+def _read_document(document: Document, folder: str) -> FileReading:
+    root = read_nodes(document)
+    if document.problems and root is None:
+        return FileReading(None, tuple(document.problems))
+    if not isinstance(root, MappingNode):
+        document.problem(1, 1, "The file holds no policy.", "Begin with a line such as `model: churn`.")
+        return FileReading(None, tuple(document.problems))
+    policy = _policy(root, folder)
+    model = root.entries.get("model", root)
+    problems = tuple(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+    if policy is None or problems:
+        return FileReading(None, problems, model.line, model.column)
+    digest = hashlib.sha256(document.text.encode()).hexdigest()
+    named = replace(policy, source=document.source, text=document.text, digest=digest)
+    return FileReading(named, (), model.line, model.column)
+
+
+def _policy(root: MappingNode, folder: str) -> Policy | None:
+    """The policy of a file; where problems were noted it is none, or holds placeholders."""
+    root.expect(_KEYS, _LATER).require("model", "data", "retrain", "promote")
+    requested = root.take("train", _change, _NOTHING).over(Recipe())
+    data = root.take("data", lambda node: read_data(mapping(node), folder), None)
+    promote = root.take("promote", read_promotion, None)
+    if data is not None and promote is not None:
+        check_metrics(root.entries["promote"], promote, data.target)
+    model = root.take("model", _model, "")
+    alias = root.take("alias", _alias, DEFAULT_ALIAS)
+    description = root.take("description", text, "")
+    rules = root.take("retrain", lambda node: _rules(node, requested), _NO_RULES)
+    pace = root.take("pace", _pace, Pace())
+    if data is None or promote is None:
+        return None
+    return Policy(
+        model=model,
+        alias=alias,
+        description=description,
+        data=data,
+        requested=requested,
+        rules=rules,
+        pace=pace,
+        promote=promote,
+    )
+
+
+def _model(node: Node) -> str:
+    value = word(node)
+    if "{" in value:
+        raise Wrong(f"`{node.name}`: templates are not built yet.", "Write the name of one registered model.")
+    if value != value.strip() or any(sign in value for sign in "/:") or value in (".", "..") or len(value) > 250:
+        message = f"`{node.name}` is no name of a registered model."
+        raise Wrong(message, "MLflow takes neither `/` nor `:` nor spaces at the ends, and at most 250 characters.")
+    return value
+
+
+def _alias(node: Node) -> str:
+    value = word(node)
+    if value in (PREVIOUS_ALIAS, "challenger"):
+        owner = "the daemon's way back" if value == PREVIOUS_ALIAS else "people's own candidates"
+        raise Wrong(f"`{node.name}` cannot be `{value}`: it is kept for {owner}.", f"Write {DEFAULT_ALIAS}.")
+    if value.lower() == "latest" or re.fullmatch(r"[vV]\d+", value):
+        raise Wrong(f"`{node.name}` cannot be `{value}`: MLflow keeps it for itself.", f"Write {DEFAULT_ALIAS}.")
+    if not re.fullmatch(r"[\w-]{1,255}", value):
+        raise Wrong(f"`{node.name}` is no alias of MLflow.", "Write letters, digits, `_` and `-` only.")
+    return value
+
+
+_NOTHING = _Change(None, {}, None, None, None)
+_NO_RULES: tuple[Rule, ...] = ()
+_NO_LIMITS: tuple[timedelta | None, int | None] = (None, None)
+
+
+def _change(node: Node) -> _Change:
+    section = mapping(node).expect(_TRAIN_KEYS, _TRAIN_LATER)
+    run_for, memory = section.take("limits", _limits, _NO_LIMITS)
+    return _Change(
+        mode=section.take("mode", choice(Mode), None),
+        hyperparameters=section.take("hyperparameters", _hyperparameters, {}),
+        run_for=run_for,
+        memory=memory,
+        retries=section.take("retries", count(0, 100), None),
+    )
+
+
+def _limits(node: Node) -> tuple[timedelta | None, int | None]:
+    section = mapping(node).expect(("run_for", "memory"))
+    return section.take("run_for", duration, None), section.take("memory", size, None)
+
+
+def _hyperparameters(node: Node) -> Mapping[str, Scalar]:
+    section = mapping(node)
+    return {key: section.take(key, _hyperparameter, None) for key in section.entries}
+
+
+def _hyperparameter(node: Node) -> Scalar:
+    if isinstance(node, MappingNode):
+        raise Wrong(f"`{node.name}`: search spaces are not built yet.", "Write a single value.")
+    return anything(node)
+
+
+def _rules(node: Node, requested: Recipe) -> tuple[Rule, ...]:
+    rules: list[Rule] = []
+    for item in sequence(node):
+        rule = item.read(lambda entry: _rule(entry, requested), None)
+        if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
+            item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
+        if rule is not None:
+            rules.append(rule)
+    return tuple(rules)
+
+
+def _rule(node: Node, requested: Recipe) -> Rule:
+    section = mapping(node).expect(("name", "when", "train"), {"require": "Write it once, under `promote`."})
+    section.require("name", "when")
+    return Rule(
+        name=section.take("name", word, ""),
+        when=section.take("when", _when, ""),
+        recipe=section.take("train", _change, _NOTHING).over(requested),
+    )
+
+
+def _when(node: Node) -> str:
+    source = text(node)
+    try:
+        return compile_rule(source).source
+    except ExpressionProblem as problem:
+        raise Wrong(problem.message, problem.hint, (problem.line, problem.column)) from None
+
+
+def _pace(node: Node) -> Pace:
+    section = mapping(node).expect(("cooldown", "per_day"), {"quiet_hours": "Write a rule over `now`."})
+    return Pace(
+        cooldown=section.take("cooldown", duration, None), per_day=section.take("per_day", count(1, 10_000), None)
+    )

@@ -1,0 +1,129 @@
+"""The worker's entry point: `python -m retrain_daemon.worker JOB_FOLDER`, job.json in, result.json out.
+
+Exit codes: 0 a result was written (a failure is one, too), 2 the folder holds no readable job, 143 told to stop.
+What is printed goes to the log beside the job.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from retrain_daemon.errors import RetrainError
+from retrain_daemon.worker.job import (
+    LOG_FILE,
+    Failed,
+    InspectDrops,
+    InspectModel,
+    Job,
+    Progress,
+    RecordLearned,
+    Result,
+    read_job,
+    write_progress,
+    write_result,
+)
+
+NO_JOB = 2
+STOPPED = 143
+PARENT_VARIABLE = "RETRAIND_PARENT"
+_PR_SET_PDEATHSIG = 1
+_SECONDS_BETWEEN_REPORTS = 0.2
+
+
+def main(arguments: list[str]) -> int:
+    """Do the job of the one folder named, and return the exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    _die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
+    if len(arguments) != 1:
+        print("usage: python -m retrain_daemon.worker JOB_FOLDER", file=sys.stderr)  # noqa: T201
+        return NO_JOB
+    folder = Path(arguments[0])
+    try:
+        job = read_job(folder)
+    except (OSError, ValueError) as error:
+        print(f"{folder} holds no readable job: {error}", file=sys.stderr)  # noqa: T201
+        return NO_JOB
+    write_result(folder, _outcome(job, folder))
+    return 0
+
+
+def _outcome(job: Job, folder: Path) -> Result:
+    """The job's result, or why there is none in one sentence; a traceback goes to the log."""
+    progress = Reporter(folder)
+    try:
+        return _do(job, folder, progress)
+    except RetrainError as error:
+        return Failed(message=error.message, hint=error.hint, temporary=error.temporary)
+    except MemoryError:
+        return Failed(
+            message=f"The worker ran out of memory while {progress.phase}.",
+            hint="Raise train.limits.memory, or let data.window take fewer rows.",
+        )
+    except Exception as error:  # noqa: BLE001  any failure of foreign code is an outcome with a reason
+        traceback.print_exc()
+        said = " ".join(str(error).split())[:300]
+        return Failed(
+            message=f"{type(error).__name__} while {progress.phase}: {said or 'no further words'}",
+            hint=f"see {LOG_FILE} in {folder}",
+        )
+
+
+def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
+    """Each kind of job imports only what it needs: reading a drop must not pay for a framework."""
+    if isinstance(job, InspectDrops):
+        from retrain_daemon.worker.inspection import inspect_drops
+
+        return inspect_drops(job, progress)
+    if isinstance(job, RecordLearned):
+        from retrain_daemon.worker.inspection import record_learned
+
+        return record_learned(job, progress)
+    if isinstance(job, InspectModel):
+        from retrain_daemon.worker.model_inspection import inspect_model
+
+        return inspect_model(job, progress)
+    from retrain_daemon.worker.training import train
+
+    return train(job, folder, progress)
+
+
+class Reporter:
+    """Writes progress into the job's folder, a few times a second at most, and knows the present phase."""
+
+    def __init__(self, folder: Path) -> None:
+        self.phase = "starting"
+        self._folder = folder
+        self._written = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell how far the job is; a new phase is told at once."""
+        now = time.monotonic()
+        if progress.phase != self.phase or now - self._written >= _SECONDS_BETWEEN_REPORTS:
+            self.phase, self._written = progress.phase, now
+            write_progress(self._folder, progress)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """Leave without a result and without clean-up: everything that counts is true by rename."""
+    os._exit(STOPPED)
+
+
+def _die_with_parent(parent: str) -> None:
+    """Have the kernel kill this process when its parent ends, so that no worker outlives a killed daemon."""
+    if not parent.isdigit() or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != int(parent):  # it ended before the kernel was asked
+        os._exit(STOPPED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""One file of rows, from its bytes to a table: is it there, is it whole, did it change, which bytes are they.
+
+What the bytes of each kind of file mean is in `formats.py`, what columns mean in `columns.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from retrain_daemon.errors import DataProblem
+from retrain_daemon.worker.formats import DROP_AGAIN, read_csv, read_csv_gz, read_jsonl, read_parquet, shown
+
+_READERS: dict[str, Callable[[str, Collection[str] | None], Any]] = {
+    ".csv": read_csv,
+    ".csv.gz": read_csv_gz,
+    ".parquet": read_parquet,
+    ".jsonl": read_jsonl,
+}
+
+
+class FileUnsettled(DataProblem):
+    """The file could not be read now, or changed meanwhile: it is worth another look."""
+
+    temporary: ClassVar[bool] = True
+
+
+def fingerprint(path: str) -> str:
+    """The sha256 of a file's bytes in hex, read in pieces. Raises DataProblem, temporary if it cannot be opened."""
+    with _readable(path), Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stamp(path: str) -> tuple[int, ...]:
+    """Identity, size and time of change of a regular file: equal before and after a reading, it was one file."""
+    with _readable(path):
+        found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DataProblem(f"{shown(path)} is not a regular file.", "Drop a file, not a folder, pipe or device.")
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_file(path: str, columns: Collection[str] | None) -> pd.DataFrame:
+    """The named columns (None: all, at most `MAX_COLUMNS`) of a file, by its suffix, as Arrow-backed columns.
+
+    Rows are numbered from 0 in the file's order. Raises DataProblem with one sentence on what is wrong with the
+    file; it is temporary when the file may be readable later (gone, no permission, an I/O error).
+    """
+    if stamp(path)[2] == 0:
+        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
+    read = _reader(path)
+    with _readable(path):
+        table = read(path, columns)
+    if table.num_rows == 0:
+        raise DataProblem(f"{shown(path)} has columns but not one row.", DROP_AGAIN)
+    return table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
+
+
+def available(folder: Path) -> list[str]:
+    """Paths of the files in `folder` whose names end as files of rows do, hidden ones left out, sorted."""
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(str(path) for path in found if path.name.lower().endswith(tuple(_READERS)))
+
+
+def _reader(path: str) -> Callable[[str, Collection[str] | None], Any]:
+    for suffix, reader in _READERS.items():
+        if path.lower().endswith(suffix):
+            return reader
+    raise DataProblem(f"{shown(path)} is of no known kind.", f"Files of rows end in {', '.join(_READERS)}.")
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Failures of the file system, which another look may not meet, as FileUnsettled."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileUnsettled(f"{shown(path)} is gone.", "Put it back, or retract it.") from error
+    except PermissionError as error:
+        raise FileUnsettled(f"{shown(path)} may not be read by this user.", f"Run: chmod a+r {shown(path)}") from error
+    except OSError as error:
+        if error.errno is None:  # Arrow's word for broken contents; each reader says more where it can
+            raise DataProblem(f"{shown(path)} cannot be read: {error}", DROP_AGAIN) from error
+        raise FileUnsettled(f"{shown(path)} cannot be read: {error.strerror}", "Check the disk.") from error

@@ -1,0 +1,276 @@
+"""Trains scikit-learn estimators and Pipelines further, and predicts with them.
+
+Knows estimators, rows and labels only; MLflow, files and verdicts are elsewhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import clone, is_classifier, is_clusterer, is_outlier_detector, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from retrain_daemon.core.metrics import Task
+from retrain_daemon.core.policy import Mode, Scalar
+from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.worker.evaluate import Predictions
+from retrain_daemon.worker.frameworks.sklearn_fitting import (
+    ESTIMATOR_ERRORS,
+    seeded,
+    told_in_a_sentence,
+    warnings_noted,
+)
+from retrain_daemon.worker.frameworks.sklearn_growth import grow, old_bins_kept
+from retrain_daemon.worker.frameworks.sklearn_modes import describe_modes
+from retrain_daemon.worker.frameworks.sklearn_parts import (
+    hyperparameter_texts,
+    name_of,
+    parts_of,
+    refuse_preprocessing_names,
+    set_hyperparameters,
+    transform,
+)
+
+__all__ = [
+    "ESTIMATOR_ERRORS",
+    "Continued",
+    "classes_of",
+    "continue_training",
+    "describe_modes",
+    "hyperparameter_texts",
+    "predict",
+    "target_array",
+    "task_of",
+]
+
+BATCH_ROWS = 1000
+
+Steps = Callable[[int, int], None]
+"""Told how many of how many steps are done."""
+
+#: What estimators learn and predict from. Not all attributes ending in "_": some hold NaN in good health.
+_LEARNED = ("coef_", "intercept_", "coefs_", "intercepts_", "theta_", "var_", "feature_log_prob_", "dual_coef_")
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A model trained further, and sentences about how it went that a reviewer should read."""
+
+    estimator: Any
+    notes: tuple[str, ...] = ()
+
+
+def task_of(estimator: Any) -> Task:
+    """What a fitted model predicts; raises Refused for one that is not fitted or not built for here."""
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError) as problem:
+        raise Refused(f"This {name_of(estimator)} is not fitted.", "Register a model after its fit.") from problem
+    if is_classifier(estimator) and not isinstance(getattr(estimator, "classes_", None), list):
+        return Task.CLASSIFICATION
+    if is_regressor(estimator) and not _has_several_outputs(estimator):
+        return Task.REGRESSION
+    raise Refused(
+        f"Training {_kind(estimator)} such as this {name_of(estimator)} is not built yet.",
+        "Classifiers and regressors with one target can be trained further.",
+    )
+
+
+def classes_of(estimator: Any) -> NDArray[Any] | None:
+    """The classes a fitted classifier knows, in the order of its probabilities; None for a regressor."""
+    if task_of(estimator) is not Task.CLASSIFICATION:
+        return None
+    return np.asarray(estimator.classes_)
+
+
+def target_array(estimator: Any, target: pd.Series) -> NDArray[Any]:
+    """The target as this model's fit takes it: numbers, or labels of the type of its classes where they are equal.
+
+    A file may give 1.0 where the model learned 1, or text as objects; labels the model does not know keep their type.
+    """
+    values = np.asarray(target.to_numpy())
+    classes = classes_of(estimator)
+    if classes is None:
+        return values.astype(np.float64)
+    if (same := _as_type(values, classes.dtype)) is not None:
+        return same
+    if (text := _as_type(values, np.dtype(str))) is not None:
+        return text
+    return values
+
+
+def predict(estimator: Any, features: pd.DataFrame) -> Predictions:
+    """Predict rows of `features`; probabilities where the model gives them, else None.
+
+    `labels` and `values` have one entry a row, `probabilities` the shape (rows, classes). Raises Refused when the
+    model predicts several targets at once.
+    """
+    rows = _as_fitted(estimator, features)
+    outcome = np.asarray(estimator.predict(rows))
+    if outcome.ndim > 1 and outcome.shape[1] != 1:
+        raise Refused(f"Judging models with {outcome.shape[1]} targets is not built yet.")
+    outcome = outcome.reshape(len(outcome))
+    classes = classes_of(estimator)
+    if classes is None:
+        return Predictions(labels=None, probabilities=None, values=outcome.astype(np.float64), classes=None)
+    gives_probabilities = hasattr(estimator, "predict_proba")
+    probabilities = np.asarray(estimator.predict_proba(rows)) if gives_probabilities else None
+    return Predictions(labels=outcome, probabilities=probabilities, values=None, classes=classes)
+
+
+def continue_training(
+    estimator: Any,
+    mode: Mode,
+    hyperparameters: Mapping[str, Scalar],
+    features: pd.DataFrame,
+    target: pd.Series,
+    *,
+    seed: int,
+    progress: Steps,
+) -> Continued:
+    """Train a copy of a fitted `estimator` further on `features` and `target`, row by row the same; it is untouched.
+
+    refit: a clone learns the rows anew, preprocessing included. warm_start: the predictor goes on from what it
+    learned, over all rows; ensembles get more members. incremental: one pass of `partial_fit` over the rows in
+    shuffled batches. In the last two the fitted preprocessing stays. `seed` makes it repeatable, also where the
+    model's own random_state is None. Raises Refused for what the model cannot do, TrainingFailed when it fails.
+    """
+    task_of(estimator)
+    candidate = clone(estimator) if mode is Mode.REFIT else copy.deepcopy(estimator)
+    set_hyperparameters(candidate, hyperparameters)
+    _refuse_impossible(candidate, mode)
+    rows, labels = _as_fitted(estimator, features), target_array(estimator, target)
+    notes = _check_classes(estimator, mode, labels)
+    with told_in_a_sentence(estimator, len(labels)), seeded(seed), warnings_noted() as warned:
+        if mode is Mode.REFIT:
+            candidate.fit(rows, labels)
+        elif mode is Mode.WARM_START:
+            notes += _warm_start(candidate, hyperparameters, rows, labels)
+        else:
+            _learn_in_batches(candidate, hyperparameters, rows, labels, seed, progress)
+    _refuse_diverged(candidate)
+    return Continued(candidate, (*notes, *warned))
+
+
+def _refuse_impossible(candidate: Any, mode: Mode) -> None:
+    report = next(report for report in describe_modes(candidate) if report.mode == mode.value)
+    if not report.possible:
+        raise Refused(f"Mode {mode.value} is not possible: {report.reason}.", report.remedy)
+
+
+def _warm_start(
+    candidate: Any, hyperparameters: Mapping[str, Scalar], rows: Any, labels: NDArray[Any]
+) -> tuple[str, ...]:
+    parts = parts_of(candidate)
+    refuse_preprocessing_names(parts, Mode.WARM_START.value, hyperparameters)
+    note = grow(parts, hyperparameters)
+    as_registered = parts.predictor.get_params(deep=False)["warm_start"]
+    parts.predictor.set_params(warm_start=True)
+    with old_bins_kept(parts.predictor):
+        parts.predictor.fit(transform(parts, rows), labels)
+    parts.predictor.set_params(warm_start=as_registered)
+    return (note,) if note else ()
+
+
+def _learn_in_batches(
+    candidate: Any,
+    hyperparameters: Mapping[str, Scalar],
+    rows: Any,
+    labels: NDArray[Any],
+    seed: int,
+    progress: Steps,
+) -> None:
+    """One pass in shuffled batches; preprocessing is applied batch by batch, so memory stays flat."""
+    parts = parts_of(candidate)
+    refuse_preprocessing_names(parts, Mode.INCREMENTAL.value, hyperparameters)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    batches = [order[start : start + BATCH_ROWS] for start in range(0, len(order), BATCH_ROWS)]
+    for done, batch in enumerate(batches, start=1):
+        parts.predictor.partial_fit(transform(parts, _take(rows, batch)), labels[batch])
+        progress(done, len(batches))
+
+
+def _check_classes(estimator: Any, mode: Mode, labels: NDArray[Any]) -> tuple[str, ...]:
+    """Refuse classes that this mode cannot take; for refit, which can, note what changes."""
+    classes = classes_of(estimator)
+    if classes is None:
+        return ()
+    known, found = set(classes.tolist()), set(labels.tolist())
+    new, gone = _listed(found - known), _listed(known - found)
+    if new and mode is not Mode.REFIT:
+        raise Refused(
+            f"The training rows have classes that the champion does not know: {new}; it knows {_listed(known)}.",
+            f"Mode {mode.value} cannot add a class: use mode refit.",
+        )
+    if gone and mode is Mode.WARM_START:
+        raise Refused(
+            f"The training rows have no row of {gone}, which the champion knows.",
+            "Mode warm_start needs rows of every class: use a wider window, or mode incremental or refit.",
+        )
+    notes = [f"The challenger knows classes the champion does not: {new}."] if new else []
+    if gone and mode is Mode.REFIT:
+        notes.append(f"The challenger no longer knows classes without training rows: {gone}.")
+    return tuple(notes)
+
+
+def _listed(labels: set[Any]) -> str:
+    shown = sorted(map(repr, labels))
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+
+
+def _refuse_diverged(candidate: Any) -> None:
+    predictor = parts_of(candidate).predictor
+    for name in _LEARNED:
+        learned = getattr(predictor, name, None)
+        for values in learned if isinstance(learned, list) else [learned]:
+            if isinstance(values, np.ndarray | float) and not np.isfinite(values).all():
+                raise TrainingFailed(
+                    f"The training diverged: {name} of {name_of(predictor)} holds NaN or infinity.",
+                    "Use a smaller learning rate, stronger regularisation, or scaled features.",
+                )
+
+
+def _has_several_outputs(estimator: Any) -> bool:
+    predictor = parts_of(estimator).predictor
+    coefficients = getattr(predictor, "coef_", None)
+    by_coefficients = isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 and coefficients.shape[0] > 1
+    return getattr(predictor, "n_outputs_", 1) > 1 or by_coefficients
+
+
+def _kind(estimator: Any) -> str:
+    if is_classifier(estimator) or is_regressor(estimator):
+        return "models with several targets"
+    if is_clusterer(estimator):
+        return "clusterers"
+    if is_outlier_detector(estimator):
+        return "outlier detectors"
+    return "estimators that are neither classifier nor regressor,"
+
+
+def _as_fitted(estimator: Any, features: pd.DataFrame) -> Any:
+    """Rows as the model's first fit got them: a plain array where that had no column names."""
+    steps = parts_of(estimator).transformers
+    first = steps[0][1] if steps else parts_of(estimator).predictor
+    unnamed = hasattr(first, "n_features_in_") and not hasattr(first, "feature_names_in_")
+    numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in features.dtypes)
+    return features.to_numpy() if unnamed and numeric else features
+
+
+def _take(rows: Any, positions: NDArray[np.int64]) -> Any:
+    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
+
+
+def _as_type(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any] | None:
+    """`values` as `kind` if every one stays equal, else None. Text may get longer than `kind` holds."""
+    try:
+        cast = values.astype(str if kind.kind == "U" else kind)
+    except (ValueError, TypeError):
+        return None
+    return cast if all(new == old for new, old in zip(cast.tolist(), values.tolist(), strict=True)) else None

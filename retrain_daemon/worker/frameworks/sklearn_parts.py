@@ -1,0 +1,96 @@
+"""What a scikit-learn model is made of: fitted preprocessing, the predictor behind it, hyperparameters by name.
+
+Nothing here fits or predicts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+from retrain_daemon.core.policy import Scalar
+from retrain_daemon.errors import Refused
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Preprocessing steps in order, by full name, and the predictor; `prefix` leads to the predictor's own names."""
+
+    transformers: tuple[tuple[str, Any], ...]
+    predictor: Any
+    prefix: str = ""
+
+
+def parts_of(estimator: Any) -> Parts:
+    """Take a model apart without copying. A Pipeline inside a Pipeline's last step is taken apart too."""
+    transformers: list[tuple[str, Any]] = []
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        transformers += [(prefix + name, step) for name, step in estimator.steps[:-1] if not _does_nothing(step)]
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return Parts(tuple(transformers), None if _does_nothing(estimator) else estimator, prefix)
+
+
+def name_of(estimator: Any) -> str:
+    """The class of an estimator in a person's words."""
+    return type(estimator).__name__
+
+
+def transform(parts: Parts, features: Any) -> Any:
+    """Send rows through the fitted preprocessing, which learns nothing from them."""
+    for _, step in parts.transformers:
+        features = step.transform(features)
+    return features
+
+
+def set_hyperparameters(estimator: Any, hyperparameters: Mapping[str, Scalar]) -> None:
+    """Set hyperparameters by the names of `get_params`; raises Refused for a name that cannot be set."""
+    present = estimator.get_params(deep=True)
+    for name in hyperparameters:
+        if name not in present:
+            raise Refused(f"{name_of(estimator)} has no hyperparameter {name!r}.", _closest(name, present))
+        if hasattr(present[name], "get_params") or name == "steps":
+            raise Refused(
+                f"The hyperparameter {name!r} is a whole estimator ({name_of(present[name])}).",
+                f"Set one of its own hyperparameters, such as {name}__NAME.",
+            )
+    estimator.set_params(**hyperparameters)
+
+
+def hyperparameter_texts(estimator: Any) -> tuple[tuple[str, str], ...]:
+    """The hyperparameters a policy can set, by name, with their present values as text.
+
+    These are the ones that are one text, number or boolean now, or nothing.
+    """
+    return tuple(
+        (name, str(value))
+        for name, value in sorted(estimator.get_params(deep=True).items())
+        if value is None or isinstance(value, str | int | float | bool)
+    )
+
+
+def refuse_preprocessing_names(parts: Parts, mode: str, hyperparameters: Mapping[str, Scalar]) -> None:
+    """Raise Refused for a hyperparameter of a step that `mode` leaves as it is: setting it would do nothing."""
+    for name in hyperparameters:
+        if not name.startswith(parts.prefix):
+            raise Refused(
+                f"In mode {mode} the fitted preprocessing stays as it is, so {name!r} would change nothing.",
+                "Use mode refit, or leave this hyperparameter out.",
+            )
+
+
+def _does_nothing(step: Any) -> bool:
+    return step is None or isinstance(step, str)
+
+
+def _closest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    endings = [candidate for candidate in known if candidate.endswith(f"__{name}")]
+    if endings or close:
+        return f"Did you mean {(endings or close)[0]!r}?"
+    return f"It has: {', '.join(sorted(known)[:12])}."

@@ -1,0 +1,146 @@
+"""What is in dropped files, before anything is trained: one report a file, and the record of what a champion learned.
+
+Reads data and signatures only; no model is loaded here.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain_daemon.core.policy import DataSpec, Holdout
+from retrain_daemon.errors import DataProblem, NotFound
+from retrain_daemon.worker.dataset import Rows, fingerprint, read_rows, read_units
+from retrain_daemon.worker.files import FileUnsettled, available, stamp
+from retrain_daemon.worker.formats import shown
+from retrain_daemon.worker.job import (
+    DropFile,
+    DropReport,
+    DropsInspected,
+    InspectDrops,
+    LearnedRecorded,
+    Progress,
+    RecordLearned,
+)
+from retrain_daemon.worker.rows import Keys, contains, judges, load_keys, save_keys
+from retrain_daemon.worker.signature import Schema, read_schema
+
+Tell = Callable[[Progress], None]
+
+
+def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
+    """One report for each file, in order; a file that cannot be used is a report with a problem, never an error.
+
+    Writes the row keys of usable rows as `<fingerprint>.npy` to `job.rows_folder`. Raises Refused, NotFound or
+    RegistryUnreachable when it is not known what the model's columns are.
+    """
+    progress(Progress(phase=f"reading the signature of {job.source.model}"))
+    schema = read_schema(job.source, job.data)
+    known = _KnownKeys(load_keys(job.known_rows))
+    reports = []
+    for done, file in enumerate(job.files):
+        progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))
+        reports.append(_report(file, job, schema, known))
+    return DropsInspected(reports=tuple(reports))
+
+
+def record_learned(job: RecordLearned, progress: Tell) -> LearnedRecorded:
+    """Write the unit keys of all rows in `job.paths` (files, folders or file name patterns) to `job.learned_file`.
+
+    The files need no target. Raises NotFound for a path without files and DataProblem for a file that cannot be
+    read whole: a record with gaps would let learned rows judge.
+    """
+    progress(Progress(phase=f"reading the signature of {job.source.model}"))
+    schema = read_schema(job.source, job.data)
+    paths = list(dict.fromkeys(path for named in job.paths for path in _files_of(named)))
+    keys: list[Keys] = []
+    fingerprints = []
+    for done, path in enumerate(paths):
+        progress(Progress(phase=f"reading {shown(path)}", done=done, total=len(paths)))
+        found, units = _units(path, job.data, schema)
+        fingerprints.append(found)
+        keys.append(units)
+    learned = np.unique(np.concatenate(keys))
+    save_keys(job.learned_file, learned)
+    rows = sum(len(part) for part in keys)
+    return LearnedRecorded(rows=rows, keys=len(learned), fingerprints=tuple(fingerprints))
+
+
+class _KnownKeys:
+    """Row keys seen so far, in sorted pieces of falling size, so that adding many files stays cheap."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._pieces = [keys]
+
+    def contains(self, keys: Keys) -> NDArray[np.bool_]:
+        """Whether each key was seen."""
+        return np.asarray(np.any([contains(piece, keys) for piece in self._pieces], axis=0), dtype=np.bool_)
+
+    def add(self, keys: Keys) -> None:
+        """Take sorted keys as seen."""
+        while len(self._pieces) > 1 and len(self._pieces[-1]) <= len(keys):
+            keys = np.union1d(self._pieces.pop(), keys)
+        self._pieces.append(keys)
+
+
+def _report(file: DropFile, job: InspectDrops, schema: Schema, known: _KnownKeys) -> DropReport:
+    found = ""
+    try:
+        before = stamp(file.path)
+        found = fingerprint(file.path)
+        if file.fingerprint and found != file.fingerprint:
+            raise FileUnsettled(f"{shown(file.path)} has other bytes than were recorded.", "It is recorded anew.")
+        read = read_rows(replace(file, fingerprint=""), job.data, schema)
+        if stamp(file.path) != before:
+            raise FileUnsettled(f"{shown(file.path)} changed while it was read.", "Rename files into the folder.")
+    except DataProblem as problem:
+        return DropReport(
+            drop=file.drop,
+            fingerprint=found,
+            problem=problem.message,
+            hint=problem.hint,
+            temporary=problem.temporary,
+        )
+    rows_file = Path(job.rows_folder) / f"{found}.npy"
+    save_keys(rows_file, read.rows.row_keys)
+    counted = DropReport(
+        drop=file.drop, fingerprint=found, rows=read.total, usable=len(read.rows), rows_file=str(rows_file)
+    )
+    return _with_new(counted, read.rows, job.data.holdout, known)
+
+
+def _with_new(report: DropReport, rows: Rows, holdout: Holdout, known: _KnownKeys) -> DropReport:
+    """Count rows not known before, each once, and take them as known."""
+    distinct, first = np.unique(rows.row_keys, return_index=True)
+    new = first[~known.contains(distinct)]
+    known.add(distinct)
+    if holdout.share is None:
+        return replace(report, new=len(new), new_training=len(new), new_judging=len(new))
+    judging = int(judges(rows.unit_keys[new], holdout.share).sum())
+    return replace(report, new=len(new), new_training=len(new) - judging, new_judging=judging)
+
+
+def _units(path: str, spec: DataSpec, schema: Schema) -> tuple[str, Keys]:
+    before = stamp(path)
+    found, keys = fingerprint(path), read_units(path, spec, schema)
+    if stamp(path) != before:
+        raise FileUnsettled(f"{shown(path)} changed while it was read.", "Run the command again when it is complete.")
+    return found, keys
+
+
+def _files_of(named: str) -> Sequence[str]:
+    path = Path(named)
+    if path.is_dir():
+        found = available(path)
+    elif path.exists():
+        found = [named]
+    else:
+        found = sorted(glob.glob(named, recursive=True))  # noqa: PTH207  Path.glob takes no absolute pattern
+    if not found:
+        raise NotFound(f"There is no file of rows at {named!r}.", "Name files, a folder that has them, or a pattern.")
+    return found

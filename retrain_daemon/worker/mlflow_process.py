@@ -1,0 +1,71 @@
+"""What MLflow keeps for a whole process instead of for one client: waits, its global URI, what its loggers print.
+
+All of it is set through the environment or through loggers, so it lives here, away from requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+#: MLflow's own defaults (120 s, 7 retries, doubling) block its caller for minutes when a server hangs. The daemon
+#: comes back at its next look anyway, so it prefers an early error. A setting in the environment wins.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+
+_ENVIRONMENT = threading.Lock()
+
+
+def prefer_early_errors() -> None:
+    """Have MLflow's HTTP client give up within seconds, unless the environment says how long to wait."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+
+
+def quiet() -> None:
+    """Stop what libraries print beside their exceptions and answers: tracebacks, HTTP retries, links to runs."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for name in ("mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def registering(tracking_uri: str) -> Iterator[None]:
+    """For one call: no repeated request, and MLflow's global tracking URI is ours.
+
+    A repeat after a lost answer would make a second version. And a database store looks up `models:/m-...` through
+    the global URI instead of that of its client. Both can be had only through the environment.
+    """
+    import mlflow
+
+    with _environment(MLFLOW_TRACKING_URI=tracking_uri, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
+        # What some other code of this process set with set_tracking_uri goes before the environment.
+        elsewhere = mlflow.get_tracking_uri()
+        if elsewhere != tracking_uri:
+            mlflow.set_tracking_uri(tracking_uri)
+        try:
+            yield
+        finally:
+            if elsewhere != tracking_uri:
+                mlflow.set_tracking_uri(elsewhere)
+
+
+@contextmanager
+def _environment(**ours: str) -> Iterator[None]:
+    """Set these variables, one caller at a time, and take them back."""
+    with _ENVIRONMENT:
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value

@@ -1,0 +1,329 @@
+"""Rules: what compiles, what is refused and with which words, and that not knowing never holds."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain_daemon.core.expression import (
+    FACTS,
+    Expression,
+    ExpressionProblem,
+    Value,
+    compile_rule,
+    evaluate,
+    fact_values,
+    readable,
+)
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, LastAttempt
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+KNOWN: dict[str, Value] = {
+    "data.new_rows": 7312,
+    "data.unlearned_rows": 0,
+    "data.waiting": timedelta(hours=3, minutes=20),
+    "data.quarantined": 0,
+    "champion.version": 7,
+    "champion.age": timedelta(days=40),
+    "registry.champion_moved": False,
+    "last.outcome": "rejected",
+    "last.age": timedelta(days=2),
+    "failures": 0,
+    "now": NOW,
+}
+
+
+def problem_of(source: str) -> ExpressionProblem:
+    with pytest.raises(ExpressionProblem) as caught:
+        compile_rule(source)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_example_of_every_fact_compiles_and_mentions_it(name: str) -> None:
+    assert name in compile_rule(FACTS[name].example).names
+
+
+@pytest.mark.parametrize(
+    ("source", "holds"),
+    [
+        ("data.new_rows >= 7312", True),
+        ("data.new_rows > 7312", False),
+        ("data.waiting > hours(3) && data.waiting < hours(4)", True),
+        ("data.waiting > minutes(200) || failures > 0", False),
+        ("champion.age > days(30)", True),
+        ('champion.age > duration("720h")', True),
+        ('last.outcome == "rejected" && last.age > days(1)', True),
+        ("!registry.champion_moved", True),
+        ("registry.champion_moved", False),
+        ("champion.version in [6, 7]", True),
+        ("now.getDayOfWeek() == 0", True),
+        ('now > timestamp("2026-11-22T02:59:59Z")', True),
+        ("failures == 0 ? data.new_rows > 1 : false", True),
+        ("data.new_rows /* no */ > 1", None),
+        ("data.new_rows // rows\n > 1", True),
+        ("true", True),
+    ],
+)
+def test_a_rule_is_computed_from_the_facts(source: str, holds: bool | None) -> None:
+    if holds is None:
+        problem_of(source)
+    else:
+        assert evaluate(compile_rule(source), KNOWN).holds is holds
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "hint"),
+    [
+        ("data.new_row > 1", "no fact `data.new_row`", "Did you mean `data.new_rows`"),
+        ("new_rows > 1", "no fact `new_rows`", "Did you mean `data.new_rows`"),
+        ("Failures > 1", "no fact `Failures`", "Did you mean `failures`"),
+        ("xyzzy > 1", "no fact `xyzzy`", "The facts are: data.new_rows"),
+        ("last.outcome == promoted", "no fact `promoted`", 'write "promoted"'),
+        ("drift.max > 0.25", "`drift.max` is not built yet", "data.new_rows"),
+        ("champion.score.roc_auc < 0.8", "`champion.score.roc_auc` is not built yet", ""),
+        ("champion.scores.roc_auc.size() > 1", "`champion.scores.roc_auc", "not built yet"),
+        ("champion.baseline.rmse > 1.0", "not built yet", ""),
+        ("schedule.weekly", "`schedule.weekly` is not built yet", ""),
+        ("upstream.a.changed", "`upstream.a.changed` is not built yet", ""),
+        ("data.new_rows > 1.0", "a whole number and a decimal number", "Write 1."),
+        ("data.new_rows > 1.5", "a whole number and a decimal number", "such as 2"),
+        ("data.new_rows >= 1e4", "a whole number and a decimal number", "Write 10000."),
+        ("double(failures) > 1", "a decimal number and a whole number", "Write 1.0."),
+        ("data.waiting > 3", "a duration and a whole number", "days(7)"),
+        ("now > days(3)", "a point in time and a duration", "timestamp("),
+        ('failures == "3"', "a whole number and a text", "without quotes"),
+        ('registry.champion_moved == "true"', "true or false and a text", "without quotes"),
+        ("failures && true", "`&&` joins what is true or false", "comparison"),
+        ("data.new_rows", "`data.new_rows` is a whole number; a rule needs a comparison", "data.new_rows >= 10000"),
+        ("data.new_rows + 1", "The rule gives a whole number", "needs a comparison"),
+        ("days(7)", "The rule gives a duration", "needs a comparison"),
+        ("[failures]", "The rule gives a list", "needs a comparison"),
+        ("dyn(failures)", "`dyn` hides a type", "one type"),
+        ('data.waiting > duration("7d")', '`duration("7d")` cannot be computed', "days(7)"),
+        ('now > timestamp("2026-13-01")', "cannot be computed", "2026-01-31T00:00:00Z"),
+        ("data.waiting > days(99999999999999)", "cannot be computed", "smaller"),
+        ("data.waiting > days(2.0)", "`days` takes one whole number", "days(7)"),
+        ("data.waiting > days(1, 2)", "`days` takes one whole number", "days(7)"),
+        ("data.waiting > days", "`days` is a function", "days(7)"),
+        ("data.waiting > day(7)", "no function `day`", "`days`"),
+        ("data.waiting > 7d", "`7d` is not a duration", "days(7)"),
+        ("data.new_rows > 10k", "`10k` is not a number", "10000"),
+        ("data.new_rows > 10_000", "`10_000` is not a number", "Write 10000."),
+        ("data.new_rows > 10,000", "`,000` is not expected", "without a comma"),
+        ("failures = 3", "`=` is not an operator", "Write ==."),
+        ("failures => 3", "`=>` is not an operator", "Write >=."),
+        ("failures <> 3", "`<>` is not an operator", "Write !=."),
+        ("failures > 3 and true", "`and` is not an operator", "Write &&."),
+        ("not registry.champion_moved", "`not` is not an operator", "Write !."),
+        ("registry.champion_moved == True", "`True` is not known", "Write true."),
+        ("failures >", "ends too early", "Finish"),
+        ("", "empty", "data.new_rows >= 10000"),
+        ("// nothing", "empty", "data.new_rows >= 10000"),
+        ("(failures > 1", "`)` is missing", ""),
+        ("failures > 1)", "`)` is not expected", ""),
+        ('last.outcome == "x', "quote is not closed", ""),
+        ('last.outcome == "promotd"', 'never "promotd"', '"promoted"'),
+        ("1 / 0 > failures", "divides by zero", ""),
+        ("!(0.0 / 0.0 > 0.2)", "divides by zero", ""),
+        ("double(data.new_rows) / double(failures) > 0.5", "something that can be zero", "a * 10 > b"),
+        ("double(failures) < 1e999", "too large", "finite"),
+        ("failures > 9223372036854775808", "invalid int literal", ""),
+        ('now.getHours("Mars/Base") > 3', "time zone", "Europe/Berlin"),
+        ('last.outcome.matches("(")', "search pattern", ""),
+        ("[1, 2].exists(x, x == failures)", "`exists` is not built yet", "single facts"),
+        ("(" * 200 + "true" + ")" * 200, "nested too deeply", "several rules"),
+        ("failures > 1 && " * 400 + "true", "at most 4,000", ""),
+        ("failures > 1 \ud800", "half a character", "UTF-8"),
+        ("failures\x00 > 1", "`\\x00` is not expected", ""),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_refused_in_words(source: str, message: str, hint: str) -> None:
+    problem = problem_of(source)
+    assert message in str(problem)
+    assert hint in str(problem)
+    assert "INVALID_ARGUMENT" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "column"),
+    [
+        ("data.new_row > 1", 1, 1),
+        ("failures > 1 && data.new_row > 1", 1, 17),
+        ("failures > 1 &&\n  data.new_row > 1", 2, 3),
+        ("'éé' == 'a' && foo > 1", 1, 16),
+        ("data.waiting > duration('7d')", 1, 16),
+        ("failures >", 1, 11),
+        ("failures > 1.0", 1, 10),
+    ],
+)
+def test_a_problem_has_its_line_and_column(source: str, line: int, column: int) -> None:
+    problem = problem_of(source)
+    assert (problem.line, problem.column) == (line, column)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_an_unknown_fact_never_holds_and_is_named(name: str) -> None:
+    for source in (FACTS[name].example, f"!({FACTS[name].example})"):
+        outcome = evaluate(compile_rule(source), {**KNOWN, "data.new_rows": 1, name: None})
+        assert outcome.holds is None
+        assert outcome.missing == (name,)
+        assert (name, "unknown") in outcome.values
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("source", ["data.new_rows > 0", "!(data.new_rows > 0)", "data.new_rows < 5"])
+def test_nan_and_infinity_count_as_not_known(value: float, source: str) -> None:
+    outcome = evaluate(compile_rule(source), {**KNOWN, "data.new_rows": value})
+    assert outcome.holds is None
+    assert outcome.missing == ("data.new_rows",)
+
+
+def test_nothing_known_at_all_holds_nothing() -> None:
+    outcome = evaluate(compile_rule("data.new_rows > 0 && failures == 0"), {})
+    assert outcome.holds is None
+    assert outcome.missing == ("data.new_rows", "failures")
+
+
+def test_one_true_side_of_an_or_is_enough() -> None:
+    rule = compile_rule("data.new_rows > 5 || data.waiting > days(3)")
+    assert evaluate(rule, {"data.new_rows": 6}).holds is True
+    assert evaluate(rule, {"data.new_rows": 5}).holds is None
+
+
+def test_one_false_side_of_an_and_is_enough() -> None:
+    assert evaluate(compile_rule("failures > 3 && data.new_rows > 5"), {"failures": 0}).holds is False
+
+
+@pytest.mark.parametrize("value", [2**70, 1.5, "many", timedelta(1)])
+def test_a_value_of_another_type_is_no_answer(value: Value) -> None:
+    outcome = evaluate(compile_rule("data.new_rows > 0"), {"data.new_rows": value})
+    assert outcome.holds is None
+    assert "cannot be computed" in outcome.problem
+
+
+def test_a_division_by_zero_is_no_answer_and_says_why() -> None:
+    outcome = evaluate(compile_rule("data.new_rows / failures > 1"), KNOWN)
+    assert (outcome.holds, outcome.missing) == (None, ())
+    assert "divide by zero" in outcome.problem
+
+
+def test_the_facts_a_rule_mentions_are_shown_for_people() -> None:
+    rule = compile_rule('data.new_rows > 9000 && data.waiting > days(1) && last.outcome != "abandoned"')
+    shown = evaluate(rule, KNOWN).values
+    assert shown == (("data.new_rows", "7312"), ("data.waiting", "3h 20m"), ("last.outcome", "rejected"))
+
+
+def test_a_name_inside_a_text_or_comment_is_not_mentioned() -> None:
+    rule = compile_rule('last.outcome.contains("data.new_rows") // failures')
+    assert rule.names == ("last.outcome",)
+
+
+@pytest.mark.parametrize(
+    ("source", "shortfalls"),
+    [
+        ("data.new_rows >= 10000", ("data.new_rows is 7,312, short by 2,688",)),
+        ("data.new_rows > 7312", ("data.new_rows is 7,312, short by 1",)),
+        ("10000 <= data.new_rows", ("data.new_rows is 7,312, short by 2,688",)),
+        ("data.new_rows < 7000", ("data.new_rows is 7,312, over by 313",)),
+        ("failures == 2", ("failures is 0, not 2",)),
+        ("data.waiting >= days(3)", ("data.waiting is 3h 20m, short by 2d 20h",)),
+        ("failures == 0 && data.new_rows >= 8000", ("data.new_rows is 7,312, short by 688",)),
+        ("data.new_rows >= 2 * 5000", ("data.new_rows is 7,312, short by 2,688",)),
+        ("data.new_rows >= 1000", ()),
+        ("!(data.new_rows >= 1000)", ()),
+        ("failures > 2 ? true : false && failures > 3", ()),
+    ],
+)
+def test_a_missed_threshold_says_by_how_much(source: str, shortfalls: tuple[str, ...]) -> None:
+    assert evaluate(compile_rule(source), KNOWN).shortfalls == shortfalls
+
+
+def facts(champion: Champion, last: LastAttempt | None = None) -> Facts:
+    data = DataFacts(new_rows=5, waiting=timedelta(hours=1), quarantined=1)
+    return Facts(model="m", champion=champion, data=data, champion_moved=False, last=last, failures=1)
+
+
+def test_every_fact_gets_its_value() -> None:
+    champion = Champion(state=ChampionState.FOUND, version=3, created_at=NOW - timedelta(days=2))
+    last = LastAttempt(
+        id="m-1",
+        outcome="promoted",
+        started_at=NOW - timedelta(hours=2),
+        ended_at=NOW - timedelta(hours=1),
+        policy_digest="",
+        champion_after=3,
+    )
+    values = fact_values(facts(champion, last), NOW)
+    assert set(values) == set(FACTS)
+    assert values["champion.age"] == timedelta(days=2)
+    assert (values["last.outcome"], values["last.age"]) == ("promoted", timedelta(hours=1))
+    assert (values["data.new_rows"], values["data.unlearned_rows"], values["failures"]) == (5, None, 1)
+
+
+@pytest.mark.parametrize("state", [state for state in ChampionState if state is not ChampionState.FOUND])
+def test_a_champion_that_is_not_found_has_no_known_version_or_age(state: ChampionState) -> None:
+    values = fact_values(facts(Champion(state=state, version=3, created_at=NOW)), NOW)
+    assert values["champion.version"] is None
+    assert values["champion.age"] is None
+    assert values["last.outcome"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "unknown"),
+        (True, "true"),
+        (7312, "7312"),
+        (0.5, "0.5"),
+        ("promoted", "promoted"),
+        (timedelta(0), "0s"),
+        (timedelta(days=2, hours=20, minutes=5), "2d 20h"),
+        (timedelta(days=7), "7d"),
+        (timedelta(seconds=-90), "-1m 30s"),
+        (NOW, "2026-11-22 03:00 UTC"),
+    ],
+)
+def test_values_read_like_words(value: Value, text: str) -> None:
+    assert readable(value) == text
+
+
+WORDS = st.sampled_from(
+    [*FACTS, "days", "(", ")", "7", "1.5", "&&", "||", "!", ">", ">=", "==", "+", "/", '"promoted"', "'", "[", "]", ",",
+     "duration", "timestamp", '"7d"', "?", ":", "true", "null", ".", "{", "}", "drift.max", "in", "\n", "é"]
+)  # fmt: skip
+
+
+def attempted(source: str) -> Expression | ExpressionProblem:
+    try:
+        return compile_rule(source)
+    except ExpressionProblem as problem:
+        return problem
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(), st.lists(WORDS, max_size=12).map(" ".join), st.lists(WORDS, max_size=12).map("".join)))
+def test_any_text_is_compiled_or_refused_at_a_place_inside_it(source: str) -> None:
+    result = attempted(source)
+    if isinstance(result, ExpressionProblem):
+        lines = source.split("\n")
+        assert result.message
+        assert 1 <= result.line <= len(lines)
+        assert 1 <= result.column <= len(lines[result.line - 1]) + 1
+    else:
+        assert evaluate(result, {}).holds in (True, False, None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(WORDS, max_size=8).map(" ".join), st.sets(st.sampled_from(sorted(FACTS))))
+def test_what_holds_without_a_fact_still_holds_when_the_fact_is_known(source: str, hidden: set[str]) -> None:
+    rule = attempted(source)
+    if isinstance(rule, ExpressionProblem):
+        return
+    known = {name: value for name, value in KNOWN.items() if name not in hidden}
+    if evaluate(rule, known).holds is not None:
+        assert evaluate(rule, known).holds == evaluate(rule, KNOWN).holds

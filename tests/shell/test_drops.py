@@ -1,0 +1,590 @@
+"""Seeing files arrive: real files, real inotify. Settling time is passed in, so nothing here sleeps for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from retrain_daemon.core.policy import Completion
+from retrain_daemon.drops import DropFolders, Found, Scan, Stamp, Watched
+
+DEADLINE = 10.0
+SETTLE = timedelta(seconds=30)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+
+
+def later(seconds: float = 0) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def known(scan: Scan) -> dict[str, Stamp]:
+    return {one.path: one.stamp for one in (*scan.found, *scan.unusable)}
+
+
+def names(found: tuple[Found, ...]) -> list[str]:
+    return [Path(one.path).name for one in found]
+
+
+class Watching:
+    """One drop folder, watched for one model, and what woke the loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.woken = threading.Event()
+        self.drops = DropFolders(self.woken.set)
+        self.watched = Watched("churn", str(folder), "*.csv", Completion(SETTLE))
+
+    def start(self, watched: Watched | None = None) -> None:
+        self.watched = watched or self.watched
+        self.drops.watch([self.watched])
+        self.drops.changed()
+        self.woken.clear()
+
+    def scan(self, known: dict[str, Stamp] | None = None, now: datetime | None = None) -> Scan:
+        return self.drops.scan(self.watched, known or {}, now or later())
+
+    def await_change(self) -> frozenset[str]:
+        assert self.woken.wait(DEADLINE)
+        self.woken.clear()
+        return self.drops.changed()
+
+    def await_scan(self, good: Callable[[Scan], bool]) -> Scan:
+        """Scan at each wake until the result is as awaited: one act may raise several events."""
+        until = time.monotonic() + DEADLINE
+        while not good(scan := self.scan()):
+            assert self.woken.wait(until - time.monotonic()), scan
+            self.woken.clear()
+        return scan
+
+
+@pytest.fixture
+def watching(tmp_path: Path) -> Iterator[Watching]:
+    folder = tmp_path / "drops"
+    folder.mkdir()
+    watching = Watching(folder)
+    yield watching
+    watching.drops.close()
+
+
+def test_a_file_renamed_within_the_folder_wakes_and_is_complete_at_once(watching: Watching) -> None:
+    watching.start()
+    (watching.folder / ".a.csv.upload").write_text("x\n1\n")
+    (watching.folder / ".a.csv.upload").rename(watching.folder / "a.csv")
+    scan = watching.await_scan(lambda scan: bool(scan.found))
+    assert names(scan.found) == ["a.csv"]
+    assert scan.found[0].stamp.size == 4
+    assert names(watching.scan().found) == ["a.csv"], "found again until it is recorded"
+
+
+def test_a_file_renamed_in_from_another_folder_is_complete_at_once(watching: Watching, tmp_path: Path) -> None:
+    watching.start()
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "a.csv").rename(watching.folder / "a.csv")
+    assert watching.await_change() == {"churn"}
+    assert names(watching.scan().found) == ["a.csv"]
+
+
+def test_bytes_written_after_a_rename_are_not_vouched_for_by_it(watching: Watching, tmp_path: Path) -> None:
+    watching.start()
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    (tmp_path / "a.csv").rename(watching.folder / "a.csv")
+    watching.await_change()
+    with (watching.folder / "a.csv").open("a") as file:
+        file.write("2\n")
+        file.flush()
+        scan = watching.scan()
+    assert (scan.found, scan.settling) == ((), (str(watching.folder / "a.csv"),))
+
+
+def test_a_renamed_in_empty_file_still_settles(watching: Watching, tmp_path: Path) -> None:
+    watching.start()
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "a.csv").rename(watching.folder / "a.csv")
+    watching.await_change()
+    assert watching.scan().settling == (str(watching.folder / "a.csv"),)
+
+
+def test_a_slow_copy_is_not_complete_until_it_has_settled(watching: Watching) -> None:
+    path = watching.folder / "a.csv"
+    watching.start()
+    with path.open("w") as file:
+        for step in range(3):
+            file.write("1\n")
+            file.flush()
+            scan = watching.scan(now=later(step * 10))
+            assert (scan.found, scan.settling) == ((), (str(path),))
+    assert watching.await_change() == {"churn"}
+    first = later()
+    scan = watching.scan(now=first)
+    assert scan.next_look is not None
+    assert first < scan.next_look <= first + SETTLE
+    assert watching.scan(now=scan.next_look - timedelta(seconds=1)).found == ()
+    assert names(watching.scan(now=scan.next_look).found) == ["a.csv"]
+
+
+def test_growth_starts_the_settling_anew(watching: Watching) -> None:
+    path = watching.folder / "a.csv"
+    future = later(10_000).timestamp()  # so that only unchanged observations count
+    path.write_text("1\n")
+    os.utime(path, (future, future))
+    assert watching.scan(now=later(0)).settling
+    path.write_text("1\n2\n")
+    os.utime(path, (future, future))
+    assert watching.scan(now=later(40)).settling
+    assert names(watching.scan(now=later(71)).found) == ["a.csv"]
+
+
+def test_a_file_untouched_for_longer_than_the_settle_time_is_complete_at_first_sight(watching: Watching) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    assert names(watching.scan(now=later(31)).found) == ["a.csv"]
+
+
+def test_an_old_modification_time_alone_does_not_make_a_copied_file_complete(watching: Watching) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    os.utime(watching.folder / "a.csv", (LONG_AGO, LONG_AGO))
+    assert watching.scan().settling
+    assert names(watching.scan(now=later(31)).found) == ["a.csv"]
+
+
+@pytest.mark.parametrize("when", [4_000_000_000, 250_000_000_000], ids=["2096", "9892"])
+def test_a_modification_time_in_the_future_delays_a_file_by_the_settle_time_only(watching: Watching, when: int) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    os.utime(watching.folder / "a.csv", (when, when))
+    now = later()
+    scan = watching.scan(now=now)
+    assert (scan.found, scan.next_look) == ((), now + SETTLE)
+    assert names(watching.scan(now=now + SETTLE).found) == ["a.csv"]
+
+
+def test_a_clock_set_back_does_not_hold_a_file(watching: Watching) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    os.utime(watching.folder / "a.csv", (4e9, 4e9))
+    watching.scan(now=later(0))
+    watching.scan(now=later(-7200))
+    assert names(watching.scan(now=later(-7169)).found) == ["a.csv"]
+
+
+def test_a_file_with_a_marker_is_complete_when_the_marker_lies_beside_it(watching: Watching) -> None:
+    watching.start(Watched("churn", str(watching.folder), "*", Completion(SETTLE, marker="{name}.done")))
+    (watching.folder / "a.csv").write_text("1\n")
+    scan = watching.scan(now=later(1000))
+    assert (scan.found, scan.settling, scan.next_look) == ((), (str(watching.folder / "a.csv"),), None)
+    watching.await_change()
+    (watching.folder / "a.csv.done").touch()
+    watching.await_change()
+    assert names(watching.scan().found) == ["a.csv"], "and the marker itself is not data"
+
+
+def test_a_hidden_marker_wakes_and_counts(watching: Watching) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    watching.start(Watched("churn", str(watching.folder), "*", Completion(None, marker=".{name}.ok")))
+    (watching.folder / ".a.csv.ok").touch()
+    assert watching.await_change() == {"churn"}
+    assert names(watching.scan().found) == ["a.csv"]
+
+
+def test_a_marker_of_older_bytes_does_not_vouch_for_new_ones(watching: Watching) -> None:
+    watching.start(Watched("churn", str(watching.folder), "*.csv", Completion(SETTLE, marker="{name}.done")))
+    path = watching.folder / "a.csv"
+    path.write_text("1\n")
+    (watching.folder / "a.csv.done").touch()
+    before = watching.scan()
+    time.sleep(0.02)  # more than the grain of file times
+    path.write_text("1\n2\n")
+    assert watching.scan(known(before)).settling == (str(path),)
+    time.sleep(0.02)
+    (watching.folder / "a.csv.done").touch()
+    assert names(watching.scan(known(before)).found) == ["a.csv"]
+
+
+def test_a_known_file_is_found_again_only_when_its_bytes_changed(watching: Watching) -> None:
+    path = watching.folder / "a.csv"
+    path.write_text("1\n")
+    before = watching.scan(now=later(31))
+    path.chmod(0o600)
+    assert watching.scan(known(before), later(31)) == Scan("churn")
+    path.write_text("1\n2\n")
+    assert watching.scan(known(before)).settling == (str(path),)
+    after = watching.scan(known(before), later(31))
+    assert [one.stamp.size for one in after.found] == [4]
+
+
+def test_found_files_come_oldest_first_and_then_by_name(watching: Watching) -> None:
+    for name, when in (("b", 200), ("a", 200), ("z", 100), ("c", 300)):
+        (watching.folder / f"{name}.csv").write_text(name)
+        os.utime(watching.folder / f"{name}.csv", (when, when))
+    assert names(watching.scan(now=later(31)).found) == ["z.csv", "a.csv", "b.csv", "c.csv"]
+
+
+def test_a_file_arrived_when_it_was_put_there_and_never_after_the_scan(watching: Watching) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    os.utime(watching.folder / "a.csv", (LONG_AGO, LONG_AGO))
+    put = later()
+    (found,) = watching.scan(now=later(86_400)).found
+    assert abs(found.arrived_at - put) < timedelta(seconds=5)
+    early = datetime(2020, 6, 1, tzinfo=UTC)
+    watching.scan(now=early)
+    (found,) = watching.scan(now=early + SETTLE).found
+    assert found.arrived_at == early + SETTLE
+
+
+def test_only_names_that_match_count_and_upload_names_are_ignored(watching: Watching) -> None:
+    watching.start(Watched("churn", str(watching.folder), "*", Completion(SETTLE)))
+    for name in ("a.csv", ".hidden.csv", "b.csv.part", "c.tmp", "d.csv~"):
+        (watching.folder / name).write_text("1\n")
+    assert names(watching.scan(now=later(31)).found) == ["a.csv"]
+    upper = Watched("churn", str(watching.folder), "*.CSV", Completion(SETTLE))
+    assert watching.drops.scan(upper, {}, later(31)).found == ()
+
+
+def test_an_empty_file_is_unusable_once_it_has_settled_and_usable_once_it_is_filled(watching: Watching) -> None:
+    path = watching.folder / "a.csv"
+    path.touch()
+    assert watching.scan().settling == (str(path),)
+    empty = watching.scan(now=later(31))
+    assert [one.reason for one in empty.unusable] == ["a.csv is empty (0 bytes)."]
+    assert watching.scan(known(empty), later(31)) == Scan("churn")
+    path.write_text("1\n")
+    assert names(watching.scan(known(empty), later(31)).found) == ["a.csv"]
+
+
+def test_what_is_no_regular_file_is_unusable_at_once_with_a_hint_and_named_once(watching: Watching) -> None:
+    (watching.folder / "target").write_text("1\n")
+    (watching.folder / "link.csv").symlink_to(watching.folder / "target")
+    (watching.folder / "folder.csv").mkdir()
+    os.mkfifo(watching.folder / "pipe.csv")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(watching.folder / "socket.csv"))
+    scan = watching.scan()
+    assert (scan.found, scan.settling) == ((), ())
+    assert [one.reason.split(" is a ")[1].split()[0] for one in scan.unusable] == [
+        "directory,",
+        "symbolic",
+        *["pipe,"] * 2,
+    ]
+    assert all(one.hint for one in scan.unusable)
+    (watching.folder / "folder.csv" / "inner").touch()
+    assert watching.scan(known(scan)) == Scan("churn")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"two\nlines.csv", r"two\nlines.csv"),
+        (b"bell\x07.csv", r"bell\x07.csv"),
+        (b"latin-\xe9.csv", r"latin-\xe9.csv"),
+        ("line\u2028end.csv".encode(), r"line\u2028end.csv"),
+    ],
+)
+def test_a_name_that_is_no_plain_text_is_unusable_and_shown_with_escapes(
+    watching: Watching, name: bytes, shown: str
+) -> None:
+    Path(os.fsdecode(os.fsencode(watching.folder) + b"/" + name)).write_text("1\n")
+    scan = watching.scan(now=later(31))
+    assert [one.path for one in scan.unusable] == [f"{watching.folder}/{shown}"]
+    assert shown in scan.unusable[0].reason
+    scan.unusable[0].path.encode()
+    assert watching.scan(known(scan), later(31)) == Scan("churn"), "neither named twice nor gone"
+
+
+def test_a_name_in_another_script_is_an_ordinary_name(watching: Watching) -> None:
+    (watching.folder / "données 数据.csv").write_text("1\n")
+    assert names(watching.scan(now=later(31)).found) == ["données 数据.csv"]
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that any user can reach; the test's own temporary folder is closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root may read everything, so act as somebody else for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_an_unreadable_file_is_unusable_until_its_permissions_are_given(reachable: Path) -> None:
+    watching = Watching(reachable)
+    path = reachable / "a.csv"
+    path.write_text("1\n")
+    path.chmod(0)
+    with without_privileges():
+        assert watching.scan().settling, "a copy under way may get its permissions last"
+        scan = watching.scan(now=later(31))
+        assert ["may not be read" in one.reason for one in scan.unusable] == [True]
+        assert watching.scan(known(scan), later(31)) == Scan("churn")
+    path.chmod(0o644)
+    with without_privileges():
+        assert names(watching.scan(known(scan), later(62)).found) == ["a.csv"]
+    watching.drops.close()
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["not listed", "not searched"])
+def test_an_unreadable_folder_is_a_problem_until_its_permissions_are_given(reachable: Path, mode: int) -> None:
+    watching = Watching(reachable / "drops")
+    (reachable / "drops").mkdir()
+    (reachable / "drops" / "a.csv").write_text("1\n")
+    (reachable / "drops").chmod(mode)
+    with without_privileges():
+        watching.start()
+        scan = watching.scan({str(reachable / "drops" / "b.csv"): Stamp(1, 1, 1)})
+    assert ("may not be read" in scan.problem, scan.gone) == (True, ())
+    (reachable / "drops").chmod(0o755)
+    with without_privileges():
+        watching.drops.changed()
+        assert names(watching.scan(now=later(31)).found) == ["a.csv"]
+    (reachable / "drops" / "c.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+    watching.drops.close()
+
+
+def test_a_deleted_file_is_gone_and_one_that_no_longer_matches_is_not(watching: Watching) -> None:
+    for name in ("a.csv", "b.csv"):
+        (watching.folder / name).write_text("1\n")
+    before = known(watching.scan(now=later(31))) | {"/elsewhere/c.csv": Stamp(1, 1, 1)}
+    (watching.folder / "a.csv").unlink()
+    assert watching.scan(before).gone == (str(watching.folder / "a.csv"),)
+    narrower = Watched("churn", str(watching.folder), "x*.csv", Completion(SETTLE))
+    assert watching.drops.scan(narrower, before, later()).gone == (str(watching.folder / "a.csv"),)
+    (watching.folder / "b.csv").unlink()
+    assert len(watching.scan(before).gone) == 2, "an emptied folder that was seen with its files is no unmounted one"
+
+
+def test_a_missing_folder_is_a_problem_and_never_all_files_gone(watching: Watching) -> None:
+    (watching.folder / "a.csv").write_text("1\n")
+    before = watching.scan(now=later(31))
+    shutil.rmtree(watching.folder)
+    scan = watching.scan(known(before))
+    assert "does not exist" in scan.problem
+    assert (scan.gone, scan.found) == ((), ())
+
+
+def test_a_folder_that_is_empty_at_first_look_but_has_known_files_looks_unmounted(watching: Watching) -> None:
+    recorded = {str(watching.folder / "a.csv"): Stamp(1, 1, 1)}
+    scan = watching.scan(recorded)
+    assert "looks unmounted" in scan.problem
+    assert scan.gone == ()
+    (watching.folder / "README").touch()
+    scan = watching.scan(recorded)
+    assert (scan.problem, scan.gone) == ("", tuple(recorded))
+
+
+def test_another_file_system_in_the_folders_place_looks_unmounted_until_the_files_are_back(watching: Watching) -> None:
+    other = Path("/dev/shm")
+    if not os.access(other, os.W_OK) or other.stat().st_dev == watching.folder.stat().st_dev:
+        pytest.skip("needs a second file system")
+    link = watching.folder.parent / "link"
+    link.symlink_to(watching.folder)
+    watching.watched = Watched("churn", str(link), "*.csv", Completion(SETTLE))
+    (watching.folder / "a.csv").write_text("1\n")
+    before = known(watching.scan(now=later(31)))
+    link.unlink()
+    link.symlink_to(other)
+    scan = watching.scan(before)
+    assert ("looks unmounted" in scan.problem, scan.gone) == (True, ())
+    link.unlink()
+    link.symlink_to(watching.folder)
+    assert watching.scan(before) == Scan("churn")
+
+
+def test_a_file_in_place_of_the_folder_is_a_problem(watching: Watching, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    watching.start(Watched("churn", str(tmp_path / "file"), "*.csv", Completion(SETTLE)))
+    assert "is not a folder" in watching.scan().problem
+
+
+def test_a_missing_folder_is_watched_as_soon_as_it_is_there(watching: Watching) -> None:
+    watching.folder.rmdir()
+    watching.start()
+    assert watching.drops.changed() == frozenset()
+    assert "does not exist" in watching.scan().problem
+    watching.folder.mkdir()
+    assert watching.drops.changed() == {"churn"}
+    assert watching.scan().problem == ""
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+
+
+def test_a_folder_that_is_deleted_and_made_again_is_watched_again(watching: Watching) -> None:
+    watching.start()
+    watching.folder.rmdir()
+    assert watching.await_change() == {"churn"}
+    watching.folder.mkdir()
+    assert watching.drops.changed() == {"churn"}
+    watching.woken.clear()
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+    assert watching.scan().settling == (str(watching.folder / "a.csv"),)
+
+
+def test_a_folder_made_again_before_anyone_looked_is_watched_even_under_its_old_inode(watching: Watching) -> None:
+    watching.start()
+    watching.folder.rmdir()
+    assert watching.woken.wait(DEADLINE)
+    watching.folder.mkdir()
+    for number in range(20):  # the watch ends a moment after it told of the deletion
+        watching.drops.changed()
+        watching.woken.clear()
+        (watching.folder / f"{number}.csv").write_text("1\n")
+        if watching.woken.wait(DEADLINE / 20):
+            return
+    pytest.fail("no event from the folder that was made again")
+
+
+def test_a_folder_that_is_replaced_is_reported_and_the_new_one_watched(watching: Watching) -> None:
+    watching.start()
+    watching.folder.rename(watching.folder.with_name("old"))
+    watching.folder.mkdir()
+    assert watching.drops.changed() == {"churn"}
+    watching.woken.clear()
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+
+
+def test_a_folder_that_is_a_link_is_watched_and_so_is_its_new_target(watching: Watching, tmp_path: Path) -> None:
+    link, second = tmp_path / "link", tmp_path / "second"
+    second.mkdir()
+    link.symlink_to(watching.folder)
+    watching.start(Watched("churn", str(link), "*.csv", Completion(SETTLE)))
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+    link.unlink()
+    link.symlink_to(second)
+    assert watching.drops.changed() == {"churn"}
+    watching.woken.clear()
+    (second / "b.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+
+
+def test_lost_events_make_every_folder_worth_a_look_even_under_a_quiet_root_logger(tmp_path: Path) -> None:
+    watched = [Watched(name, str(tmp_path / name), "*", Completion(SETTLE)) for name in ("one", "two")]
+    for one in watched:
+        Path(one.folder).mkdir()
+    watching = Watching(tmp_path)
+    watching.drops.watch(watched)
+    watching.drops.changed()
+    root_level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.CRITICAL)
+    try:
+        logging.getLogger("watchdog.observers.inotify_c").warning(
+            "Inotify queue overflowed; filesystem events were lost"
+        )
+        assert watching.await_change() == {"one", "two"}
+    finally:
+        logging.getLogger().setLevel(root_level)
+        watching.drops.close()
+
+
+def test_a_limit_of_the_system_is_told_and_watching_begins_when_it_is_lifted(watching: Watching) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        watching.drops.watch([watching.watched])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert f"no file events for {watching.folder}: inotify instance limit reached" in watching.drops.watch_problem
+    assert watching.scan().problem == ""
+    assert watching.drops.changed() == {"churn"}
+    assert watching.drops.watch_problem == ""
+    watching.woken.clear()
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_event_thread_that_died_is_replaced_and_its_folders_looked_at(watching: Watching) -> None:
+    wakes: list[str] = []
+
+    def wake_that_fails_once() -> None:
+        wakes.append("wake")
+        watching.woken.set()
+        if len(wakes) == 1:
+            raise RuntimeError("wake failed")
+
+    watching.drops = DropFolders(wake_that_fails_once)
+    watching.start()
+    before = set(threading.enumerate())
+    (watching.folder / "a.csv").touch()
+    until = time.monotonic() + DEADLINE
+    while before <= set(threading.enumerate()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert watching.drops.changed() == {"churn"}
+    watching.woken.clear()
+    (watching.folder / "b.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+
+
+def test_models_that_share_a_folder_are_both_told_and_both_know_of_a_rename(watching: Watching, tmp_path: Path) -> None:
+    first = Watched("first", str(watching.folder), "*.csv", Completion(SETTLE))
+    second = Watched("second", str(watching.folder), "a*", Completion(SETTLE))
+    watching.drops.watch([first, second])
+    assert watching.drops.changed() == {"first", "second"}
+    watching.woken.clear()
+    (tmp_path / "a.csv").write_text("1\n")
+    (tmp_path / "a.csv").rename(watching.folder / "a.csv")
+    assert watching.await_change() == {"first", "second"}
+    for one in (first, second):
+        assert names(watching.drops.scan(one, {}, later()).found) == ["a.csv"]
+
+
+def test_a_folder_no_longer_named_by_a_policy_is_no_longer_watched(watching: Watching, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    watching.start()
+    watching.start(Watched("churn", str(other), "*.csv", Completion(SETTLE)))
+    (watching.folder / "a.csv").write_text("1\n")
+    (other / "b.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+    assert watching.scan().settling == (str(other / "b.csv"),)
+
+
+def test_watching_the_same_again_changes_nothing(watching: Watching) -> None:
+    watching.start()
+    watching.drops.watch([watching.watched])
+    assert watching.drops.changed() == frozenset()
+    assert watching.drops.watch_problem == ""
+
+
+def test_closing_twice_is_fine_and_stops_the_events(watching: Watching) -> None:
+    watching.start()
+    threads = threading.active_count()
+    watching.drops.close()
+    watching.drops.close()
+    assert threading.active_count() < threads
+    (watching.folder / "a.csv").write_text("1\n")
+    assert not watching.woken.wait(0.2)
+
+
+def test_thousands_of_files_are_told_apart_in_well_under_a_second(watching: Watching) -> None:
+    for number in range(5000):
+        (watching.folder / f"{number:05}.csv").write_text(str(number))
+    before = watching.scan(now=later(31))
+    assert names(before.found) == [f"{number:05}.csv" for number in range(5000)]
+    (watching.folder / "00007.csv").write_text("changed")
+    (watching.folder / "00008.csv").unlink()
+    started = time.perf_counter()
+    after = watching.scan(known(before), later(31))
+    assert time.perf_counter() - started < 2
+    assert names(after.found) == ["00007.csv"]
+    assert after.gone == (str(watching.folder / "00008.csv"),)

@@ -1,0 +1,617 @@
+"""Policy files: what they may say, how each mistake is named with its place, and what stays in force."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain_daemon.core.policy import (
+    Claim,
+    Completion,
+    Holdout,
+    Mode,
+    Pace,
+    Policy,
+    Recipe,
+    Requirement,
+    Target,
+    Window,
+)
+from retrain_daemon.errors import NotFound
+from retrain_daemon.policies import PolicyFolder, Problem, read_policies, read_policy_text
+from retrain_daemon.policy_file import read_bytes
+
+EXAMPLES = Path(__file__).parents[2] / "policies"
+
+MINIMAL = """\
+model: churn
+data:
+  path: /srv/drops/churn/*.csv
+  target: churned
+retrain:
+  - name: fresh
+    when: data.new_rows >= 100
+promote:
+  require:
+    - {metric: accuracy, better_by: 0}
+"""
+
+
+def policy_of(text: str, folder: str = "/etc/retraind") -> Policy:
+    reading = read_policy_text(text, "churn.yaml", folder)
+    assert [str(problem) for problem in reading.problems] == []
+    return reading.policies[0]
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    reading = read_policy_text(text, "churn.yaml", "/etc/retraind")
+    assert reading.policies == ()
+    assert reading.problems
+    return reading.problems
+
+
+def with_data(*lines: str) -> str:
+    return MINIMAL.replace("  target: churned\n", "".join(f"  {line}\n" for line in ("target: churned", *lines)))
+
+
+def instead(old: str, new: str) -> str:
+    assert old in MINIMAL
+    return MINIMAL.replace(old, new)
+
+
+def test_the_shortest_policy_gets_every_default() -> None:
+    policy = policy_of(MINIMAL)
+    assert (policy.model, policy.alias, policy.description) == ("churn", "champion", "")
+    assert (policy.data.folder, policy.data.pattern) == ("/srv/drops/churn", "*.csv")
+    assert policy.data.target == Target("churned")
+    assert policy.data.complete == Completion(settle=timedelta(seconds=30))
+    assert policy.data.holdout == Holdout(share=0.2)
+    assert policy.requested == policy.rules[0].recipe == Recipe()
+    assert policy.promote.require == (Requirement("accuracy", Claim.BETTER_BY, 0.0),)
+    assert (policy.promote.confidence, policy.promote.min_rows, policy.pace) == (0.95, 200, Pace())
+
+
+def test_a_policy_carries_its_source_text_and_digest() -> None:
+    policy = policy_of(MINIMAL)
+    assert (policy.source, policy.text) == ("churn.yaml", MINIMAL)
+    assert policy.digest == hashlib.sha256(MINIMAL.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["digits.yaml", "bikes.yaml"])
+def test_the_examples_are_read_without_problems(name: str) -> None:
+    reading = read_policies(EXAMPLES / name)
+    assert reading.problems == ()
+    assert reading.policies[0].model == name.removesuffix(".yaml")
+
+
+def test_all_examples_together_are_read_without_problems() -> None:
+    assert read_policies(EXAMPLES).problems == ()
+
+
+def test_every_key_of_data_is_read() -> None:
+    data = policy_of(
+        with_data(
+            'complete: {marker: "{name}.done"}',
+            "features: [age, no]",
+            "row_id: [customer, day]",
+            "group: customer",
+            "event_time: day",
+            "window: 180d",
+            "holdout: 25.5%",
+        )
+    ).data
+    assert data.complete == Completion(settle=None, marker="{name}.done")
+    assert data.features == ("age", "no")
+    assert (data.row_id, data.group, data.event_time) == (("customer", "day"), "customer", "day")
+    assert (data.window, data.holdout) == (Window(age=timedelta(days=180)), Holdout(share=0.255))
+
+
+@pytest.mark.parametrize(
+    ("text", "window"),
+    [
+        ("all", Window()),
+        ("2w", Window(age=timedelta(days=14))),
+        ("2000000 rows", Window(rows=2000000)),
+        ("12 files", Window(files=12)),
+        ("1 file", Window(files=1)),
+    ],
+)
+def test_a_window_is_an_age_a_number_of_rows_or_of_files(text: str, window: Window) -> None:
+    assert policy_of(with_data(f"window: {text}")).data.window == window
+
+
+def test_the_newest_rows_may_judge() -> None:
+    assert policy_of(with_data("holdout: {newest: 14d}")).data.holdout == Holdout(newest=timedelta(days=14))
+
+
+@pytest.mark.parametrize(
+    ("written", "positive"),
+    [
+        ("yes1", "yes1"),
+        ('"yes"', "yes"),
+        ("1", 1),
+        ('"1"', "1"),
+        ("0.5", 0.5),
+        ("true", True),
+        ("12:30:00", "12:30:00"),
+    ],
+)
+def test_the_positive_class_keeps_the_type_it_is_written_with(written: str, positive: object) -> None:
+    text = instead("target: churned", f"target: {{column: churned, positive: {written}}}")
+    found = policy_of(text).data.target.positive
+    assert found == positive
+    assert type(found) is type(positive)
+
+
+@pytest.mark.parametrize("column", ["no", "on", "12:30:00", "1e-3", "null", "2026-11-22", "0x10"])
+def test_a_text_stays_as_written_whatever_yaml_makes_of_it(column: str) -> None:
+    assert policy_of(instead("churned", column)).data.target.column == column
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "pattern"),
+    [
+        ("/srv/a/*.parquet", "/srv/a", "*.parquet"),
+        ("drops/*.csv.gz", "/etc/retraind/drops", "*.csv.gz"),
+        ("../drops/day-?.jsonl", "/etc/drops", "day-?.jsonl"),
+        ("*.csv", "/etc/retraind", "*.csv"),
+    ],
+)
+def test_a_path_becomes_an_absolute_folder_and_a_pattern(path: str, folder: str, pattern: str) -> None:
+    data = policy_of(instead("/srv/drops/churn/*.csv", f'"{path}"')).data
+    assert (data.folder, data.pattern) == (folder, pattern)
+
+
+def test_a_rule_is_merged_key_by_key_over_the_recipe_above_it() -> None:
+    top = (
+        "train:\n  mode: refit\n  hyperparameters: {a: 1, b: 2}\n  limits: {run_for: 5m, memory: 8GiB}\n  retries: 0\n"
+    )
+    rule = "    when: failures == 0\n    train: {hyperparameters: {b: 1e-3}, limits: {run_for: 2h}}\n"
+    policy = policy_of(top + MINIMAL.replace("    when: data.new_rows >= 100\n", rule))
+    assert policy.requested.hyperparameters == {"a": 1, "b": 2}
+    assert policy.requested.mode is Mode.REFIT
+    recipe = policy.rules[0].recipe
+    assert (recipe.mode, recipe.retries, recipe.memory) == (Mode.REFIT, 0, 8 * 2**30)
+    assert (recipe.hyperparameters, recipe.run_for) == ({"a": 1, "b": 0.001}, timedelta(hours=2))
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-3", 0.001),
+        ("5", 5),
+        ("-0.5", -0.5),
+        ("true", True),
+        ("null", None),
+        ("'no'", "no"),
+        ("l2", "l2"),
+        ('"5"', "5"),
+    ],
+)
+def test_a_hyperparameter_is_typed_by_how_it_is_written(written: str, value: object) -> None:
+    found = policy_of(f"{MINIMAL}train: {{hyperparameters: {{x: {written}}}}}\n").requested.hyperparameters["x"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("claim", list(Claim))
+def test_every_claim_is_read(claim: Claim) -> None:
+    require = policy_of(instead("better_by: 0", f"{claim}: 5e-3")).promote.require
+    assert require == (Requirement("accuracy", claim, 0.005),)
+
+
+def test_pace_and_promotion_are_read() -> None:
+    policy = policy_of(
+        f"{MINIMAL}  confidence: 99%\n  min_rows: 500\n  inconclusive: keep\n  approval: automatic\n"
+        "pace: {cooldown: 6h, per_day: 4}\n"
+    )
+    assert (policy.promote.confidence, policy.promote.min_rows) == (0.99, 500)
+    assert policy.pace == Pace(cooldown=timedelta(hours=6), per_day=4)
+
+
+def test_confidence_may_be_a_fraction() -> None:
+    assert policy_of(f"{MINIMAL}  confidence: 0.9\n").promote.confidence == 0.9
+
+
+BAD_TOP = [
+    (f"{MINIMAL}retrian: 1\n", "11:1: `retrian` is not a key of a policy. Did you mean `retrain`?"),
+    (f"{MINIMAL}model: again\n", "11:1: `model` is written twice. The first is in line 1"),
+    (f"{MINIMAL}schedules: {{}}\n", "11:1: `schedules` is not built yet."),
+    (f"{MINIMAL}upstream: {{}}\n", "`upstream` is not built yet."),
+    (f"{MINIMAL}models: [a]\n", "`models` is not built yet."),
+    (f"{MINIMAL}observe: true\n", "`observe` is not built yet."),
+    (f"{MINIMAL}search: {{}}\n", "`search` is not built yet."),
+    (instead("model: churn\n", ""), "`model` is missing."),
+    (instead("model: churn", "model:"), "1:7: `model` is empty."),
+    (instead("model: churn", "model: ''"), "`model` is empty."),
+    (instead("model: churn", "model: [a]"), "`model` must be a single value, not a list."),
+    (instead("model: churn", "model: a/b"), "no name of a registered model"),
+    (instead("model: churn", 'model: "{model}"'), "templates are not built yet"),
+    (instead("model: churn", 'model: "a\\nb"'), "must be on one line"),
+    (f"{MINIMAL}alias: previous_champion\n", "cannot be `previous_champion`"),
+    (f"{MINIMAL}alias: challenger\n", "cannot be `challenger`"),
+    (f"{MINIMAL}alias: Latest\n", "MLflow keeps it for itself"),
+    (f"{MINIMAL}alias: v12\n", "MLflow keeps it for itself"),
+    (f"{MINIMAL}alias: best one\n", "no alias of MLflow"),
+    (instead("model: churn", "model:churn"), "A `:` stands where no key can be"),
+    (f"{MINIMAL}pace: 6h\n", "`pace` must be a mapping of keys, not `6h`."),
+    (f"{MINIMAL}pace: {{cooldown: 6 hours}}\n", "`pace.cooldown` must be a duration, not `6 hours`"),
+    (f"{MINIMAL}pace: {{cooldown: 0s}}\n", "between 1s and"),
+    (f"{MINIMAL}pace: {{per_day: 0}}\n", "`pace.per_day` is 0; it must be between 1"),
+    (f"{MINIMAL}pace: {{per_day: 1.5}}\n", "must be a whole number"),
+    (f"{MINIMAL}pace: {{per_day: 1_000}}\n", "Write 1000."),
+    (f'{MINIMAL}pace: {{per_day: "4"}}\n', "Write 4 without quotes."),
+    (f"{MINIMAL}pace: {{per_day: {'9' * 5000}}}\n", "must be a whole number"),
+    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` is not built yet."),
+    (f"{MINIMAL}pace: {{cooldown:6h}}\n", "Write a space after the colon"),
+]
+
+BAD_DATA = [
+    (instead("  path: /srv/drops/churn/*.csv\n", ""), "`data.path` is missing"),
+    (instead("  target: churned\n", ""), "`data.target` is missing"),
+    (instead("/churn/*.csv", "/*/a.csv"), "3:9: `data.path` has a wildcard in its folder"),
+    (instead("*.csv", "**.csv"), "has `**`"),
+    (instead("*.csv", ".."), "names a folder"),
+    (instead("*.csv", ""), "Write /srv/drops/churn/*.csv"),
+    (instead("/*.csv", "/*"), "does not say what kind of file"),
+    (instead("/*.csv", "/*.txt"), "does not say what kind of file"),
+    (instead("/*.csv", "/*.feather"), "arrow and feather files are not built yet"),
+    (instead("/srv", "s3://srv"), "must be a folder of this machine"),
+    (instead("/srv", "~/srv"), "must be a folder of this machine"),
+    (instead("/srv/drops/churn/*.csv", "*.csv"), "has a meaning of its own in YAML"),
+    (instead("target: churned", "target: {column: churned, positve: 1}"), "Did you mean `positive`?"),
+    (instead("target: churned", "target: {positive: 1}"), "`data.target.column` is missing"),
+    (instead("target: churned", "target: {column: churned, positive: yes}"), 'Write true, or "yes" in quotes'),
+    (instead("target: churned", "target: {column: churned, positive: null}"), "must be a class"),
+    (instead("target: churned", "target: {column: a, classes: [1]}"), "`data.target.classes` is not built yet"),
+    (with_data("complete: 30s"), "Write {settle: 30s}"),
+    (with_data("complete: {settle: 30s, marker: x}"), "needs one of settle and marker"),
+    (with_data("complete: {}"), "needs one of settle and marker"),
+    (with_data("complete: {settle: 30}"), "must be a duration, not `30`"),
+    (with_data("complete: {marker: done}"), "holds {name}"),
+    (with_data('complete: {marker: "{name}.csv"}'), "the marker itself would count as data"),
+    (with_data("features: age"), "Write [age]"),
+    (with_data("features: []"), "is an empty list"),
+    (with_data("features: [a, a]"), "names `a` twice"),
+    (with_data('features: ["pixel_*"]'), "patterns such as `pixel_*` are not built yet"),
+    (with_data("features: [a, churned]"), "`data.features` names the target"),
+    (with_data("group: churned"), "`data.group` names the target"),
+    (with_data("window: 2000000"), "Write 2000000 rows."),
+    (with_data("window: much"), "must be a window, not `much`"),
+    (with_data("window: 0 rows"), "nothing would be left"),
+    (with_data("holdout: 0%"), "between 1% and 90%"),
+    (with_data("holdout: 95%"), "between 1% and 90%"),
+    (with_data("holdout: 20"), "Did you mean 20%?"),
+    (with_data("holdout: some"), "must be a percentage"),
+    (with_data("holdout: {oldest: 3d}"), "`data.holdout.newest` is missing"),
+    (with_data("holdout: {newest: 14d}", "group: id"), "groups come back over time"),
+    (with_data("holdout: {newest: 14d}", "window: 7d"), "nothing would be left to train on"),
+    *((with_data(f"{key}: 1"), f"5:3: `data.{key}` is not built yet.") for key in
+      ("expect", "shape", "weight", "missing", "label_delay")),
+]  # fmt: skip
+
+BAD_TRAIN = [
+    (f"{MINIMAL}train: {{mode: warmstart}}\n", "11:15: `train.mode` cannot be `warmstart`. Did you mean `warm_start`?"),
+    (f"{MINIMAL}train: {{retries: -1}}\n", "`train.retries` is -1; it must be between 0"),
+    (f"{MINIMAL}train: {{retries: true}}\n", "must be a whole number"),
+    (f"{MINIMAL}train: {{limits: {{memory: 8}}}}\n", "must be a size, not `8`"),
+    (f"{MINIMAL}train: {{limits: {{memory: 0GB}}}}\n", "more than nothing"),
+    (f"{MINIMAL}train: {{limits: {{time: 2h}}}}\n", "`time` is not a key of train.limits"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: {{low: 0, high: 1}}}}}}\n", "search spaces are not built yet"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: {{choices: [1]}}}}}}\n", "search spaces are not built yet"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: [1, 2]}}}}\n", "Lists are not built yet"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: no}}}}\n", "Write false, or"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: None}}}}\n", "Write null, or"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: .nan}}}}\n", "must be finite"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: 1e999}}}}\n", "finite number"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: }}}}\n", "is empty"),
+    *((f"{MINIMAL}train: {{{key}: x}}\n", f"11:9: `train.{key}` is not built yet.") for key in
+      ("search", "with", "model", "python", "replay")),
+]  # fmt: skip
+
+BAD_RULES = [
+    (instead("  - name: fresh\n    when: data.new_rows >= 100\n", "  name: fresh\n"), "must be a list, not a mapping"),
+    (instead("\n  - name: fresh\n    when: data.new_rows >= 100\n", " []\n"), "`retrain` is an empty list"),
+    (instead("  - name: fresh\n    when", "  - when"), "`retrain.name` is missing"),
+    (instead("    when: data.new_rows >= 100\n", ""), "`retrain.when` is missing"),
+    (instead("promote:\n", "  - {name: fresh, when: 'true'}\npromote:\n"), "8:5: Two rules have the name `fresh`."),
+    (instead("100\n", "100\n    require: []\n"), "`retrain.require` is not built yet"),
+    (instead("data.new_rows >= 100", "!registry.champion_moved"), "A value that begins with `!` stands in quotes"),
+    (instead("data.new_rows >= 100", "'failures > 1' && true"), "Put the whole value in quotes"),
+    (instead("data.new_rows >= 100", "[a]"), "`retrain.when` must be a single value"),
+]
+
+BAD_PROMOTION = [
+    (instead("accuracy", "acuracy"), "10:16: There is no metric `acuracy`. Did you mean `accuracy`?"),
+    (instead("accuracy", "latency_ms_p95"), "The metric `latency_ms_p95` is not built yet."),
+    (instead("accuracy", "model_mb"), "not built yet"),
+    (instead("accuracy", "flipped"), "not built yet"),
+    (instead("metric: accuracy, ", ""), "`promote.require.metric` is missing"),
+    (instead(", better_by: 0", ""), "exactly one of better_by, not_worse_by, at_least, at_most"),
+    (instead("better_by: 0", "better_by: 0, at_most: 1"), "exactly one of"),
+    (instead("better_by: 0", "better_by: -1"), "Write not_worse_by: 1."),
+    (instead("better_by: 0", "better_by: 5%"), "Write 0.05."),
+    (instead("better_by: 0", "better_by: .inf"), "must be a number"),
+    (instead("better_by: 0", "better_by: 1e999"), "finite"),
+    (instead("better_by: 0", 'better_by: "0"'), "Write 0 without quotes."),
+    (instead("better_by: 0", "at_least: 95"), "Write 0.95."),
+    (instead("better_by: 0", "unless_worse_by: 0.1"), "unless_worse_by` is not built yet"),
+    (instead("better_by: 0", "better_by: 0, slices: region"), "slices` is not built yet"),
+    (f"{MINIMAL}    - {{metric: accuracy, better_by: 1e-3}}\n", "required twice"),
+    (f"{MINIMAL}    - {{metric: rmse, better_by: 0}}\n", "11:7: `rmse` is for regression, `accuracy` above it"),
+    (instead("accuracy", "f1"), "Write `target: {column: churned, positive: ...}`"),
+    (instead("accuracy", "rmse").replace("churned", "{column: c, positive: 1}"), "`data.target` has a positive class"),
+    (f"{MINIMAL}  confidence: 95\n", "Did you mean 95%?"),
+    (f"{MINIMAL}  confidence: 40%\n", "between 50% and 99.9%"),
+    (f"{MINIMAL}  confidence: 100%\n", "between 50% and 99.9%"),
+    (f"{MINIMAL}  min_rows: 0\n", "must be between 1"),
+    (f"{MINIMAL}  inconclusive: {{then: keep}}\n", "`promote.inconclusive` other than `keep` is not built yet."),
+    (f"{MINIMAL}  inconclusive: ask\n", "is not built yet."),
+    (f"{MINIMAL}  approval: required\n", "`promote.approval` other than `automatic` is not built yet."),
+    (f"{MINIMAL}  after_promotion: {{}}\n", "`promote.after_promotion` is not built yet."),
+    (f"{MINIMAL}  register: all\n", "`promote.register` is not built yet."),
+    (
+        instead("  require:\n    - {metric: accuracy, better_by: 0}\n", "  min_rows: 5\n"),
+        "`promote.require` is missing",
+    ),
+]
+
+BAD_YAML = [
+    ("", "1:1: The file holds no policy"),
+    ("just words", "The file holds no policy"),
+    ("- a\n- b\n", "The file holds no policy"),
+    (f"{MINIMAL}---\n{MINIMAL}", "11:1: The file holds several documents"),
+    (instead("target: churned", "target: &t churned"), "4:11: `&t` is an anchor"),
+    (f"{MINIMAL}pace: *fast\n", "`*fast` is an alias"),
+    (f"{MINIMAL}<<: {{a: 1}}\n", "`<<` is a merge key"),
+    (f"{MINIMAL}pace: !!python/object:os.system x\n", "`!!python/object:os.system` is read as a tag"),
+    (f"{MINIMAL}? [a]\n: 1\n", "A key must be a single word"),
+    (instead("  target", "\ttarget"), "4:1: A tab stands"),
+    (instead("churned", "'churned"), "A quote is not closed"),
+    (instead("better_by: 0}", "better_by: 0"), "is not closed, or a comma is missing"),
+    (instead("  target", " target"), "Check indentation"),
+    (instead("churned", "@churned"), "A value cannot begin with `@`"),
+    (instead("churned", "ch\0urned"), "4:13: The file holds a NUL byte"),
+    (instead("churned", "ch\x07urned"), "the character U+0007"),
+    (instead("churned", "ch\ud800urned"), "the character U+D800"),
+    ("a: " + "[" * 5000, "nested too deeply"),
+    ("a: " + "{b: " * 5000, "nested too deeply"),
+    ("- " * 5000, "nested too deeply"),
+    (f"# {'x' * 1_000_001}", "1,000,000 characters"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [*BAD_TOP, *BAD_DATA, *BAD_TRAIN, *BAD_RULES, *BAD_PROMOTION, *BAD_YAML],
+    ids=lambda value: value[:40],
+)
+def test_each_mistake_is_named_with_its_place_and_what_to_write(text: str, said: str) -> None:
+    problems = problems_of(text)
+    assert said in "\n".join(str(problem) for problem in problems)
+    assert all(problem.line >= 1 and problem.column >= 1 for problem in problems)
+
+
+def test_all_problems_of_a_file_are_told_at_once_in_the_order_of_its_lines() -> None:
+    text = MINIMAL.replace("churned", "[a]").replace("data.new_rows", "data.new_row").replace("accuracy", "acuracy")
+    problems = problems_of(f"{text}pace: {{per_day: many}}\nsurprise: 1\n")
+    assert [problem.line for problem in problems] == [4, 7, 10, 11, 12]
+
+
+@pytest.mark.parametrize(
+    ("written", "line", "column"),
+    [
+        ("when: failures > 1 && data.new_row > 1", 7, 27),
+        ('when: "failures > 1 && data.new_row > 1"', 7, 28),
+        ("when: 'last.outcome != ''x'' && data.new_row > 1'", 7, 37),
+        ('when: "last.outcome == \\"promoted\\" && data.new_row > 1"', 7, 44),
+        ("when: failures > 1\n      && data.new_row > 1", 8, 10),
+        ("when: >\n      failures > 1 &&\n      data.new_row > 1", 9, 7),
+        ("when: |\n      failures > 1 &&\n        data.new_row > 1", 9, 9),
+        ("when: failures >", 7, 21),
+    ],
+)
+def test_a_problem_inside_a_rule_is_placed_in_the_file(written: str, line: int, column: int) -> None:
+    problem = problems_of(instead("when: data.new_rows >= 100", written))[0]
+    assert (problem.line, problem.column) == (line, column)
+
+
+def test_bytes_that_are_no_utf8_are_a_problem_with_a_place() -> None:
+    found = read_bytes(MINIMAL.replace("churned", "\xe9").encode("latin-1"), "a.yaml", "/").problems
+    assert [(problem.line, problem.column) for problem in found] == [(4, 11)]
+    assert "UTF-8" in found[0].message
+
+
+def test_a_byte_order_mark_does_no_harm() -> None:
+    assert read_bytes(b"\xef\xbb\xbf" + MINIMAL.encode(), "a.yaml", "/").problems == ()
+
+
+LINES = st.lists(
+    st.sampled_from([*MINIMAL.splitlines(), "  - x", "a: {b", "pace:", "\t", "- - -", "train: ['"]), max_size=14
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.text(), LINES.map("\n".join), st.text(alphabet="a:-{}[]|>'\"!&*#%@` \n\t,?")))
+def test_any_text_gives_a_policy_or_problems(text: str) -> None:
+    reading = read_policy_text(text, "x.yaml", "/")
+    assert bool(reading.policies) != bool(reading.problems)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(), st.integers(0, len(MINIMAL)))
+def test_any_bytes_in_a_policy_give_a_policy_or_problems(content: bytes, at: int) -> None:
+    whole = MINIMAL.encode()
+    reading = read_bytes(whole[:at] + content + whole[at:], "x.yaml", "/")
+    assert (reading.policy is None) == bool(reading.problems)
+
+
+def write(folder: Path, name: str, model: str = "churn", text: str = MINIMAL) -> Path:
+    path = folder / name
+    path.write_text(text.replace("model: churn", f"model: {model}"))
+    return path
+
+
+def test_a_folder_is_read_in_order_without_tests_and_hidden_files(tmp_path: Path) -> None:
+    for name, model in (("b.yml", "b"), ("a.yaml", "a"), (".c.yaml", "c"), ("a.test.yaml", "t"), ("notes.txt", "n")):
+        write(tmp_path, name, model)
+    reading = read_policies(tmp_path)
+    assert [policy.model for policy in reading.policies] == ["a", "b"]
+    assert reading.policies[0].source == str(tmp_path / "a.yaml")
+
+
+def test_a_path_that_does_not_exist_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no policy file or folder"):
+        read_policies(tmp_path / "nowhere")
+
+
+def test_two_policies_for_one_model_name_both_places(tmp_path: Path) -> None:
+    first, second = write(tmp_path, "a.yaml"), write(tmp_path, "b.yaml", text=f"# more\n{MINIMAL}")
+    reading = read_policies(tmp_path)
+    assert reading.policies == ()
+    said = [str(problem) for problem in reading.problems]
+    assert said[0].startswith(f"{first}:1:8: ")
+    assert f"{second}:2" in said[0]
+    assert said[1].startswith(f"{second}:2:8: ")
+
+
+def test_a_file_that_is_too_large_or_no_file_is_a_problem(tmp_path: Path) -> None:
+    write(tmp_path, "large.yaml", text=MINIMAL + "#" * 1_000_001)
+    (tmp_path / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "gone")
+    said = [problem.message for problem in read_policies(tmp_path).problems]
+    assert len(said) == 4
+    assert sum("not a file" in message for message in said) == 2
+    assert sum("1,000,000 bytes" in message for message in said) == 1
+
+
+def test_a_strange_file_name_is_shown_on_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a\nb.yaml").write_text("x")
+    (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("x")
+    said = [str(problem) for problem in read_policies(tmp_path).problems]
+    assert len(said) == 2
+    assert all(text.isprintable() for text in said)
+
+
+def test_the_first_look_is_a_change_and_the_second_is_none(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml")
+    folder = PolicyFolder(tmp_path)
+    first, second = folder.refresh(), folder.refresh()
+    assert (first.changed, second.changed) == (True, False)
+    assert [policy.model for policy in second.policies] == ["churn"]
+
+
+def test_a_good_edit_takes_effect(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml")
+    folder = PolicyFolder(tmp_path)
+    folder.refresh()
+    path.write_text(MINIMAL.replace(">= 100", ">= 200"))
+    found = folder.refresh()
+    assert found.changed
+    assert found.policies[0].rules[0].when == "data.new_rows >= 200"
+
+
+def test_a_bad_edit_keeps_the_last_good_version_and_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml")
+    folder = PolicyFolder(tmp_path)
+    good = folder.refresh().policies
+    path.write_text("model: [")
+    found = folder.refresh()
+    assert found.policies == good
+    assert found.kept == (str(path),)
+    assert found.changed
+    assert len(found.problems) == 1
+    write(tmp_path, "a.yaml")
+    assert folder.refresh().kept == ()
+
+
+def test_a_file_that_was_never_good_is_a_problem_and_no_policy(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text="model: [")
+    found = PolicyFolder(tmp_path).refresh()
+    assert (found.policies, found.kept) == ((), ())
+    assert len(found.problems) == 1
+
+
+def test_a_deleted_file_retires_its_policy(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml")
+    folder = PolicyFolder(tmp_path)
+    folder.refresh()
+    path.unlink()
+    found = folder.refresh()
+    assert (found.policies, found.problems, found.changed) == ((), (), True)
+
+
+def test_a_folder_that_is_gone_keeps_every_policy_and_is_a_problem(tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    write(policies, "a.yaml")
+    folder = PolicyFolder(policies)
+    good = folder.refresh().policies
+    policies.rename(tmp_path / "elsewhere")
+    found = folder.refresh()
+    assert found.policies == good
+    assert "cannot be read" in found.problems[0].message
+    assert PolicyFolder(tmp_path / "nowhere").refresh().policies == ()
+
+
+def test_a_single_file_can_be_watched(tmp_path: Path) -> None:
+    folder = PolicyFolder(write(tmp_path, "a.yaml"))
+    assert [policy.model for policy in folder.refresh().policies] == ["churn"]
+
+
+def test_a_copy_of_a_policy_in_force_does_not_replace_it(tmp_path: Path) -> None:
+    original = write(tmp_path, "m.yaml")
+    folder = PolicyFolder(tmp_path)
+    folder.refresh()
+    write(tmp_path, "a-copy.yaml")
+    found = folder.refresh()
+    assert [policy.source for policy in found.policies] == [str(original)]
+    assert "another policy" in found.problems[0].message
+    original.unlink()
+    assert [policy.source for policy in folder.refresh().policies] == [str(tmp_path / "a-copy.yaml")]
+
+
+def test_two_files_that_swap_their_models_both_take_effect(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "x"), write(tmp_path, "b.yaml", "y")
+    folder = PolicyFolder(tmp_path)
+    folder.refresh()
+    write(tmp_path, "a.yaml", "y"), write(tmp_path, "b.yaml", "x")
+    found = folder.refresh()
+    assert [policy.model for policy in found.policies] == ["y", "x"]
+    assert found.problems == ()
+
+
+def test_a_model_taken_over_from_a_broken_file_waits_until_it_is_free(tmp_path: Path) -> None:
+    broken = write(tmp_path, "a.yaml", "x")
+    folder = PolicyFolder(tmp_path)
+    folder.refresh()
+    broken.write_text("model: [")
+    write(tmp_path, "b.yaml", "x")
+    found = folder.refresh()
+    assert [policy.source for policy in found.policies] == [str(broken)]
+    broken.unlink()
+    assert [policy.source for policy in folder.refresh().policies] == [str(tmp_path / "b.yaml")]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y", "z", "[", "gone"])), max_size=12))
+def test_whatever_is_edited_no_model_ever_has_two_policies(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("policies")
+    folder = PolicyFolder(path)
+    for name, model in edits:
+        file = path / f"{name}.yaml"
+        if model == "gone":
+            file.unlink(missing_ok=True)
+        else:
+            write(path, file.name, model)
+        models = [policy.model for policy in folder.refresh().policies]
+        assert len(models) == len(set(models))

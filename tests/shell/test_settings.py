@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from retrain_daemon.errors import SettingsProblem
+from retrain_daemon.settings import Overrides, Settings, describe, hide_credentials, read_settings
+
+FULL = """
+[mlflow]
+tracking_uri = "http://mlflow:5000"
+registry_uri = "https://registry:5000"
+[daemon]
+state = "/srv/state"
+policies = "rules"
+poll_registry = "2s"
+rescan = "1h30m"
+retry_backoff = "500ms"
+log_format = "json"
+"""
+NOTHING = Overrides()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder that is the working directory too."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(home: Path, text: str = "", overrides: Overrides = NOTHING, **environment: str) -> Settings:
+    file = home / "conf" / "retraind.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return read_settings(file if text else None, {"HOME": str(home), **environment}, overrides, home / "absent.toml")
+
+
+def problems(home: Path, text: str = "", **environment: str) -> list[str]:
+    with pytest.raises(SettingsProblem) as caught:
+        read(home, text, **environment)
+    return caught.value.message.replace(f"{home}/conf/", "").splitlines()
+
+
+def test_without_any_word_the_defaults_work(home: Path) -> None:
+    state = home / ".local/state/retraind"
+    uri = f"sqlite:///{state}/mlflow.db"
+    assert read(home) == Settings(tracking_uri=uri, registry_uri=uri, state=state, policies=home / "policies")
+    assert uri.startswith("sqlite:////")
+
+
+def test_a_file_sets_everything_and_relative_paths_are_meant_from_its_folder(home: Path) -> None:
+    assert read(home, FULL) == Settings(
+        tracking_uri="http://mlflow:5000",
+        registry_uri="https://registry:5000",
+        state=Path("/srv/state"),
+        policies=home / "conf/rules",
+        poll_registry=timedelta(seconds=2),
+        rescan=timedelta(minutes=90),
+        retry_backoff=timedelta(seconds=0.5),
+        log_format="json",
+        file=home / "conf/retraind.toml",
+    )
+
+
+def test_policies_are_looked_for_beside_the_file_by_default(home: Path) -> None:
+    assert read(home, "[daemon]").policies == home / "conf/policies"
+
+
+def test_the_environment_wins_over_the_file_and_the_command_line_over_both(home: Path) -> None:
+    environment = {"RETRAIND_STATE": "/env", "RETRAIND_RESCAN": "7s", "MLFLOW_TRACKING_URI": "http://env"}
+    settings = read(home, FULL, Overrides(state="/flag"), **environment)
+    assert settings.state == Path("/flag")
+    assert settings.rescan == timedelta(seconds=7)
+    assert settings.tracking_uri == "http://env"
+    assert settings.registry_uri == "https://registry:5000"
+
+
+def test_the_embedded_registry_follows_the_state_folder(home: Path) -> None:
+    settings = read(home, overrides=Overrides(state="/flag"))
+    assert settings.tracking_uri == "sqlite:////flag/mlflow.db"
+    assert read(home, MLFLOW_TRACKING_URI="http://env").registry_uri == "http://env"
+
+
+@pytest.mark.parametrize(
+    ("environment", "state"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/retraind:/var/lib/more", "XDG_STATE_HOME": "/xdg"}, "/var/lib/retraind"),
+        ({"XDG_STATE_HOME": "/xdg"}, "/xdg/retraind"),
+        ({"RETRAIND_STATE": "~/here", "STATE_DIRECTORY": "/var/lib/retraind"}, "HOME/here"),
+        ({"RETRAIND_STATE": "here"}, "HOME/here"),
+        ({"RETRAIND_STATE": "", "XDG_STATE_HOME": "relative"}, "HOME/.local/state/retraind"),
+    ],
+)
+def test_where_the_state_folder_is(home: Path, environment: dict[str, str], state: str) -> None:
+    assert str(read(home, **environment).state) == state.replace("HOME", str(home))
+
+
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///HOME/mlflow.db"),
+        ("sqlite:////srv/mlflow.db?timeout=9", "sqlite:////srv/mlflow.db?timeout=9"),
+        ("postgresql://user:word@host/mlflow", "postgresql://user:word@host/mlflow"),
+    ],
+)
+def test_a_registry_uri_means_the_same_in_every_folder(home: Path, uri: str, meant: str) -> None:
+    assert read(home, MLFLOW_TRACKING_URI=uri).tracking_uri == meant.replace("HOME", str(home))
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///srv/mlruns", "sqlite://", "sqlite:///:memory:"])
+def test_a_registry_that_workers_could_not_share_is_refused(home: Path, uri: str) -> None:
+    [problem] = problems(home, MLFLOW_TRACKING_URI=uri)
+    assert problem.startswith(f'environment variable MLFLOW_TRACKING_URI is "{uri}", ')
+    assert "write sqlite:///PATH" in problem
+
+
+def test_the_file_may_be_named_by_the_environment(home: Path) -> None:
+    (home / "mine.toml").write_text('[daemon]\nrescan = "5s"')
+    environment = {"HOME": str(home), "RETRAIND_CONFIG": "mine.toml"}
+    assert read_settings(None, environment).rescan == timedelta(seconds=5)
+
+
+def test_the_systems_file_is_read_where_it_exists(home: Path) -> None:
+    system = home / "retraind.toml"
+    system.write_text('[daemon]\nrescan = "5s"')
+    assert read_settings(None, {"HOME": str(home)}, system_file=system).file == system
+
+
+def test_a_named_file_that_is_missing_or_unreadable_is_said(home: Path) -> None:
+    with pytest.raises(SettingsProblem, match=r"missing\.toml does not exist"):
+        read_settings(home / "missing.toml", {})
+    with pytest.raises(SettingsProblem, match="cannot be read: Is a directory"):
+        read_settings(home, {})
+
+
+def test_broken_toml_is_said_with_its_line(home: Path) -> None:
+    [problem] = problems(home, "[daemon]\nstate = /srv")
+    assert problem.startswith("settings file retraind.toml is no valid TOML: ")
+    assert "line 2" in problem
+
+
+def test_all_problems_are_named_at_once(home: Path) -> None:
+    text = """
+state = "/srv"
+daemon.reskan = "5s"
+daemon.tracking_uri = "http://mlflow"
+daemon.poll_registry = 15
+daemon.rescan = "soon"
+daemon.log_format = "jsn"
+daemon.policies = ""
+mlflow = true
+[notify]
+[email]
+"""
+    assert problems(home, text, RETRAIND_POLICY="x") == [
+        "environment variable RETRAIND_POLICY is no setting; did you mean RETRAIND_POLICIES?",
+        "retraind.toml: state is no setting; it belongs in [daemon]",
+        "retraind.toml: [daemon] reskan is no setting; did you mean rescan?",
+        "retraind.toml: [daemon] tracking_uri is no setting; it belongs in [mlflow]",
+        "retraind.toml: mlflow is true, it must be a table, [mlflow]",
+        "retraind.toml: [notify] is not built yet",
+        "retraind.toml: [email] is no setting; there are mlflow, daemon",
+        "retraind.toml: [daemon] policies is empty",
+        'retraind.toml: [daemon] poll_registry is 15, it must be text in quotes, for example "15s"',
+        'retraind.toml: [daemon] rescan is "soon", which is no duration above zero; '
+        'write for example "15s", "5m" or "1h30m"',
+        'retraind.toml: [daemon] log_format is "jsn", which is none of auto, json, console; did you mean json?',
+    ]
+
+
+@pytest.mark.parametrize("text", ["0s", "-5s", "5", "5 s", "5w", "1h,5m", "nan"])
+def test_what_is_no_duration_is_refused(home: Path, text: str) -> None:
+    [problem] = problems(home, RETRAIND_RESCAN=text)
+    assert f'RETRAIND_RESCAN is "{text}", which is no duration above zero' in problem
+
+
+def test_a_wrong_flag_is_named_as_it_was_written(home: Path) -> None:
+    with pytest.raises(SettingsProblem, match='--log-format is "xml", which is none of'):
+        read(home, overrides=Overrides(log_format="xml"))
+
+
+def test_settings_are_described_without_credentials(home: Path) -> None:
+    settings = read(home, MLFLOW_TRACKING_URI="https://ann:s3cret@host/x?token=t0p&a=b")
+    lines = describe(settings)
+    assert "tracking_uri = https://***@host/x?token=***&a=b" in lines
+    assert "rescan = 60s" in lines
+    assert "file = none" in lines
+    assert not any("s3cret" in line or "t0p" in line for line in lines)
+
+
+def test_a_refused_uri_is_shown_without_credentials(home: Path) -> None:
+    [problem] = problems(home, MLFLOW_TRACKING_URI="file://ann:s3cret@host")
+    assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("cannot reach postgresql://u:p@ss@db/x, see a@b", "cannot reach postgresql://***@db/x, see a@b"),
+        ("http://TOKEN@host", "http://***@host"),
+        ("s3://b/k?X-Amz-Signature=abc", "s3://b/k?X-Amz-Signature=***"),
+        ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+    ],
+)
+def test_credentials_are_hidden_in_any_text(text: str, hidden: str) -> None:
+    assert hide_credentials(text) == hidden
