@@ -234,6 +234,7 @@ class Acting:
                 self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
             case Effect.ALIAS:
                 assert attempt.version is not None
+                self._view.outdate(attempt.model)
                 self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)
                 self._read_back(attempt)
             case Effect.PREVIOUS:

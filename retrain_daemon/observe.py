@@ -27,6 +27,7 @@ class RegistryView:
         self._registry = registry
         self._models: Mapping[str, RegisteredModel] = {}
         self._versions: dict[tuple[str, int], Version] = {}
+        self._outdated: set[str] = set()
         self.problem = "the registry was not asked yet"
         self.problem_since: datetime | None = None
 
@@ -38,16 +39,23 @@ class RegistryView:
             self.problem = str(error)
             self.problem_since = self.problem_since or now
         else:
+            self._outdated.clear()
             self.problem, self.problem_since = "", None
+
+    def outdate(self, model: str) -> None:
+        """An alias of this model is about to be moved by us: what was polled of it does not count any more."""
+        self._outdated.add(model)
 
     def champion(self, policy: Policy, seen: int | None, *, fresh: bool = False) -> Champion:
         """The champion of a policy's model; `seen` is the version it was when last seen. `fresh` asks again."""
+        fresh = fresh or policy.model in self._outdated
         if fresh:
             try:
                 others = {name: model for name, model in self._models.items() if name != policy.model}
                 self._models = {**others, **self._registry.models([policy.model])}
             except RegistryUnreachable as error:
                 return Champion(state=ChampionState.UNKNOWN, detail=str(error))
+            self._outdated.discard(policy.model)
         if self.problem and not fresh:
             return Champion(state=ChampionState.UNKNOWN, detail=self.problem)
         found = self._models.get(policy.model)

@@ -138,6 +138,7 @@ class Orders:
                 "Move the alias in MLflow if you mean to replace it: a person's move always wins.",
             )
         self._registry.version(policy.model, version)
+        self._view.outdate(policy.model)
         self._registry.set_alias(policy.model, policy.alias, version)
         self._journal.models.see_champion(policy.model, version, self._clock())
         _log.info("champion.adopted", model=policy.model, version=version, by=request.by)
@@ -222,6 +223,7 @@ class Orders:
             outcome = f"someone moved the alias to version {champion.version} meanwhile; it stays there"
             self._end_rollback(rollback, champion.version, outcome)
             raise Refused(outcome)
+        self._view.outdate(rollback.model)
         self._registry.set_alias(rollback.model, rollback.alias, rollback.target)
         self._registry.set_alias(rollback.model, PREVIOUS_ALIAS, rollback.was)
         stamp = f"{rollback.begun_at:%Y-%m-%dT%H:%M:%SZ} by {rollback.by}"

@@ -81,7 +81,7 @@ class DataSpec:
 
 
 def unit_of(data: DataSpec) -> str:
-    """What one unit of the leak check is: a group, or a row's features. Records made with another cannot be compared."""
+    """What one unit of the leak check is: a group, or a row's features. Another unit's keys cannot be compared."""
     if data.group is not None:
         return f"group {data.group}"
     return f"features {', '.join(sorted(data.features))}" if data.features else "features of the signature"

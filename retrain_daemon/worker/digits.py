@@ -51,7 +51,10 @@ def _register(features: pd.DataFrame, target: pd.Series[int], tracking_uri: str)
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.create_experiment(MODEL, artifact_location=artifact_root(tracking_uri))
     mlflow.set_experiment(MODEL)
-    model = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", alpha=0.001, random_state=SEED))
+    model = make_pipeline(
+        StandardScaler(),
+        SGDClassifier(loss="log_loss", alpha=0.001, learning_rate="constant", eta0=0.03, random_state=SEED),
+    )
     model.fit(features, target)
     with mlflow.start_run(run_name="first digits model"):
         logged = mlflow.sklearn.log_model(

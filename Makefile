@@ -1,0 +1,43 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both make .venv first, with every version pinned.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready-dev
+READY_DEMO := $(VENV)/.ready-demo
+
+.PHONY: demo test quick lint benchmark clean
+
+demo: $(READY_DEMO)
+	$(VENV)/bin/retraind demo
+
+test: lint
+	$(VENV)/bin/python -m pytest -q
+
+# Without the tests that start processes, servers and trainings.
+quick: lint
+	$(VENV)/bin/python -m pytest -q -m "not slow"
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/retraind check policies
+
+benchmark: $(READY)
+	$(VENV)/bin/python benchmarks/retrain.py
+
+# Python 3.11 or newer is asked for by name, so that an old one gets a sentence and not a failed install.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(READY_DEMO): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sklearn]'
+	touch $@
+
+$(READY): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
