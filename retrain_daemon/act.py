@@ -31,7 +31,7 @@ from retrain_daemon.core.attempts import (
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import Outcome, judge
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, unit_of
-from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
@@ -55,6 +55,10 @@ class Pacing:
 
     backoff: timedelta = timedelta(minutes=1)
     slots: int = 1
+
+
+class Overtaken(Exception):
+    """Someone moved the alias after the step was decided: it is not taken, and the next one will see why."""
 
 
 class Acting:
@@ -216,7 +220,10 @@ class Acting:
             self._register(attempt)
             return
         if not already:
-            self._do(attempt, effect)
+            try:
+                self._do(attempt, effect)
+            except Overtaken:
+                return
         with self._journal.transaction():
             if effect is Effect.ALIAS:
                 self._journal.models.see_champion(attempt.model, attempt.version, self._clock())
@@ -233,14 +240,23 @@ class Acting:
                 assert attempt.version is not None
                 self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
             case Effect.ALIAS:
-                assert attempt.version is not None
-                self._view.outdate(attempt.model)
-                self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)
-                self._read_back(attempt)
+                self._move_alias(attempt)
             case Effect.PREVIOUS:
                 self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
             case Effect.REGISTER:
                 raise AssertionError("registering has its own way")
+
+    def _move_alias(self, attempt: Attempt) -> None:
+        """MLflow has no compare-and-set: the champion is read once more, right before and right after."""
+        assert attempt.version is not None
+        before = self._view.champion(attempt.policy, attempt.champion_version, fresh=True)
+        if before.state is ChampionState.UNKNOWN:
+            raise RegistryUnreachable(before.detail)
+        if before.version != attempt.champion_version:
+            raise Overtaken
+        self._view.outdate(attempt.model)
+        self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)
+        self._read_back(attempt)
 
     def _read_back(self, attempt: Attempt) -> None:
         """Someone who moved the alias in the same moment is only logged: the next poll takes their move up."""

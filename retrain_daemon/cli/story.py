@@ -64,7 +64,7 @@ def tell(stage: Stage, daemon: subprocess.Popen[bytes]) -> bool:
     first = _await_attempt(stage, journal, daemon, "monday.csv", number=1)
     stage.promoted = first.id
     expected.append(first.state is State.PROMOTED)
-    _say("Tuesday: 647 digits whose labels got scrambled are dropped")
+    _say("Tuesday: 697 digits whose labels got scrambled are dropped")
     second = _await_attempt(stage, journal, daemon, "tuesday.csv", number=2)
     expected.append(second.state is State.REJECTED)
     _say("a person notices and retracts the file")

@@ -22,7 +22,7 @@ from retrain_daemon.worker.store import artifact_root, initialise
 
 MODEL, TARGET = "digits", "digit"
 #: Rows of the shuffled set: the early part people trained on, then what is dropped, one file after another.
-EARLY, GOOD, SCRAMBLED = slice(0, 150), slice(150, 1150), slice(1150, 1797)
+EARLY, GOOD, SCRAMBLED = slice(0, 100), slice(100, 1100), slice(1100, 1797)
 SEED = 7
 
 

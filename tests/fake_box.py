@@ -1,0 +1,224 @@
+"""A whole daemon in one process: the real loop, the real journal and real drop folders; registry and workers are fakes.
+
+`lives` of it can be cut off at any effect; a new life on the same journal, registry and job folders goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from retrain_daemon.act import Pacing
+from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.evidence import Evidence
+from retrain_daemon.core.policy import unit_of
+from retrain_daemon.daemon import Daemon, Gateways, Rhythm
+from retrain_daemon.drops import DropFolders
+from retrain_daemon.executor import Limits
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.database import Database, Value, open_database
+from retrain_daemon.journal.models import Lineage
+from retrain_daemon.policies import PolicyFolder
+from retrain_daemon.schedule import WakeUps
+from retrain_daemon.worker.job import (
+    Challenger,
+    DropReport,
+    DropsInspected,
+    Failed,
+    InspectDrops,
+    Job,
+    Result,
+    Train,
+    Trained,
+)
+from tests.fake_executor import FakeExecutor
+from tests.fakes import FakeRegistry
+from tests.made import CHAMPION, NOW, some_evidence
+
+MODEL = "churn"
+POLICY = """
+model: churn
+data:
+  path: {folder}/*.csv
+  complete: {{settle: 1s}}
+  target: {{column: churned, positive: "yes"}}
+retrain:
+  - {{name: enough fresh rows, when: data.new_rows >= 1000}}
+promote:
+  require:
+    - {{metric: accuracy, better_by: 0}}
+"""
+
+
+class Cut(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class Clock:
+    """Each look at it costs ten milliseconds."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=10)
+        return self.now
+
+
+class WatchedDatabase(Database):
+    """Says before and after each commit that something is about to be, or is, true for ever."""
+
+    reached: Callable[[str], None] = staticmethod(lambda _point: None)
+
+    def run(self, sql: str, *values: Value) -> object:  # type: ignore[override]
+        word = sql.split(maxsplit=1)[0]
+        writes = word == "COMMIT" or (word in ("INSERT", "UPDATE", "DELETE") and not self._connection.in_transaction)
+        if not writes:
+            return super().run(sql, *values)
+        self.reached(f"before {word} {sql.split()[1:3]}")
+        cursor = super().run(sql, *values)
+        self.reached(f"after {word} {sql.split()[1:3]}")
+        return cursor
+
+
+@dataclass
+class WatchedExecutor(FakeExecutor):
+    """Says so before and after a worker is started."""
+
+    reached: Callable[[str], None] = lambda _point: None
+
+    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
+        self.reached("before start")
+        super().start(key, job, limits, now)
+        self.reached("after start")
+
+
+@dataclass
+class FakeBox:
+    """A training box. `evidence` is what workers find; `failure`, if set, is what trainings end with."""
+
+    root: Path
+    clock: Clock = field(default_factory=Clock)
+    registry: FakeRegistry = field(default_factory=lambda: FakeRegistry(NOW - timedelta(days=30)))
+    results: dict[str, Result] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=some_evidence)
+    failure: Failed | None = None
+    worker_outlives_daemon: bool = True
+    reached: Callable[[str], None] = lambda _point: None
+    jobs: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("policies", "drops", "state"):
+            (self.root / name).mkdir()
+        self.write_policy(POLICY.format(folder=self.root / "drops"))
+        self.registry.add_model_by_hand(MODEL)
+        for _ in range(CHAMPION):
+            self.registry.create_version_by_hand(MODEL)
+        self.registry.move_alias_by_hand(MODEL, "champion", CHAMPION)
+
+    def write_policy(self, text: str) -> None:
+        (self.root / "policies" / "churn.yaml").write_text(text, "utf-8")
+
+    def drop(self, name: str = "a.csv", text: str = "x,churned\n1,yes\n") -> None:
+        (self.root / "drops" / name).write_text(text, "utf-8")
+
+    def record_champion(self, *, rows_known: bool = True) -> None:
+        """The champion's rows are recorded, and the drop folder was looked into once."""
+        with self.life() as daemon:
+            daemon.turn()
+        if rows_known:
+            journal = Journal.open(self.root / "state")
+            unit = unit_of(PolicyFolder(self.root / "policies").refresh().policies[0].data)
+            lineage = Lineage(
+                version=CHAMPION, continues=None, learned_file="/state/adopted.npy", unknown_until=None, attempt=None,
+                unit=unit,
+            )  # fmt: skip
+            journal.models.record_lineage(MODEL, lineage, self.clock())
+            journal.close()
+
+    @contextmanager
+    def life(self) -> Iterator[Daemon]:
+        """One life of the daemon."""
+        wake = threading.Event()
+        database = open_database(self.root / "state" / "journal.db")
+        watched = WatchedDatabase(database._connection, database.path)
+        watched.reached = self.reached  # type: ignore[method-assign]
+        folders, alarms = DropFolders(wake.set), WakeUps(wake.set)
+        executor = WatchedExecutor(
+            self.work, self.results, self.worker_outlives_daemon, wake.set, jobs=self.jobs, reached=self.reached
+        )
+        gateways = Gateways(
+            journal=Journal(watched),
+            registry=self.registry,
+            executor=executor,
+            folders=folders,
+            policies=PolicyFolder(self.root / "policies"),
+            alarms=alarms,
+        )
+        rhythm = Rhythm(pacing=Pacing(backoff=timedelta(seconds=1)))
+        try:
+            yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake)
+        finally:
+            alarms.close()
+            folders.close()
+            watched.close()
+
+    def live(self, turns: int = 5) -> None:
+        """One life of a few turns, with time enough between them for every wait."""
+        with self.life() as daemon:
+            for _ in range(turns):
+                daemon.turn()
+                self.clock.now += timedelta(minutes=5)
+
+    @contextmanager
+    def journal(self) -> Iterator[Journal]:
+        opened = Journal.open(self.root / "state", read_only=True)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def attempts(self) -> tuple[Attempt, ...]:
+        with self.journal() as journal:
+            return tuple(reversed(journal.attempts.of_model(MODEL, 100)))
+
+    def aliases(self) -> dict[str, int]:
+        return dict(self.registry.models([MODEL])[MODEL].aliases)
+
+    def work(self, job: Job) -> Result | None:
+        """What the worker would answer."""
+        match job:
+            case InspectDrops(files=files):
+                return DropsInspected(reports=tuple(self._report(file.drop, file.path) for file in files))
+            case Train():
+                return self.failure or self._trained(job)
+            case other:
+                return Failed(message=f"a box without workers cannot do {other.kind}")
+
+    def _report(self, drop: int, path: str) -> DropReport:
+        content = Path(path).read_bytes()
+        return DropReport(
+            drop=drop,
+            fingerprint=sha256(content).hexdigest(),
+            rows=5000,
+            usable=5000,
+            new=5000,
+            new_training=4000,
+            new_judging=1000,
+        )
+
+    def _trained(self, job: Train) -> Trained:
+        run = job.challenger.run_id if job.challenger else self.registry.start_run_by_hand(dict(job.tags))
+        self.registry.runs[run] = "FINISHED"
+        challenger = job.challenger or Challenger(
+            run_id=run, model_uri=f"models:/m-{run}", digest="b", learned_file=job.learned_file, training_rows=4000
+        )
+        assert job.source.version is not None
+        return Trained(
+            challenger=challenger, evidence=replace(self.evidence, champion_version=job.source.version), seconds=1.0
+        )
