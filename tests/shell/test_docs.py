@@ -1,0 +1,328 @@
+"""What README and docs say agrees with the code: policies, keys, facts, metrics, modules, codes, verbs, settings."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import retrain_daemon
+from retrain_daemon import errors, policy_data, policy_file, policy_promotion, settings
+from retrain_daemon.cli.arguments import EXIT_CODES, parse
+from retrain_daemon.core.metrics import METRICS
+from retrain_daemon.core.policy import Claim, Policy
+from retrain_daemon.core.vocabulary import FACTS
+from retrain_daemon.policies import Problem, read_policy_text
+from retrain_daemon.settings import Settings, read_settings
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "retrain_daemon"
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = (README, *(DOCS / name for name in ("architecture.md", "policies.md", "operations.md")))
+FOLDER = "/etc/retraind/policies"
+
+Tree = dict[str, "str | Tree"]
+
+
+def text_of(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def section(page: Path, heading: str) -> str:
+    """The text under a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text_of(page), re.DOTALL | re.MULTILINE)
+    assert found, f"{page.name} has no section {heading}"
+    return found[1]
+
+
+def table(page: Path, heading: str) -> list[tuple[str, ...]]:
+    """The rows of the first table under a heading, without its head; cells as written."""
+    lines = [line for line in section(page, heading).splitlines() if line.startswith("|")]
+    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines[2:]]
+
+
+def bare(cell: str) -> str:
+    return cell.strip("`")
+
+
+# Policies
+
+
+def minimal() -> Tree:
+    return {
+        "model": "churn",
+        "data": {"path": "/srv/drops/churn/*.csv", "target": "churned"},
+        "retrain[]": {"name": "fresh", "when": "data.new_rows >= 100"},
+        "promote": {"require[]": {"metric": "accuracy", "better_by": "0"}},
+    }
+
+
+def rendered(tree: Tree, indent: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, str):
+            yield f"{indent}{key}: {value}"
+            continue
+        yield f"{indent}{key.removesuffix('[]')}:"
+        lines = list(rendered(value, indent + "    "))
+        if key.endswith("[]"):
+            lines[0] = f"{indent}  - {lines[0].strip()}"
+        yield from lines
+
+
+def with_key(key: str, value: str) -> str:
+    """A minimal policy with one key set, as text."""
+    tree = minimal()
+    *parents, last = key.split(".")
+    place = tree
+    for parent in parents:
+        inside = place.get(parent)
+        if not isinstance(inside, dict):
+            inside = {"column": "churned"} if parent == "target" else {}
+            place[parent] = inside
+        place = inside
+    if last in [claim.value for claim in Claim]:
+        place.pop("better_by")
+    place[last] = value
+    return "\n".join(rendered(tree)) + "\n"
+
+
+def problems_of(text: str) -> tuple[Problem, ...]:
+    return read_policy_text(text, "churn.yaml", FOLDER).problems
+
+
+def policy_of(text: str) -> Policy:
+    reading = read_policy_text(text, "churn.yaml", FOLDER)
+    assert [str(problem) for problem in reading.problems] == []
+    return dataclasses.replace(reading.policies[0], text="", digest="")
+
+
+KEY_ROWS = table(DOCS / "policies.md", "Keys")
+LATER_ROWS = table(DOCS / "policies.md", "Not built yet")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_policy_shown_is_accepted(page: Path) -> None:
+    for text in blocks(page, "yaml"):
+        assert [str(problem) for problem in problems_of(text)] == []
+
+
+def test_readme_and_reference_show_whole_policies() -> None:
+    assert blocks(README, "yaml")
+    assert blocks(DOCS / "policies.md", "yaml")
+
+
+@pytest.mark.parametrize("row", KEY_ROWS, ids=lambda row: bare(row[0]))
+def test_the_example_of_a_key_is_accepted_and_its_default_changes_nothing(row: tuple[str, ...]) -> None:
+    key, _, default, example = row
+    policy_of(with_key(bare(key), bare(example)))
+    if default.startswith("`"):
+        assert policy_of(with_key(bare(key), bare(default))) == policy_of("\n".join(rendered(minimal())) + "\n")
+
+
+def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
+    top = {key for key in policy_file._KEYS if key not in ("data", "train", "retrain", "pace", "promote")}
+    train = {f"train.{key}" for key in policy_file._TRAIN_KEYS if key != "limits"}
+    data = {f"data.{key}" for key in policy_data._KEYS}
+    promote = {f"promote.{key}" for key in policy_promotion._KEYS if key != "require"}
+    require = {f"promote.require[].{key}" for key in ("metric", *(claim.value for claim in Claim))}
+    nested = {
+        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
+        "data.holdout.newest", "train.limits.run_for", "train.limits.memory", "retrain[].name", "retrain[].when",
+        "retrain[].train", "pace.cooldown", "pace.per_day",
+    }  # fmt: skip
+    assert {bare(row[0]) for row in KEY_ROWS} == top | train | data | promote | require | nested
+
+
+@pytest.mark.parametrize("key", [bare(row[0]) for row in LATER_ROWS])
+def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
+    said = [problem.message for problem in problems_of(with_key(key, "1"))]
+    name = key.rsplit(".", 1)[-1]
+    assert any(name in message and "not built yet" in message for message in said), said
+
+
+def test_every_key_refused_as_not_built_is_listed() -> None:
+    later = {
+        *policy_file._LATER,
+        *(f"train.{key}" for key in policy_file._TRAIN_LATER),
+        *(f"data.{key}" for key in policy_data._LATER),
+        *(f"promote.{key}" for key in policy_promotion._LATER),
+        *(f"promote.require[].{key}" for key in policy_promotion._REQUIREMENT_LATER),
+        "data.target.classes", "retrain[].require", "pace.quiet_hours",
+    }  # fmt: skip
+    assert {bare(row[0]) for row in LATER_ROWS} == later
+
+
+def test_the_table_of_facts_is_the_vocabulary() -> None:
+    rows = table(DOCS / "policies.md", "Facts a rule may use")
+    documented = [(bare(name), kind, meaning, bare(example)) for name, kind, meaning, example in rows]
+    assert documented == [(name, fact.kind.value, fact.meaning, fact.example) for name, fact in FACTS.items()]
+
+
+def test_the_table_of_metrics_is_the_list_of_metrics() -> None:
+    rows = table(DOCS / "policies.md", "Metrics")
+    documented = {bare(row[0]): row[1:] for row in rows}
+    assert documented == {
+        name: (
+            metric.task.value,
+            metric.needs.value,
+            "higher" if metric.higher_is_better else "lower",
+            "yes" if metric.binary_only else "no",
+        )
+        for name, metric in METRICS.items()
+    }
+
+
+# Architecture
+
+
+def modules() -> set[str]:
+    found = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    return {name for name in found if not name.endswith("__init__.py")}
+
+
+def test_the_layout_names_every_module_once_and_no_other() -> None:
+    layout = section(DOCS / "architecture.md", "Layout")
+    named = re.findall(r"^\| `([\w/]+\.(?:py|sql))` \|", layout, re.MULTILINE)
+    assert sorted(named) == sorted({*modules(), "journal/schema.sql"})
+
+
+def all_errors(kind: type[errors.RetrainError] = errors.RetrainError) -> set[type[errors.RetrainError]]:
+    return {kind}.union(*(all_errors(child) for child in kind.__subclasses__() if child.__module__ == errors.__name__))
+
+
+def test_the_table_of_exit_codes_agrees_with_the_errors() -> None:
+    rows = table(DOCS / "architecture.md", "Exit codes")
+    documented = {int(code): set(re.findall(r"`(\w+)`", named)) for code, _, named in rows}
+    expected: dict[int, set[str]] = {0: set(), 2: set(), 130: set()}
+    for kind in all_errors():
+        expected.setdefault(kind.exit_code, set()).add(kind.__name__)
+    assert documented == expected
+
+
+def test_the_help_text_and_the_operations_page_have_the_same_exit_codes() -> None:
+    in_help = {int(code) for code in re.findall(r"(?:^|  )(\d)  \w", EXIT_CODES, re.MULTILINE)}
+    in_table = {int(row[0]) for row in table(DOCS / "operations.md", "Exit codes")}
+    assert in_help == in_table - {130}
+    assert in_table == {int(row[0]) for row in table(DOCS / "architecture.md", "Exit codes")}
+
+
+def logged_events() -> set[str]:
+    """The names of events in calls of a logger; the open end of an f-string is written as *."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and node.args and re.fullmatch(r"_?log(ger)?|level", _owner(node.func)):
+                found.add(_event(node.args[0]))
+    return {name for name in found if re.fullmatch(r"[a-z_]+\.[a-z_*]+", name)}
+
+
+def _owner(function: ast.expr) -> str:
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _event(argument: ast.expr) -> str:
+    if isinstance(argument, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in argument.values)
+    return str(argument.value) if isinstance(argument, ast.Constant) else ""
+
+
+def test_every_event_that_is_logged_is_in_the_table_and_no_other() -> None:
+    documented = {bare(row[0]) for row in table(DOCS / "architecture.md", "Log events")}
+    logged = logged_events()
+    assert "drop.recorded" in logged
+    named = {name for name in logged if "*" not in name}
+    ends = {"attempt.promoted", "attempt.rejected", "attempt.inconclusive", "attempt.abandoned"}
+    assert documented == named | ends | {"drop.quarantined", "drop.duplicate", "library.message"}
+    assert {name for name in logged if "*" in name} == {"attempt.*", "drop.*"}
+
+
+# Commands and settings
+
+
+def commands() -> set[str]:
+    return {
+        found
+        for page in PAGES
+        for found in re.findall(r"\bretraind ((?:drop )?[a-z]+)\b(?! run, process)", _code(text_of(page)))
+    }
+
+
+def _code(text: str) -> str:
+    """Only what is set as code: blocks of commands, and words in backticks."""
+    shell = re.findall(r"^```(?:sh|console)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return "\n".join([*shell, *re.findall(r"`([^`\n]+)`", text)])
+
+
+def test_every_command_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    named = commands()
+    assert {"run", "adopt", "status", "rollback", "drop list", "drop retract"} <= named
+    for command in named:
+        with pytest.raises(SystemExit) as ended:
+            parse([*command.split(), "--help"])
+        assert ended.value.code == 0, f"retraind {command}: {capsys.readouterr().err}"
+
+
+def test_every_verb_is_explained_on_the_operations_page(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    verbs = set(re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, re.MULTILINE))
+    assert "run" in verbs
+    explained = {bare(row[0]).split()[1] for row in table(DOCS / "operations.md", "Commands")}
+    assert explained == verbs
+
+
+def test_the_table_of_settings_is_what_is_read() -> None:
+    rows = table(DOCS / "operations.md", "Settings")
+    documented = {(bare(table_name), bare(key), bare(variable)) for table_name, key, variable, _ in rows}
+    assert documented == {(f"[{one.table}]", one.name, one.variable) for one in settings._OPTIONS}
+
+
+def test_the_defaults_in_the_table_of_settings_are_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    read = read_settings(None, {"HOME": "/home/ann"}, system_file=tmp_path / "absent.toml")
+    shown = {
+        "tracking_uri": "sqlite:///STATE/mlflow.db", "registry_uri": "the tracking URI",
+        "state": "~/.local/state/retraind", "policies": "./policies", "poll_registry": "15s", "rescan": "60s",
+        "retry_backoff": "1m", "log_format": "auto",
+    }  # fmt: skip
+    documented = {bare(key): default for _, key, _, default in table(DOCS / "operations.md", "Settings")}
+    assert {key: bare(default.split(",")[0]) for key, default in documented.items()} == shown
+    assert read == Settings(
+        tracking_uri="sqlite:////home/ann/.local/state/retraind/mlflow.db",
+        registry_uri="sqlite:////home/ann/.local/state/retraind/mlflow.db",
+        state=Path("/home/ann/.local/state/retraind"),
+        policies=tmp_path / "policies",
+    )
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "operations.md"], ids=lambda page: page.name)
+def test_the_settings_files_shown_are_accepted(page: Path, tmp_path: Path) -> None:
+    assert blocks(page, "toml")
+    for text in blocks(page, "toml"):
+        file = tmp_path / "retraind.toml"
+        file.write_text(text, "utf-8")
+        assert read_settings(file, {"HOME": "/home/ann"}).file == file
+
+
+@pytest.mark.parametrize("page", (*PAGES, ROOT / "CHANGELOG.md"), ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(page)):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_version_of_the_changelog_is_the_version_of_the_package() -> None:
+    assert f"## [{retrain_daemon.__version__}]" in text_of(ROOT / "CHANGELOG.md")
