@@ -139,7 +139,7 @@ class Daemon:
         self._next_poll = self._next_rescan = now
 
     def _poll_registry(self, now: datetime) -> None:
-        self._view.poll(sorted(self._policies), now)
+        self._view.poll(sorted(self._policies))
         self._next_poll = now + self._rhythm.poll_registry
         self._to.alarms.at("registry", self._next_poll)
         self._note_outage(self._view.problem, now)

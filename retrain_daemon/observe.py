@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, RetrainRequest
 from retrain_daemon.core.policy import Policy, unit_of
-from retrain_daemon.errors import NotFound, RegistryUnreachable
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.registry import RegisteredModel, Registry, Version, spell_alias
@@ -29,18 +29,16 @@ class RegistryView:
         self._versions: dict[tuple[str, int], Version] = {}
         self._outdated: set[str] = set()
         self.problem = "the registry was not asked yet"
-        self.problem_since: datetime | None = None
 
-    def poll(self, names: Collection[str], now: datetime) -> None:
+    def poll(self, names: Collection[str]) -> None:
         """Ask for all watched models. A registry that does not answer leaves every champion unknown."""
         try:
             self._models = self._registry.models(names)
-        except RegistryUnreachable as error:
+        except (RegistryUnreachable, Refused) as error:
             self.problem = str(error)
-            self.problem_since = self.problem_since or now
         else:
             self._outdated.clear()
-            self.problem, self.problem_since = "", None
+            self.problem = ""
 
     def outdate(self, model: str) -> None:
         """An alias of this model is about to be moved by us: what was polled of it does not count any more."""
@@ -53,7 +51,7 @@ class RegistryView:
             try:
                 others = {name: model for name, model in self._models.items() if name != policy.model}
                 self._models = {**others, **self._registry.models([policy.model])}
-            except RegistryUnreachable as error:
+            except (RegistryUnreachable, Refused) as error:
                 return Champion(state=ChampionState.UNKNOWN, detail=str(error))
             self._outdated.discard(policy.model)
         if self.problem and not fresh:
@@ -79,7 +77,7 @@ class RegistryView:
         except NotFound:
             detail = f"alias {policy.alias} of {policy.model} points to version {number}, which does not exist"
             return Champion(state=ChampionState.LOST, version=number, detail=detail)
-        except RegistryUnreachable as error:
+        except (RegistryUnreachable, Refused) as error:
             return Champion(state=ChampionState.UNKNOWN, detail=str(error))
         return Champion(state=ChampionState.FOUND, version=number, created_at=self._versions[key].created_at)
 

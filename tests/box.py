@@ -30,7 +30,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.worker.store import artifact_root, initialise
 
-PATIENCE = 60.0
+PATIENCE = 45.0
 T = TypeVar("T")
 
 SETTINGS = """\

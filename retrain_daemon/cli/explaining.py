@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of
@@ -10,7 +11,9 @@ from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.decide import Decision, RuleReport, decide
 from retrain_daemon.core.facts import Facts
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound
+from retrain_daemon.intake import watched_folder
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.settings import Settings
 
@@ -33,10 +36,10 @@ def plan(arguments: Arguments, settings: Settings) -> int:
     journal = journal_to_read(settings)
     view = RegistryView(registry_of(settings))
     now = clock()
-    view.poll([policy.model for policy in policies], now)
+    view.poll([policy.model for policy in policies])
     plans = []
     for policy in policies:
-        facts = gather(policy, journal, view, now)
+        facts = gather(policy, journal, view, now, _folder_problem(policy, now))
         plans.append(Plan(model=policy.model, decision=decide(policy, facts, now), facts=facts))
     if arguments.json:
         print_json(plans)
@@ -44,6 +47,14 @@ def plan(arguments: Arguments, settings: Settings) -> int:
         for each in plans:
             _print(each)
     return 0
+
+
+def _folder_problem(policy: Policy, now: datetime) -> str:
+    folders = DropFolders(lambda: None)
+    try:
+        return folders.scan(watched_folder(policy), {}, now).problem
+    finally:
+        folders.close()
 
 
 def chosen(policies: dict[str, Policy], model: str | None) -> list[Policy]:
@@ -76,8 +87,10 @@ def print_rule(rule: RuleReport) -> None:
     """One rule with its values."""
     state = {True: "holds", False: "does not hold", None: "unknown"}[rule.holds]
     print(f"  rule “{rule.name}”: {state}: {rule.when}")
+    told = tuple(text.split(" ", 1)[0] for text in rule.shortfalls)
     for name, value in rule.values:
-        print(f"    {name} is {value}")
+        if name not in told:
+            print(f"    {name} is {value}")
     for text in rule.shortfalls:
         print(f"    {text}")
     if rule.problem:

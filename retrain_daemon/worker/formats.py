@@ -70,7 +70,7 @@ def _choose(path: str, found: Sequence[str], columns: Collection[str] | None) ->
         if name in counts:
             counts[name] += 1
     if missing := [name for name, count in counts.items() if count == 0]:
-        raise _missing_columns(path, found, missing)
+        raise _missing_columns(path, found, missing, wanted)
     if repeated := [name for name, count in counts.items() if count > 1]:
         raise DataProblem(
             f"{shown(path)} has the column {repeated[0]!r} {counts[repeated[0]]} times.",
@@ -79,7 +79,8 @@ def _choose(path: str, found: Sequence[str], columns: Collection[str] | None) ->
     return wanted
 
 
-def _missing_columns(path: str, found: Sequence[str], missing: Sequence[str]) -> DataProblem:
+def _missing_columns(path: str, found: Sequence[str], missing: Sequence[str], wanted: Sequence[str]) -> DataProblem:
+    """A column that is wanted under its own name is not taken for a misspelling of another."""
     if len(found) == 1:
         for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars"), (",", "commas")):
             if delimiter in found[0]:
@@ -89,7 +90,8 @@ def _missing_columns(path: str, found: Sequence[str], missing: Sequence[str]) ->
     named = ", ".join(repr(name) for name in missing[:5]) + (
         f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     )
-    close = [(name, match[0]) for name in missing[:5] if (match := get_close_matches(name, found, n=1))]
+    others = sorted(set(found) - set(wanted))
+    close = [(name, match[0]) for name in missing[:5] if (match := get_close_matches(name, others, n=1))]
     meant = "; ".join(f"is {other!r} meant to be {name!r}?" for name, other in close)
     listed = ", ".join(name[:40] for name in found[:8]) + (", ..." if len(found) > 8 else "")
     plural, header = (
