@@ -206,7 +206,7 @@ class Daemon:
                 self._finish_rollback(policy)
                 served = True
         for request in self._to.journal.requests.open():
-            served = self._orders.serve(request, self._policies.get(request.model)) is not None or served
+            served = self._orders.serve(request, self._policies.get(request.model)) or served
         return served
 
     def _finish_rollback(self, policy: Policy) -> None:
@@ -243,9 +243,16 @@ class Daemon:
             self._plan(policy, decision, champion.version, now)
             return True
         if decision.code != "attempt_open":
-            self._to.journal.attempts.note(policy.model, decision, now)
+            self._note_decision(policy.model, decision, now)
         self._to.alarms.at(f"decide {policy.model}", decision.until)
         return changed
+
+    def _note_decision(self, model: str, decision: Decision, now: datetime) -> None:
+        """Journaled and logged once for each kind of reason, not at each look."""
+        before = self._to.journal.attempts.standing_decision(model)
+        self._to.journal.attempts.note(model, decision, now)
+        if before is None or before.code != decision.code:
+            _log.info("decision.wait", model=model, code=decision.code, reason=decision.sentence)
 
     def _plan(self, policy: Policy, decision: Decision, champion: int, now: datetime) -> None:
         """Decision, attempt, frozen champion, frozen drops and the request that is answered: one transaction."""
@@ -258,7 +265,7 @@ class Daemon:
             if decision.request == "tag":
                 journal.models.mark_tag_request(policy.model, True, now)
             elif decision.request is not None:
-                journal.requests.answer(int(decision.request), True, f"attempt {attempt.id}", now)
+                journal.requests.answer(int(decision.request), 0, f"attempt {attempt.id}", now)
         _log.info(
             "decision.train", model=policy.model, attempt=attempt.id, rule=decision.rule, reason=decision.sentence
         )

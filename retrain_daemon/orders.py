@@ -6,7 +6,6 @@ The daemon takes orders from the journal; without a daemon the command line take
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -30,14 +29,6 @@ REPLACES_TAG = "retraind.replaces"
 _log = get_logger()
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What became of an order, as a sentence."""
-
-    ok: bool
-    sentence: str
-
-
 class Orders:
     """Carries orders out; each is journaled before and after, and finished after a crash."""
 
@@ -49,23 +40,25 @@ class Orders:
         self._view = view
         self._clock = clock
 
-    def serve(self, request: Request, policy: Policy | None) -> Answer | None:
-        """Carry out one request and journal the answer; None when it stays open (a retrain waits to be planned).
+    def serve(self, request: Request, policy: Policy | None) -> bool:
+        """Carry out one request and journal the answer; False when it stays open (a retrain waits to be planned).
 
-        Raises RegistryUnreachable when the registry is needed and does not answer; the request then stays open.
+        An order the registry does not answer to is refused, so that it is not carried out hours later on another
+        champion. What it had begun by then is finished.
         """
         if request.verb == "retrain":
-            return None
+            return False
+        code = 0
         try:
-            answer = Answer(True, self._carry_out(request, policy))
-        except RegistryUnreachable:
-            raise
+            answer = self._carry_out(request, policy)
         except RetrainError as error:
-            answer = Answer(False, str(error))
-        self._journal.requests.answer(request.id, answer.ok, answer.sentence, self._clock())
-        _log.info("order.answered", model=request.model, verb=request.verb, by=request.by, ok=answer.ok,
-                  answer=answer.sentence)  # fmt: skip
-        return answer
+            code, answer = error.exit_code, str(error)
+            if self._journal.rollbacks.open(request.model) is not None:
+                answer += " The rollback was begun and is finished as soon as MLflow answers."
+        self._journal.requests.answer(request.id, code, answer, self._clock())
+        _log.info("order.answered", model=request.model, verb=request.verb, by=request.by, code=code,
+                  answer=answer)  # fmt: skip
+        return True
 
     def _carry_out(self, request: Request, policy: Policy | None) -> str:
         match request.verb:
@@ -106,7 +99,7 @@ class Orders:
             self._journal.drops.retract(drop, f"{request.by}: {request.why}", self._clock())
         learned = ", ".join(str(version) for version in versions)
         return f"{drop.path} is retracted: it no longer trains, judges or counts; " + (
-            f"versions that learned from it: {learned}" if learned else "no version learned from it"
+            f"versions that learned from it: {learned}" if learned else "no registered version learned from it"
         )
 
     def _drop(self, model: str, wanted: str) -> DropRow:

@@ -18,7 +18,7 @@ _LATER = {
     "expect": "The columns of the model's signature are checked in every file.",
     "shape": "Rows go to the model as a table.",
     "weight": "Every row counts the same.",
-    "missing": "A recorded file that is gone is left out and named.",
+    "missing": "While a recorded file is gone, the model waits and names it.",
     "label_delay": "Drop rows when their labels are known.",
     "model_outputs": "",
 }

@@ -238,7 +238,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
     known = [*(option.variable for option in _OPTIONS), *_OTHER_VARIABLES]
     for name in sorted(environment):
         if name.startswith("RETRAIND_") and name not in known:
-            yield f"environment variable {name} is no setting{_meant(name, known)}"
+            yield f"environment variable {name} is no setting{_meant(name, [option.variable for option in _OPTIONS])}"
 
 
 def _unknown_names(file: Path | None, content: Mapping[str, object]) -> Iterable[str]:

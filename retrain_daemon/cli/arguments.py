@@ -78,6 +78,13 @@ def _verb(
     return parser
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
 def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = _verb(verbs, "run", running.run, "Run the daemon.")
     run.add_argument("--once", action="store_true", help="do what is to be done now, then end")
@@ -97,7 +104,7 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _verb(verbs, "status", reading.status, "Show every model on one screen.", json=True)
     history = _verb(verbs, "history", reading.history, "Show what happened, oldest first.", json=True)
     history.add_argument("model", nargs="?")
-    history.add_argument("--limit", type=int, default=50, help="at most so many lines (default: 50)")
+    history.add_argument("--limit", type=_count, default=50, help="at most so many lines (default: 50)")
     show = _verb(verbs, "show", reading.show, "Show one attempt: why, with what, and what settled it.", json=True)
     show.add_argument("attempt")
 
@@ -106,6 +113,7 @@ def _add_asking(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     adopt = _verb(verbs, "adopt", asking.adopt, "Name a first champion, or record what the champion learned from.")
     adopt.add_argument("model")
     adopt.add_argument("--version", type=int, help="point the champion's alias at this version")
+    adopt.add_argument("--why", default="", help="the reason, for history and reviewers")
     adopt.add_argument("--learned-from", nargs="+", default=[], metavar="PATH", help="files it was trained on")
     for name, act, meaning in (
         ("retrain", asking.retrain, "Ask for a retrain now; passes the pace, not a pause."),

@@ -168,13 +168,15 @@ def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[
     except StateLocked:
         pass  # a daemon was started in this moment: it takes the order
     answered = _await(journal, number, ANSWER_SECONDS)
-    if answered is None or answered.ok is None:
+    if answered is None or answered.code is None:
         print(f"noted as request {number}; {holder(settings.state) or 'the daemon'} has not answered within"
               f" {ANSWER_SECONDS} s", file=sys.stderr)  # fmt: skip
-        return RegistryUnreachable.exit_code
-    print(answered.answer if answered.ok else f"retraind: {answered.answer}",
-          file=sys.stdout if answered.ok else sys.stderr)  # fmt: skip
-    return 0 if answered.ok else Refused.exit_code
+        return StateLocked.exit_code
+    if answered.code:
+        print(f"retraind: {answered.answer}", file=sys.stderr)
+    else:
+        print(answered.answer)
+    return answered.code
 
 
 def _serve(journal: Journal, settings: Settings, model: str) -> None:
@@ -202,7 +204,7 @@ def _await(journal: Journal, number: int, seconds: float) -> Request | None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = journal.requests.find(number)
-        if found is not None and found.ok is not None:
+        if found is not None and found.code is not None:
             return found
         time.sleep(0.05)
     return None

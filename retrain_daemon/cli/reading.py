@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class ModelStatus:
     drops: int
     quarantined: int
     why: str
+    as_of: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +63,11 @@ class AttemptShown:
 def status(arguments: Arguments, settings: Settings) -> int:
     """Print every model on one screen."""
     journal = journal_to_read(settings)
-    reading = read_policies(settings.policies)
     shown = Status(
         daemon=holder(settings.state),
         state_folder=str(settings.state),
         models=tuple(_model_status(journal, row) for row in journal.models.all()),
-        policy_problems=reading.problems,
+        policy_problems=_policy_problems(settings.policies),
     )
     if arguments.json:
         print_json(shown)
@@ -75,7 +76,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     print_table(
-        ("model", "champion", "state", "last attempt", "drops", "set aside", "why"),
+        ("model", "champion", "state", "last attempt", "drops", "set aside", "since", "why"),
         (
             (
                 each.model,
@@ -84,12 +85,29 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 f"{each.last_attempt} {each.last_outcome}".strip() or "-",
                 str(each.drops),
                 str(each.quarantined),
+                moment(each.as_of),
                 each.why,
             )
             for each in shown.models
         ),
     )
     return 0
+
+
+def _policy_problems(path: Path) -> tuple[Problem, ...]:
+    """Also a folder that is not there is one line on the screen, not the end of it."""
+    try:
+        return read_policies(path).problems
+    except NotFound as error:
+        return (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),)
+
+
+def _watched(journal: Journal, model: str | None) -> str | None:
+    """The model as it was named; raises NotFound for one that was never watched."""
+    names = [row.name for row in journal.models.all()]
+    if model is not None and model not in names:
+        raise NotFound(f"no model {model} was ever watched.", f"There are: {', '.join(names) or 'none'}.")
+    return model
 
 
 def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
@@ -106,6 +124,7 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         drops=counts.recorded,
         quarantined=counts.quarantined,
         why=_why(row, opened, decision),
+        as_of=decision.at if decision else None,
     )
 
 
@@ -127,7 +146,8 @@ def _why(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | Non
 
 def history(arguments: Arguments, settings: Settings) -> int:
     """Print what happened, oldest first."""
-    lines = journal_to_read(settings).history(arguments.model, arguments.limit)
+    journal = journal_to_read(settings)
+    lines = journal.history(_watched(journal, arguments.model), arguments.limit)
     if arguments.json:
         print_json(lines)
         return 0
@@ -142,7 +162,8 @@ def _subject(line: HistoryLine) -> str:
 
 def drops(arguments: Arguments, settings: Settings) -> int:
     """Print every dropped file and what became of it."""
-    found = journal_to_read(settings).drops.listing(arguments.model)
+    journal = journal_to_read(settings)
+    found = journal.drops.listing(_watched(journal, arguments.model))
     if arguments.json:
         print_json(found)
         return 0

@@ -1,6 +1,6 @@
 """Facts: what is known of one model at one moment. None always means "not known" and never triggers (law 6).
 
-How facts are gathered lives in `daemon.py`; what follows from them in `decide.py`.
+How facts are gathered lives in `observe.py`; what follows from them in `decide.py`.
 """
 
 from __future__ import annotations

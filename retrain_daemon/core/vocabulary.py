@@ -1,6 +1,6 @@
 """The words a rule may use: facts by name with type and meaning, helper functions, and how values read to a person.
 
-Values only. How a rule is compiled lives in `expression.py`; how facts are gathered in `daemon.py`.
+Values only. How a rule is compiled lives in `expression.py`; how facts are gathered in `observe.py`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from retrain_daemon.journal.database import Database, to_moment, to_moment_or_no
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request. `ok` is None until it is answered."""
+    """One request. `code`, the exit code of the command that asked, is None until it is answered."""
 
     id: int
     model: str
@@ -23,7 +23,7 @@ class Request:
     why: str
     asked_at: datetime
     answered_at: datetime | None
-    ok: bool | None
+    code: int | None
     answer: str
 
 
@@ -46,18 +46,20 @@ class Requests:
 
     def open(self) -> tuple[Request, ...]:
         """Requests nobody has answered yet, oldest first."""
-        return tuple(_request(row) for row in self._database.rows("SELECT * FROM request WHERE ok IS NULL ORDER BY id"))
+        return tuple(
+            _request(row) for row in self._database.rows("SELECT * FROM request WHERE code IS NULL ORDER BY id")
+        )
 
     def find(self, number: int) -> Request | None:
         """One request."""
         row = self._database.row("SELECT * FROM request WHERE id = ?", number)
         return None if row is None else _request(row)
 
-    def answer(self, number: int, ok: bool, answer: str, now: datetime) -> None:
-        """Write the answer down."""
+    def answer(self, number: int, code: int, answer: str, now: datetime) -> None:
+        """Write the answer down: 0 for done, else the exit code that the reason stands for."""
         self._database.change_one(
-            "UPDATE request SET ok = ?, answer = ?, answered_at = ?, changed_at = ? WHERE id = ? AND ok IS NULL",
-            int(ok), answer, to_text(now), to_text(now), number,
+            "UPDATE request SET code = ?, answer = ?, answered_at = ?, changed_at = ? WHERE id = ? AND code IS NULL",
+            code, answer, to_text(now), to_text(now), number,
         )  # fmt: skip
 
 
@@ -71,6 +73,6 @@ def _request(row: sqlite3.Row) -> Request:
         why=row["why"],
         asked_at=to_moment(row["asked_at"]),
         answered_at=to_moment_or_none(row["answered_at"]),
-        ok=None if row["ok"] is None else bool(row["ok"]),
+        code=row["code"],
         answer=row["answer"] or "",
     )

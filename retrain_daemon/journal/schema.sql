@@ -154,7 +154,7 @@ CREATE TABLE request (
     why         TEXT NOT NULL,
     asked_at    TEXT NOT NULL,
     answered_at TEXT,
-    ok          INTEGER,
+    code        INTEGER,                  -- the exit code the command that asked ends with; 0: done
     answer      TEXT,
     changed_at  TEXT NOT NULL
 ) STRICT;
@@ -222,7 +222,7 @@ WHEN NEW.champion_seen IS NOT OLD.champion_seen BEGIN
 END;
 CREATE TRIGGER request_asked AFTER INSERT ON request BEGIN
     INSERT INTO history (at, model, subject, event, detail)
-    VALUES (NEW.changed_at, NEW.model, NEW.model, 'request.' || NEW.verb, NEW.by || ': ' || NEW.why);
+    VALUES (NEW.changed_at, NEW.model, NEW.model, 'request.' || NEW.verb, NEW.by || CASE WHEN NEW.why = '' THEN '' ELSE ': ' || NEW.why END);
 END;
 CREATE TRIGGER request_answered AFTER UPDATE OF answered_at ON request WHEN NEW.answered_at IS NOT NULL BEGIN
     INSERT INTO history (at, model, subject, event, detail)

@@ -137,7 +137,7 @@ def read_window(drops: Sequence[DropFile], spec: DataSpec, schema: Schema, now: 
     Raises like `read_rows`, and TrainingFailed when drops disagree about what a column without a known kind holds.
     """
     if not drops:
-        raise TrainingFailed("There are no drops to read.", "Drop a file, or release one that was set aside.")
+        raise TrainingFailed("There are no drops to read.", "Drop a file with labelled rows.")
     every = _joined([read_rows(drop, spec, schema).rows for drop in drops])
     return _windowed(_distinct(every), spec.window, [drop.drop for drop in drops], now)
 

@@ -13,6 +13,7 @@ import pytest
 import retrain_daemon
 from retrain_daemon import errors, policy_data, policy_file, policy_promotion, settings
 from retrain_daemon.cli.arguments import EXIT_CODES, parse
+from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import FACTS
@@ -248,6 +249,17 @@ def test_every_event_that_is_logged_is_in_the_table_and_no_other() -> None:
     assert {name for name in logged if "*" in name} == {"attempt.*", "drop.*"}
 
 
+def test_the_runbook_names_the_reasons_for_which_a_model_waits() -> None:
+    codes = set(re.findall(r'_Reason\(\s*"(\w+)"', text_of(PACKAGE / "core/decide.py")))
+    codes |= {f"champion_{state.value}" for state in ChampionState if state.value not in ("found", "unknown")}
+    unshown = {"attempt_open", "held", "new_rows_unknown", "judging_rows_unknown"}
+    assert unshown < codes
+    named = " ".join(row[0] for row in table(DOCS / "operations.md", "When something is wrong"))
+    shown = {word.replace(" ", "_") for word in re.findall(r"`([^`]+)`", named)}
+    assert shown - codes == {"quarantined", "retraind_drop_list", "paused", "failed", "abandoned"}
+    assert codes - shown == unshown
+
+
 # Commands and settings
 
 
@@ -318,7 +330,7 @@ def test_the_settings_files_shown_are_accepted(page: Path, tmp_path: Path) -> No
         assert read_settings(file, {"HOME": "/home/ann"}).file == file
 
 
-@pytest.mark.parametrize("page", (*PAGES, ROOT / "CHANGELOG.md"), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(page)):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
