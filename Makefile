@@ -26,10 +26,12 @@ lint: $(READY)
 benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/retrain.py
 
-# Python 3.11 or newer is asked for by name, so that an old one gets a sentence and not a failed install.
+# Python 3.11 or newer is asked for by name, so that an old one gets a sentence and not a failed install. Debian has
+# pip without what makes a venv with pip (python3-venv): then its own pip puts one in.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv $(VENV) || { \
+	    $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --quiet --python $(VENV)/bin/python install pip; }
 
 $(READY_DEMO): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sklearn]'

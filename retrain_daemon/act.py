@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 from retrain_daemon.core.attempts import (
@@ -29,22 +28,27 @@ from retrain_daemon.core.attempts import (
     next_step,
 )
 from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.judge import Outcome, judge
+from retrain_daemon.core.judge import judge
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, unit_of
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
+from retrain_daemon.labels import (
+    ATTEMPT_TAG,
+    REPLACES_TAG,
+    SUMMARY_TAG,
+    VERDICT_TAG,
+    description,
+    detail,
+    outcome_pairs,
+    run_tags,
+    version_tags,
+)
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
-
-#: Tags on runs and versions; the first is how a version is found again after a crash.
-ATTEMPT_TAG = "retraind.attempt"
-REPLACES_TAG = "retraind.replaces"
-VERDICT_TAG = "retraind.verdict"
-SUMMARY_TAG = "retraind.summary"
 
 _log = get_logger()
 
@@ -181,7 +185,7 @@ class Acting:
             seed=attempt.number,
             policy_text=policy.text,
             experiment=f"retraind/{attempt.model}",
-            tags=_tags(attempt, drops),
+            tags=run_tags(attempt, (drop.fingerprint for drop in drops)),
             challenger=attempt.challenger,
         )
 
@@ -215,7 +219,7 @@ class Acting:
 
     def _perform(self, attempt: Attempt, effect: Effect, already: bool) -> None:
         """Before, the effect itself unless it was done already, after. Each effect may be done twice without harm."""
-        self._journal.attempts.begin_effect(attempt, effect, _detail(attempt, effect), self._clock())
+        self._journal.attempts.begin_effect(attempt, effect, detail(attempt, effect), self._clock())
         if effect is Effect.REGISTER:
             self._register(attempt)
             return
@@ -272,8 +276,8 @@ class Acting:
             attempt.model,
             source=attempt.challenger.model_uri,
             run_id=attempt.challenger.run_id,
-            tags=_version_tags(attempt),
-            description=_description(attempt),
+            tags=version_tags(attempt),
+            description=description(attempt),
         )  # fmt: skip
         lineage = Lineage(
             version=version.number,
@@ -298,7 +302,7 @@ class Acting:
         self._journal.attempts.conclude(attempt, state, reason, after, now)
         self._executor.discard(job_key(attempt))
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
-        level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **_outcome_pairs(attempt, state),
+        level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **outcome_pairs(attempt, state),
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
 
 
@@ -316,62 +320,3 @@ def _harmless(step: Step) -> bool:
             return already or effect in (Effect.VERDICT, Effect.PREVIOUS)
         case _:
             return True
-
-
-def _tags(attempt: Attempt, drops: tuple[DropFile, ...]) -> dict[str, str]:
-    """What a run carries so that MLflow alone tells where it came from."""
-    data = sha256("\n".join(drop.fingerprint for drop in drops).encode()).hexdigest()
-    return {
-        ATTEMPT_TAG: attempt.id,
-        "retraind.model": attempt.model,
-        "retraind.parent": str(attempt.champion_version),
-        "retraind.policy": attempt.policy.source,
-        "retraind.policy_digest": attempt.policy.digest,
-        "retraind.rule": attempt.rule,
-        "retraind.mode": attempt.recipe.mode.value,
-        "retraind.data_digest": data,
-    }
-
-
-def _version_tags(attempt: Attempt) -> dict[str, str]:
-    assert attempt.verdict is not None
-    tags = _tags(attempt, ())
-    del tags["retraind.data_digest"], tags["retraind.model"]
-    return {**tags, VERDICT_TAG: attempt.verdict.outcome.value}
-
-
-def _description(attempt: Attempt) -> str:
-    assert attempt.verdict is not None
-    how = "learned anew with the recipe of" if attempt.continues is None else "continues"
-    return (
-        f"Attempt {attempt.id}, rule “{attempt.rule}”: {how} version {attempt.champion_version}"
-        f" ({attempt.recipe.mode.value}). {attempt.verdict.summary}"
-    )
-
-
-def _detail(attempt: Attempt, effect: Effect) -> str:
-    match effect:
-        case Effect.VERDICT:
-            return attempt.verdict.outcome.value if attempt.verdict else ""
-        case Effect.REGISTER:
-            return attempt.challenger.model_uri if attempt.challenger else ""
-        case Effect.REPLACES:
-            return f"version {attempt.version} replaces {attempt.champion_version}"
-        case Effect.ALIAS:
-            return f"{attempt.policy.alias} from version {attempt.champion_version} to {attempt.version}"
-        case Effect.PREVIOUS:
-            return f"version {attempt.champion_version}"
-
-
-def _outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float | None]:
-    """What a promotion's log line shows: versions, and the finding that settled it."""
-    if state is not State.PROMOTED or attempt.verdict is None:
-        return {}
-    pairs: dict[str, str | int | float | None] = {"version": attempt.version, "was": attempt.champion_version}
-    finding = next((each for each in attempt.verdict.findings if each.metric and each.low is not None), None)
-    if attempt.verdict.outcome is Outcome.PROMOTE and finding is not None:
-        shown = finding.value
-        pairs |= {"metric": finding.metric, "gain": round(shown, 4) if shown is not None else None}
-        if finding.low is not None and finding.high is not None:
-            pairs["interval"] = f"{finding.low:.4f}..{finding.high:.4f}"
-    return pairs

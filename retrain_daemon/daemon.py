@@ -12,19 +12,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
+from retrain_daemon.champions import note_champion
 from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.decide import Action, Decision, decide
-from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.policy import PREVIOUS_ALIAS, Mode, Policy
+from retrain_daemon.core.facts import ChampionState
+from retrain_daemon.core.policy import Mode, Policy
 from retrain_daemon.drops import DropFolders
-from retrain_daemon.errors import NotFound, RegistryUnreachable, RetrainError
+from retrain_daemon.errors import RegistryUnreachable, RetrainError
 from retrain_daemon.executor import Executor
 from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.journal import Journal
-from retrain_daemon.journal.models import Lineage
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView, gather
-from retrain_daemon.orders import Orders, open_promotion
+from retrain_daemon.orders import Orders
 from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
@@ -231,7 +231,7 @@ class Daemon:
         now = self._clock()
         row = self._to.journal.models.ensure(policy.model, policy.source, now)
         champion = self._view.champion(policy, row.champion_seen)
-        self._note_champion(policy, champion, now)
+        note_champion(policy, champion, self._to.journal, self._to.registry, now)
         source = self._acting.source(policy.model, champion.version)
         changed = False
         if champion.state is ChampionState.FOUND:
@@ -268,39 +268,6 @@ class Daemon:
                 journal.requests.answer(int(decision.request), 0, f"attempt {attempt.id}", now)
         _log.info(
             "decision.train", model=policy.model, attempt=attempt.id, rule=decision.rule, reason=decision.sentence
-        )
-
-    def _note_champion(self, policy: Policy, champion: Champion, now: datetime) -> None:
-        """Remember the champion; a move that was not ours also moves `previous_champion`."""
-        if champion.state is not ChampionState.FOUND or champion.version is None:
-            return
-        journal = self._to.journal
-        row = journal.models.ensure(policy.model, policy.source, now)
-        if row.champion_seen != champion.version:
-            if open_promotion(journal.attempts.open(policy.model)):
-                return
-            if row.champion_seen is not None:
-                self._follow_person(policy, row.champion_seen, champion.version)
-            journal.models.see_champion(policy.model, champion.version, now)
-        if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
-            assert champion.created_at is not None
-            self._assume_nothing(policy.model, champion.version, max(champion.created_at, row.adopted_at), now)
-
-    def _follow_person(self, policy: Policy, was: int, version: int) -> None:
-        _log.warning("champion.moved", model=policy.model, version=version, was=was, by="someone else")
-        try:
-            self._to.registry.set_alias(policy.model, PREVIOUS_ALIAS, was)
-        except NotFound:
-            _log.warning("champion.previous_gone", model=policy.model, version=was)
-
-    def _assume_nothing(self, model: str, version: int, until: datetime, now: datetime) -> None:
-        """Nobody recorded what this version learned: it may have been any row first seen until then."""
-        lineage = Lineage(
-            version=version, continues=None, learned_file=None, unknown_until=until, attempt=None, fingerprints=()
-        )
-        self._to.journal.models.record_lineage(model, lineage, now)
-        _log.info(
-            "champion.unrecorded", model=model, version=version, judged_on_rows_after=until.isoformat("T", "seconds")
         )
 
     def _idle(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from retrain_daemon.core.attempts import Attempt, Effect, State
+from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy, unit_of
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
@@ -18,13 +18,10 @@ from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.journal.rollbacks import Rollback
+from retrain_daemon.labels import REPLACES_TAG, ROLLED_BACK_TAG
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
-
-#: On a version that was champion and was rolled back.
-ROLLED_BACK_TAG = "retraind.rolled_back"
-REPLACES_TAG = "retraind.replaces"
 
 _log = get_logger()
 
@@ -233,11 +230,6 @@ class Orders:
             self._journal.models.hold(rollback.model, rollback.by, f"rolled back: {rollback.why}", now)
             self._journal.models.see_champion(rollback.model, champion, now)
             self._journal.rollbacks.end(rollback, outcome, now)
-
-
-def open_promotion(attempts: tuple[Attempt, ...]) -> bool:
-    """Whether an alias may have been moved by us without the journal knowing yet."""
-    return any(Effect.ALIAS in attempt.begun and Effect.ALIAS not in attempt.done for attempt in attempts)
 
 
 def _needed(policy: Policy | None, request: Request) -> Policy:

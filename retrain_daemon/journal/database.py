@@ -114,6 +114,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _make_or_check(database: Database, read_only: bool) -> None:
     found = _user_version(database)
+    if found == 0 and read_only:
+        raise StateUnusable(f"the journal {database.path} is just being made.", "Try again in a moment.")
     if found > SCHEMA_VERSION:
         raise StateUnusable(
             f"the journal {database.path} has schema {found}, this version knows up to {SCHEMA_VERSION}.",

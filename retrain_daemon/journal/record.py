@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,33 +59,24 @@ class Journal:
         rows = self._database.rows(
             "SELECT * FROM history WHERE model = ?1 OR ?1 IS NULL ORDER BY id DESC LIMIT ?2", model, limit
         )
-        return tuple(
-            HistoryLine(
-                id=row["id"],
-                at=to_moment(row["at"]),
-                model=row["model"],
-                subject=row["subject"],
-                event=row["event"],
-                detail=row["detail"],
-            )
-            for row in reversed(rows)
-        )
+        return tuple(_line(row) for row in reversed(rows))
 
     def history_of(self, subject: str) -> tuple[HistoryLine, ...]:
         """Every line about one attempt, rollback or drop."""
         rows = self._database.rows("SELECT * FROM history WHERE subject = ? ORDER BY id", subject)
-        return tuple(
-            HistoryLine(
-                id=row["id"],
-                at=to_moment(row["at"]),
-                model=row["model"],
-                subject=row["subject"],
-                event=row["event"],
-                detail=row["detail"],
-            )
-            for row in rows
-        )
+        return tuple(_line(row) for row in rows)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def _line(row: sqlite3.Row) -> HistoryLine:
+    return HistoryLine(
+        id=row["id"],
+        at=to_moment(row["at"]),
+        model=row["model"],
+        subject=row["subject"],
+        event=row["event"],
+        detail=row["detail"],
+    )

@@ -5,7 +5,6 @@ Written and read by both sides, so it imports no framework and nothing of the da
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.policy import DataSpec, Recipe
+from retrain_daemon.worker.durable import write_whole
 
 __all__ = [
     "Challenger",
@@ -243,7 +243,7 @@ T = TypeVar("T")
 
 def write_job(folder: Path, job: Job) -> None:
     """Write `job` into its folder."""
-    _write(folder / JOB_FILE, _JOB.dump_json(job, indent=1))
+    write_whole(folder / JOB_FILE, _JOB.dump_json(job, indent=1))
 
 
 def read_job(folder: Path) -> Job:
@@ -253,7 +253,7 @@ def read_job(folder: Path) -> Job:
 
 def write_result(folder: Path, result: Result) -> None:
     """Write the result; after this returned, it survives a crash."""
-    _write(folder / RESULT_FILE, _RESULT.dump_json(result, indent=1))
+    write_whole(folder / RESULT_FILE, _RESULT.dump_json(result, indent=1))
 
 
 def read_result(folder: Path) -> Result | None:
@@ -273,18 +273,3 @@ def read_progress(folder: Path) -> Progress | None:
     """How far the job is, None if it has not said yet."""
     path = folder / PROGRESS_FILE
     return _PROGRESS.validate_json(path.read_bytes()) if path.exists() else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Temporary file beside it, fsync, rename, fsync of the folder: the file is whole or not there."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

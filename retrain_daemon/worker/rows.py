@@ -10,7 +10,7 @@ row and can never let a learned row judge.
 
 from __future__ import annotations
 
-import os
+import io
 import re
 import struct
 from collections.abc import Iterable, Sequence
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.worker.columns import MISSING_WORDS, cast, is_text, to_arrow
+from retrain_daemon.worker.durable import write_whole
 
 __all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "unit_keys"]
 
@@ -68,18 +69,9 @@ def load_keys(paths: Iterable[str | Path]) -> Keys:
 
 def save_keys(path: str | Path, keys: Keys) -> None:
     """Write keys as a .npy file that is whole or not there, and survives a crash once this returned."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    with temporary.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(keys, dtype="<u8"), allow_pickle=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(keys, dtype="<u8"), allow_pickle=False)
+    write_whole(Path(path), stream.getvalue())
 
 
 def contains(sorted_keys: Keys, keys: Keys) -> NDArray[np.bool_]:

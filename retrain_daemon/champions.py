@@ -1,0 +1,55 @@
+"""Champions as they come and go: who is champion is remembered, and a move that was not ours is followed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from retrain_daemon.core.attempts import Attempt, Effect
+from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy
+from retrain_daemon.errors import NotFound
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.models import Lineage
+from retrain_daemon.log import get_logger
+from retrain_daemon.registry import Registry
+
+_log = get_logger()
+
+
+def note_champion(policy: Policy, champion: Champion, journal: Journal, registry: Registry, now: datetime) -> None:
+    """Remember the champion; a move that was not ours also moves `previous_champion`.
+
+    Raises RegistryUnreachable; the move is then followed at the next look.
+    """
+    if champion.state is not ChampionState.FOUND or champion.version is None:
+        return
+    row = journal.models.ensure(policy.model, policy.source, now)
+    if row.champion_seen != champion.version:
+        if _moving(journal.attempts.open(policy.model)):
+            return
+        if row.champion_seen is not None:
+            _follow(policy.model, row.champion_seen, champion.version, registry)
+        journal.models.see_champion(policy.model, champion.version, now)
+    if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
+        assert champion.created_at is not None
+        _assume_nothing(journal, policy.model, champion.version, max(champion.created_at, row.adopted_at), now)
+
+
+def _moving(attempts: tuple[Attempt, ...]) -> bool:
+    """Whether an alias may have been moved by us without the journal knowing yet."""
+    return any(Effect.ALIAS in attempt.begun and Effect.ALIAS not in attempt.done for attempt in attempts)
+
+
+def _follow(model: str, was: int, version: int, registry: Registry) -> None:
+    _log.warning("champion.moved", model=model, version=version, was=was, by="someone else")
+    try:
+        registry.set_alias(model, PREVIOUS_ALIAS, was)
+    except NotFound:
+        _log.warning("champion.previous_gone", model=model, version=was)
+
+
+def _assume_nothing(journal: Journal, model: str, version: int, until: datetime, now: datetime) -> None:
+    """Nobody recorded what this version learned: it may have been any row first seen until then."""
+    lineage = Lineage(version=version, continues=None, learned_file=None, unknown_until=until, attempt=None)
+    journal.models.record_lineage(model, lineage, now)
+    _log.info("champion.unrecorded", model=model, version=version, judged_on_rows_after=until.isoformat("T", "seconds"))

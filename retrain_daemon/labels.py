@@ -1,0 +1,80 @@
+"""What runs, versions, history and log lines say of an attempt: tags, descriptions and pairs. Text only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from retrain_daemon.core.attempts import Attempt, Effect, State
+from retrain_daemon.core.judge import Outcome
+
+#: On runs and versions; this one is how a version is found again after a crash.
+ATTEMPT_TAG = "retraind.attempt"
+#: On a version that became champion: the one before it.
+REPLACES_TAG = "retraind.replaces"
+#: On a version that was champion and was rolled back.
+ROLLED_BACK_TAG = "retraind.rolled_back"
+VERDICT_TAG = "retraind.verdict"
+SUMMARY_TAG = "retraind.summary"
+
+
+def run_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
+    """What a run carries so that MLflow alone tells where it came from."""
+    data = sha256("\n".join(fingerprints).encode()).hexdigest()
+    return {
+        ATTEMPT_TAG: attempt.id,
+        "retraind.model": attempt.model,
+        "retraind.parent": str(attempt.champion_version),
+        "retraind.policy": attempt.policy.source,
+        "retraind.policy_digest": attempt.policy.digest,
+        "retraind.rule": attempt.rule,
+        "retraind.mode": attempt.recipe.mode.value,
+        "retraind.data_digest": data,
+    }
+
+
+def version_tags(attempt: Attempt) -> dict[str, str]:
+    """What a version carries: where it came from, and the verdict that let it in."""
+    assert attempt.verdict is not None
+    tags = run_tags(attempt, ())
+    del tags["retraind.data_digest"], tags["retraind.model"]
+    return {**tags, VERDICT_TAG: attempt.verdict.outcome.value}
+
+
+def description(attempt: Attempt) -> str:
+    """A version's description, for people in MLflow."""
+    assert attempt.verdict is not None
+    how = "learned anew with the recipe of" if attempt.continues is None else "continues"
+    return (
+        f"Attempt {attempt.id}, rule “{attempt.rule}”: {how} version {attempt.champion_version}"
+        f" ({attempt.recipe.mode.value}). {attempt.verdict.summary}"
+    )
+
+
+def detail(attempt: Attempt, effect: Effect) -> str:
+    """What an effect does, for the history."""
+    match effect:
+        case Effect.VERDICT:
+            return attempt.verdict.outcome.value if attempt.verdict else ""
+        case Effect.REGISTER:
+            return attempt.challenger.model_uri if attempt.challenger else ""
+        case Effect.REPLACES:
+            return f"version {attempt.version} replaces {attempt.champion_version}"
+        case Effect.ALIAS:
+            return f"{attempt.policy.alias} from version {attempt.champion_version} to {attempt.version}"
+        case Effect.PREVIOUS:
+            return f"version {attempt.champion_version}"
+
+
+def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float | None]:
+    """What a promotion's log line shows: versions, and the finding that settled it."""
+    if state is not State.PROMOTED or attempt.verdict is None:
+        return {}
+    pairs: dict[str, str | int | float | None] = {"version": attempt.version, "was": attempt.champion_version}
+    finding = next((each for each in attempt.verdict.findings if each.metric and each.low is not None), None)
+    if attempt.verdict.outcome is Outcome.PROMOTE and finding is not None:
+        shown = finding.value
+        pairs |= {"metric": finding.metric, "gain": round(shown, 4) if shown is not None else None}
+        if finding.low is not None and finding.high is not None:
+            pairs["interval"] = f"{finding.low:.4f}..{finding.high:.4f}"
+    return pairs
