@@ -35,7 +35,7 @@ from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.labels import (
-    ATTEMPT_TAG,
+    KEY_TAG,
     REPLACES_TAG,
     SUMMARY_TAG,
     VERDICT_TAG,
@@ -146,14 +146,16 @@ class Acting:
 
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
+        for key in self._executor.running():
+            if key.startswith(f"{attempt.id}."):
+                self._executor.discard(key)
         drops = []
         for number in self._journal.attempts.drops_of(attempt.id):
             drop = self._journal.drops.by_id(number)
             if drop is not None and drop.state in ("recorded", "found"):
-                drops.append(DropFile(
-                    drop=drop.id, path=drop.path, first_seen=drop.arrived_at, fingerprint=drop.fingerprint
-                ))  # fmt: skip
-            else:
+                seen = self._journal.drops.first_seen(drop)
+                drops.append(DropFile(drop=drop.id, path=drop.path, first_seen=seen, fingerprint=drop.fingerprint))
+            elif attempt.challenger is None:
                 self._journal.attempts.leave_out(attempt.id, number)
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
@@ -169,14 +171,17 @@ class Acting:
         unit = unit_of(policy.data)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
         learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
+        unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
         return Train(
             attempt=attempt.id,
+            key=self._key(attempt),
             source=self.source(attempt.model, attempt.champion_version),
             data=policy.data,
             recipe=attempt.recipe,
             drops=drops,
             learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
-            unknown_until=max((each.unknown_until for each in learned if each.unknown_until), default=None),
+            unknown_until=unknown_until,
+            early=self._journal.drops.units_until(attempt.model, unknown_until) if unknown_until else (),
             learned_file=str(self._learned / f"{attempt.id}.npy"),
             metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
             confidence=policy.promote.confidence,
@@ -227,6 +232,7 @@ class Acting:
             try:
                 self._do(attempt, effect)
             except Overtaken:
+                self._journal.attempts.undo_effect(attempt, effect)
                 return
         with self._journal.transaction():
             if effect is Effect.ALIAS:
@@ -246,9 +252,17 @@ class Acting:
             case Effect.ALIAS:
                 self._move_alias(attempt)
             case Effect.PREVIOUS:
-                self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
+                self._set_previous(attempt)
             case Effect.REGISTER:
                 raise AssertionError("registering has its own way")
+
+    def _set_previous(self, attempt: Attempt) -> None:
+        """The promotion stands, whether or not the version before it is still there to be pointed to."""
+        try:
+            self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
+        except (Refused, NotFound) as error:
+            _log.warning("champion.previous_gone", model=attempt.model, version=attempt.champion_version,
+                         reason=str(error))  # fmt: skip
 
     def _move_alias(self, attempt: Attempt) -> None:
         """MLflow has no compare-and-set: the champion is read once more, right before and right after."""
@@ -269,14 +283,15 @@ class Acting:
             _log.warning("alias.moved_meanwhile", attempt=attempt.id, version=found.version, ours=attempt.version)
 
     def _register(self, attempt: Attempt) -> None:
-        """Look for the version that carries this attempt's tag; only if there is none, create it."""
+        """Look for the version of this very challenger; only if there is none, create it."""
         assert attempt.challenger is not None
-        found = self._registry.versions_with_tag(attempt.model, ATTEMPT_TAG, attempt.id)
+        tagged = self._registry.versions_with_tag(attempt.model, KEY_TAG, self._key(attempt))
+        found = [version for version in tagged if version.run_id == attempt.challenger.run_id]
         version = found[0] if found else self._registry.create_version(
             attempt.model,
             source=attempt.challenger.model_uri,
             run_id=attempt.challenger.run_id,
-            tags=version_tags(attempt),
+            tags={**version_tags(attempt), KEY_TAG: self._key(attempt)},
             description=description(attempt),
         )  # fmt: skip
         lineage = Lineage(
@@ -293,9 +308,20 @@ class Acting:
             self._journal.attempts.end_effect(attempt, Effect.REGISTER, self._clock())
         _log.info("attempt.registered", attempt=attempt.id, model=attempt.model, version=version.number)
 
+    def _key(self, attempt: Attempt) -> str:
+        """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""
+        return f"{self._journal.identity()}/{attempt.id}"
+
+    def _end_runs(self, attempt: Attempt) -> None:
+        """A worker that crashed leaves its run RUNNING for ever."""
+        try:
+            self._registry.end_runs_of(KEY_TAG, self._key(attempt))
+        except (Refused, NotFound) as error:
+            _log.warning("attempt.runs_left_open", attempt=attempt.id, reason=str(error))
+
     def _conclude(self, attempt: Attempt, state: State, reason: str, champion: Champion) -> None:
         if state is State.ABANDONED and attempt.starts:
-            self._registry.end_runs_of(ATTEMPT_TAG, attempt.id)
+            self._end_runs(attempt)
         now = self._clock()
         row = self._journal.models.find(attempt.model)
         after = champion.version if champion.state is ChampionState.FOUND else row.champion_seen if row else None

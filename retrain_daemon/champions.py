@@ -7,7 +7,7 @@ from datetime import datetime
 from retrain_daemon.core.attempts import Attempt, Effect
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy
-from retrain_daemon.errors import NotFound
+from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.log import get_logger
@@ -23,7 +23,7 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
     """
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return
-    row = journal.models.ensure(policy.model, policy.source, now)
+    row = journal.models.ensure(policy.model, policy.source, policy.alias, now)
     if row.champion_seen != champion.version:
         if _moving(journal.attempts.open(policy.model)):
             return
@@ -44,8 +44,8 @@ def _follow(model: str, was: int, version: int, registry: Registry) -> None:
     _log.warning("champion.moved", model=model, version=version, was=was, by="someone else")
     try:
         registry.set_alias(model, PREVIOUS_ALIAS, was)
-    except NotFound:
-        _log.warning("champion.previous_gone", model=model, version=was)
+    except (NotFound, Refused) as error:
+        _log.warning("champion.previous_gone", model=model, version=was, reason=str(error))
 
 
 def _assume_nothing(journal: Journal, model: str, version: int, until: datetime, now: datetime) -> None:

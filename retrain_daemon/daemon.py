@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
 from retrain_daemon.champions import note_champion
-from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Mode, Policy
@@ -80,6 +81,7 @@ class Daemon:
         self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
         self._outage_since: datetime | None = None
         self._journal_version = -1
+        self._begun_at = clock()
 
     def run(self) -> None:
         """Turn until `stop` is called."""
@@ -118,7 +120,7 @@ class Daemon:
         self._to.alarms.due()
         if now >= self._next_poll:
             self._poll_registry(now)
-        self._scan(now)
+        self._scan(self._clock())
 
     def _reload(self, found: PolicySet, now: datetime) -> None:
         if not found.changed:
@@ -129,11 +131,14 @@ class Daemon:
         for kept in found.kept:
             _log.warning("policy.kept", file=kept, reason="its last good version stays in force")
         before, self._policies = self._policies, {policy.model: policy for policy in found.policies}
-        for model in before.keys() - self._policies.keys():
+        retired = before.keys() - self._policies.keys()
+        self._intake.forget(retired)
+        for model in retired:
+            self._settling.pop(model, None)
             _log.info("policy.retired", model=model, file=before[model].source)
         for policy in found.policies:
             if before.get(policy.model) != policy:
-                self._to.journal.models.ensure(policy.model, policy.source, now)
+                self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
                 _log.info("policy.loaded", model=policy.model, file=policy.source, digest=policy.digest[:12])
         self._to.folders.watch([watched_folder(policy) for policy in found.policies])
         self._next_poll = self._next_rescan = now
@@ -180,15 +185,16 @@ class Daemon:
 
     def _round(self) -> bool:
         """One pass over orders, attempts and models; returns whether anything changed."""
-        try:
-            changed = self._serve_orders()
-            for attempt in self._to.journal.attempts.open():
-                changed = self._advance(attempt) or changed
-            for policy in self._policies.values():
-                changed = self._tend(policy) or changed
-        except RegistryUnreachable as error:
-            self._lost_registry(error)
-            return False
+        steps: list[Callable[[], bool]] = [partial(self._finish_rollback, policy) for policy in self._policies.values()]
+        steps.append(self._serve_orders)
+        steps += [partial(self._advance, attempt) for attempt in self._to.journal.attempts.open()]
+        steps += [partial(self._tend, policy) for policy in self._policies.values()]
+        changed = False
+        for step in steps:
+            try:
+                changed = step() or changed
+            except RegistryUnreachable as error:
+                self._lost_registry(error)
         return changed
 
     def _lost_registry(self, error: RegistryUnreachable) -> None:
@@ -200,24 +206,22 @@ class Daemon:
 
     def _serve_orders(self) -> bool:
         served = False
-        for model, policy in self._policies.items():
-            rollback = self._to.journal.rollbacks.open(model)
-            if rollback is not None:
-                self._finish_rollback(policy)
-                served = True
         for request in self._to.journal.requests.open():
             served = self._orders.serve(request, self._policies.get(request.model)) or served
         return served
 
-    def _finish_rollback(self, policy: Policy) -> None:
+    def _finish_rollback(self, policy: Policy) -> bool:
+        """What a crash or an outage left of a rollback."""
         rollback = self._to.journal.rollbacks.open(policy.model)
-        assert rollback is not None
+        if rollback is None:
+            return False
         try:
             self._orders.finish_rollback(rollback, policy)
         except RegistryUnreachable:
             raise
         except RetrainError as error:
             _log.warning("rollback.overtaken", model=policy.model, reason=str(error))
+        return True
 
     def _advance(self, attempt: Attempt) -> bool:
         after = self._acting.advance(attempt)
@@ -229,7 +233,7 @@ class Daemon:
     def _tend(self, policy: Policy) -> bool:
         """One model: who is champion, which drops are there, and whether to train."""
         now = self._clock()
-        row = self._to.journal.models.ensure(policy.model, policy.source, now)
+        row = self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
         champion = self._view.champion(policy, row.champion_seen)
         note_champion(policy, champion, self._to.journal, self._to.registry, now)
         source = self._acting.source(policy.model, champion.version)
@@ -271,11 +275,20 @@ class Daemon:
         )
 
     def _idle(self) -> bool:
-        now = self._clock()
-        waiting = [attempt.due_at for attempt in self._to.journal.attempts.open() if attempt.due_at]
-        open_now = [attempt for attempt in self._to.journal.attempts.open() if not self._held(attempt)]
-        due = self._intake.next_due()
-        return not open_now and not self._intake.busy() and not waiting and (due is None or due > now)
+        """Nothing is under way that this pass could bring to an end."""
+        if self._to.executor.running() or self._intake.busy():
+            return False
+        if self._settling and not self._patience_is_over():
+            return False
+        waiting = (State.PLANNED, State.TRAINING, State.FAILED)
+        return not any(
+            attempt.state in waiting and not self._held(attempt) for attempt in self._to.journal.attempts.open()
+        )
+
+    def _patience_is_over(self) -> bool:
+        """A file that goes on growing does not keep a single pass from ending."""
+        longest = max(policy.data.complete.settle or timedelta(0) for policy in self._policies.values())
+        return self._clock() > self._begun_at + 3 * longest
 
     def _held(self, attempt: Attempt) -> bool:
         row = self._to.journal.models.find(attempt.model)

@@ -5,8 +5,11 @@ What a file's rows are worth is found by the worker; whether to train on them is
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from retrain_daemon.worker.job import DropFile, DropReport, DropsInspected, Fail
 
 #: A file that could not be read just now is looked at again after so long.
 LOOK_AGAIN = timedelta(seconds=20)
+#: A file that brings its worker down so often, inspected alone, is set aside.
+LOSSES_TO_SET_ASIDE = 3
 #: Reading and hashing files may take so long.
 INSPECTION_LIMITS = Limits(run_for=timedelta(hours=1), memory=None)
 
@@ -32,7 +37,7 @@ class _Inspection:
 
     key: str
     drops: tuple[DropRow, ...]
-    asked_with: tuple[str, int | None]
+    purpose: str
 
 
 class Intake:
@@ -45,7 +50,8 @@ class Intake:
         self._rows = state / "rows"
         self._running: dict[str, _Inspection] = {}
         self._not_before: dict[str, datetime] = {}
-        self._refused_with: dict[str, tuple[str, int | None]] = {}
+        self._refused_for: dict[str, str] = {}
+        self._losses: dict[str, int] = {}
         self.problems: dict[str, str] = {}
 
     def scan(self, policy: Policy, now: datetime) -> datetime | None:
@@ -57,15 +63,31 @@ class Intake:
         if scan.problem:
             return scan.next_look
         with self._journal.transaction():
-            self._record(policy.model, scan, now)
             row = self._journal.models.find(policy.model)
-            if row is not None and row.adopted_at is None and not scan.settling:
-                self._journal.models.adopt(policy.model, now)
+            history = row.settling_at_first if row is not None else ()
+            self._record(policy.model, scan, history, now)
+            if row is not None and row.adopted_at is None:
+                self._journal.models.adopt(policy.model, scan.settling, now)
+            self._leave_outside(policy, now)
         return scan.next_look
 
-    def _record(self, model: str, scan: Scan, now: datetime) -> None:
+    def _leave_outside(self, policy: Policy, now: datetime) -> None:
+        """Files that an edited `data.path` does not cover any more stop counting."""
+        for drop in self._journal.drops.listing(policy.model):
+            folder, name = os.path.split(drop.path)
+            covered = folder == policy.data.folder and fnmatchcase(name, policy.data.pattern)
+            if drop.current and drop.state != "vanished" and not covered:
+                self._journal.drops.leave(drop, "the policy's data.path no longer covers it", now)
+                _log.warning("drop.left", model=policy.model, file=name)
+
+    def _record(self, model: str, scan: Scan, history: tuple[str, ...], now: datetime) -> None:
+        """A file that was settling at the first look was there then: its rows are history."""
+        row = self._journal.models.find(model)
         for found in scan.found:
-            self._journal.drops.add(model, found.path, _triple(found.stamp), now, arrived_at=found.arrived_at)
+            arrived = found.arrived_at
+            if row is not None and row.adopted_at is not None and found.path in history:
+                arrived = min(arrived, row.adopted_at)
+            self._journal.drops.add(model, found.path, _triple(found.stamp), now, arrived_at=arrived)
             _log.info("drop.seen", model=model, file=Path(found.path).name, bytes=found.stamp.size)
         for unusable in scan.unusable:
             stamp = _triple(unusable.stamp)
@@ -86,22 +108,44 @@ class Intake:
         running = self._running.get(policy.model)
         if running is not None:
             return self._collect(policy.model, running, now)
+        purpose = self._purpose(policy, source, now)
         waiting = self._journal.drops.to_inspect(policy.model)
-        asked_with = (policy.digest, source.version)
+        row = self._journal.models.find(policy.model)
+        if not waiting or row is None or not row.trouble:
+            self._refused_for.pop(policy.model, None)
+        if not waiting:
+            self._journal.models.set_trouble(policy.model, "", now)
         if not waiting or now < self._not_before.get(policy.model, now):
             return False
-        if self._refused_with.get(policy.model) == asked_with:
+        if self._refused_for.get(policy.model) == purpose:
             return False
-        self._start(policy, source, waiting, asked_with, now)
+        alone = self._losses.get(policy.model, 0) > 0
+        self._start(policy, source, waiting[:1] if alone else waiting, purpose, now)
         return True
 
-    def _start(
-        self, policy: Policy, source: Source, waiting: tuple[DropRow, ...], asked_with: tuple[str, int | None],
-        now: datetime,
-    ) -> None:  # fmt: skip
+    def _purpose(self, policy: Policy, source: Source, now: datetime) -> str:
+        """What inspections rest on. When that changes, every file is inspected again."""
+        assert source.version is not None
+        root = self._journal.models.signature_root(policy.model, source.version)
+        data = policy.data
+        settings = (data.target, data.features, data.group, data.row_id, data.event_time, data.holdout)
+        purpose = f"{sha256(repr(settings).encode()).hexdigest()[:16]} signature of version {root}"
+        row = self._journal.models.find(policy.model)
+        if row is not None and row.inspected_as != purpose:
+            with self._journal.transaction():
+                if row.inspected_as:
+                    self._journal.drops.inspect_again(policy.model, now)
+                    _log.info("drops.inspected_again", model=policy.model, reason="data settings or signature changed")
+                self._journal.models.note_inspected_as(policy.model, purpose, now)
+        return purpose
+
+    def _start(self, policy: Policy, source: Source, waiting: tuple[DropRow, ...], purpose: str, now: datetime) -> None:
         rows = self._rows / sha256(policy.model.encode()).hexdigest()[:16]
         rows.mkdir(parents=True, exist_ok=True)
-        files = tuple(DropFile(drop=drop.id, path=drop.path, first_seen=drop.arrived_at) for drop in waiting)
+        files = tuple(
+            DropFile(drop=drop.id, path=drop.path, first_seen=drop.arrived_at, fingerprint=drop.fingerprint)
+            for drop in waiting
+        )
         job = InspectDrops(
             source=source,
             data=policy.data,
@@ -111,11 +155,20 @@ class Intake:
         )
         key = f"inspect-{waiting[0].id}"
         self._executor.start(key, job, INSPECTION_LIMITS, now)
-        self._running[policy.model] = _Inspection(key, waiting, asked_with)
+        self._running[policy.model] = _Inspection(key, waiting, purpose)
 
     def busy(self) -> bool:
         """Whether an inspection is under way."""
         return bool(self._running)
+
+    def forget(self, models: Collection[str]) -> None:
+        """These models are watched no more: what was under way for them is stopped."""
+        for model in models:
+            running = self._running.pop(model, None)
+            if running is not None:
+                self._executor.discard(running.key)
+            for remembered in (self._not_before, self._refused_for, self._losses, self.problems):
+                remembered.pop(model, None)
 
     def next_due(self) -> datetime | None:
         """When a file is to be looked at again."""
@@ -141,14 +194,29 @@ class Intake:
         sentence = f"drops cannot be inspected: {failed.message} {failed.hint}".strip()
         _log.warning("inspection.failed", model=model, reason=sentence, temporary=failed.temporary)
         self._journal.models.set_trouble(model, sentence, now)
+        if failed.lost:
+            self._note_loss(model, running, failed, now)
         if failed.temporary:
             self._not_before[model] = now + LOOK_AGAIN
         else:
-            self._refused_with[model] = running.asked_with
+            self._refused_for[model] = running.purpose
+
+    def _note_loss(self, model: str, running: _Inspection, failed: Failed, now: datetime) -> None:
+        """A file that brings the worker down is found by inspecting one at a time, and set aside after some tries."""
+        alone = len(running.drops) == 1
+        self._losses[model] = self._losses.get(model, 0) + 1 if alone else 1
+        if alone and self._losses[model] > LOSSES_TO_SET_ASIDE:
+            reason = f"its inspection did not come to an end {LOSSES_TO_SET_ASIDE} times: {failed.message}"
+            self._journal.drops.set_aside(running.drops[0], "quarantined", "", reason, "Drop it in smaller parts.", now)
+            self._losses[model] = 1
 
     def _take_in(self, model: str, running: _Inspection, reports: dict[int, DropReport], now: datetime) -> None:
         with self._journal.transaction():
             self._journal.models.set_trouble(model, "", now)
+            if len(running.drops) > 1 or len(self._journal.drops.to_inspect(model)) <= 1:
+                self._losses.pop(model, None)
+            elif model in self._losses:
+                self._losses[model] = 1
             current = {drop.id: drop for drop in self._journal.drops.to_inspect(model)}
             for before in running.drops:
                 drop, report = current.get(before.id), reports.get(before.id)
@@ -158,10 +226,10 @@ class Intake:
                     self._not_before[model] = now + LOOK_AGAIN
                     _log.warning("drop.unreadable", model=model, file=Path(drop.path).name, reason=report.problem)
                 else:
-                    self._settle(drop, report, now)
+                    self._settle(drop, report, running.purpose, now)
 
-    def _settle(self, drop: DropRow, report: DropReport, now: datetime) -> None:
-        """Quarantined, duplicate, renewed or recorded."""
+    def _settle(self, drop: DropRow, report: DropReport, purpose: str, now: datetime) -> None:
+        """Quarantined, duplicate, renewed, moved or recorded."""
         drops = self._journal.drops
         same = drops.with_fingerprint(drop.model, report.fingerprint, "recorded")
         retracted = drops.with_fingerprint(drop.model, report.fingerprint, "retracted")
@@ -172,11 +240,14 @@ class Intake:
             self._set_aside(drop, "quarantined", report, reason, "Drop corrected rows instead.", now)
         elif same is not None and same.path == drop.path:
             drops.renew(drop, same, now)
+        elif same is not None and same.missing:
+            drops.move(drop, same, now)
+            _log.info("drop.moved", model=drop.model, file=Path(drop.path).name, was=Path(same.path).name)
         elif same is not None:
             reason = f"the same bytes as {Path(same.path).name}"
             self._set_aside(drop, "duplicate", report, reason, "", now)
         else:
-            drops.record(drop, _inspected(report), now)
+            drops.record(drop, _inspected(report), purpose, now)
             _log.info(
                 "drop.recorded",
                 model=drop.model,
@@ -207,7 +278,8 @@ def _inspected(report: DropReport) -> Inspected:
         rows=report.rows,
         usable=report.usable,
         new=report.new,
-        new_training=report.new_training,
-        new_judging=report.new_judging,
+        training=report.training,
+        judging=report.judging,
         rows_file=report.rows_file,
+        units_file=report.units_file,
     )

@@ -8,8 +8,10 @@ from hashlib import sha256
 from retrain_daemon.core.attempts import Attempt, Effect, State
 from retrain_daemon.core.judge import Outcome
 
-#: On runs and versions; this one is how a version is found again after a crash.
+#: On runs and versions, for people.
 ATTEMPT_TAG = "retraind.attempt"
+#: On runs and versions: how they are found again after a crash.
+KEY_TAG = "retraind.key"
 #: On a version that became champion: the one before it.
 REPLACES_TAG = "retraind.replaces"
 #: On a version that was champion and was rolled back.

@@ -41,13 +41,15 @@ class StateLock:
         self._descriptor = descriptor
 
     def _lock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """A stale text of a daemon that was killed may still stand there while someone only looks: hence a second."""
+        begun = time.monotonic()
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 named = self._path.read_text("utf-8", errors="replace").strip()
-                if named.startswith(DAEMON) or time.monotonic() > deadline:
+                waited = time.monotonic() - begun
+                if waited > (1.0 if named.startswith(DAEMON) else PATIENCE_SECONDS):
                     os.close(descriptor)
                     raise StateLocked(
                         f"the state folder {self._path.parent} is in use by {named or 'another process'}.",

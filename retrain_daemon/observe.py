@@ -134,7 +134,7 @@ def _data_facts(
 ) -> DataFacts:  # fmt: skip
     known = champion.version is not None and champion.state is ChampionState.FOUND
     learned = journal.models.learned(policy.model, champion.version or 0, unit_of(policy.data)) if known else None
-    counts = journal.drops.counts(policy.model, learned, last)
+    counts = journal.count_rows(policy.model, learned, last)
     facts = DataFacts(
         new_rows=counts.new,
         since_last=counts.since_last,

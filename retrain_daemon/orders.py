@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from retrain_daemon.champions import note_champion
 from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy, unit_of
@@ -91,13 +92,25 @@ class Orders:
         if drop.state not in ("recorded", "found", "quarantined", "duplicate"):
             raise Refused(f"{drop.path} is {drop.state} already: {drop.reason}")
         attempts = self._journal.drops.attempts_with(drop)
-        versions = self._journal.models.versions_of_attempts(request.model, attempts)
         with self._journal.transaction():
             self._journal.drops.retract(drop, f"{request.by}: {request.why}", self._clock())
+            begun_again = [name for name in attempts if self._begin_again(name, drop)]
+        versions = self._journal.models.versions_of_attempts(request.model, attempts)
         learned = ", ".join(str(version) for version in versions)
-        return f"{drop.path} is retracted: it no longer trains, judges or counts; " + (
-            f"versions that learned from it: {learned}" if learned else "no registered version learned from it"
+        return (
+            f"{drop.path} is retracted: it no longer trains, judges or counts; "
+            + (f"versions that learned from it: {learned}" if learned else "no registered version learned from it")
+            + "".join(f"; attempt {name} begins again without it" for name in begun_again)
         )
+
+    def _begin_again(self, name: str, drop: DropRow) -> bool:
+        """An attempt under way must not promote what learned from the drop. Once the alias moves it is too late."""
+        attempt = self._journal.attempts.get(name)
+        if attempt.ended_at is not None or Effect.ALIAS in attempt.begun:
+            return False
+        self._journal.attempts.leave_out(name, drop.id)
+        self._journal.attempts.begin_again(attempt, f"{Path(drop.path).name} was retracted", self._clock())
+        return True
 
     def _drop(self, model: str, wanted: str) -> DropRow:
         current = [drop for drop in self._journal.drops.listing(model) if drop.current]
@@ -118,7 +131,7 @@ class Orders:
         return "; ".join(said)
 
     def _set_first_champion(self, policy: Policy, version: int, request: Request) -> str:
-        row = self._journal.models.ensure(policy.model, policy.source, self._clock())
+        row = self._journal.models.ensure(policy.model, policy.source, policy.alias, self._clock())
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is ChampionState.UNKNOWN:
             raise RegistryUnreachable(champion.detail)
@@ -135,12 +148,19 @@ class Orders:
         return f"alias {policy.alias} of {policy.model} points to version {version}"
 
     def _record_learned(self, policy: Policy, request: Request) -> str:
-        row = self._journal.models.ensure(policy.model, policy.source, self._clock())
+        row = self._journal.models.ensure(policy.model, policy.source, policy.alias, self._clock())
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is not ChampionState.FOUND or champion.version is None:
             raise Refused(champion.detail or f"{policy.model} has no champion whose learning could be recorded.")
         if champion.version != int(request.arguments["champion"]):
             raise Refused(f"version {request.arguments['champion']} of {policy.model} is not the champion any more.")
+        known = self._journal.models.lineage(policy.model, champion.version)
+        if known is not None and known.attempt is not None:
+            raise Refused(
+                f"version {champion.version} of {policy.model} was trained by attempt {known.attempt}: what it learned"
+                " is recorded already.",
+                "Only what others trained can be recorded.",
+            )
         lineage = Lineage(
             version=champion.version,
             continues=None,
@@ -155,12 +175,22 @@ class Orders:
         return f"version {champion.version} of {policy.model} is recorded to have learned from {rows:,} rows"
 
     def _rollback(self, request: Request, policy: Policy) -> str:
-        row = self._journal.models.ensure(policy.model, policy.source, self._clock())
+        row = self._journal.models.ensure(policy.model, policy.source, policy.alias, self._clock())
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is ChampionState.UNKNOWN:
             raise RegistryUnreachable(champion.detail)
         if champion.state is not ChampionState.FOUND or champion.version is None:
             raise Refused(f"there is nothing to roll back from: {champion.detail}.")
+        begun = self._journal.rollbacks.open(policy.model)
+        if begun is not None:
+            return self.finish_rollback(begun, policy)
+        if champion.version != int(request.arguments["champion"]):
+            raise Refused(
+                f"the champion of {policy.model} is version {champion.version}, not {request.arguments['champion']} any"
+                " more.",
+                "Ask again if you mean this one.",
+            )
+        note_champion(policy, champion, self._journal, self._registry, self._clock())
         self._end_promotion(policy, champion.version, request)
         target = self._target(policy, champion.version)
         rollback = self._journal.rollbacks.begin(
@@ -206,23 +236,34 @@ class Orders:
 
     def finish_rollback(self, rollback: Rollback, policy: Policy) -> str:
         """Do what is left of a rollback that was begun; a person who moved the alias meanwhile wins."""
+        row = self._journal.models.find(rollback.model)
+        row_seen = row.champion_seen if row is not None else None
         champion = self._view.champion(policy, rollback.was, fresh=True)
         if champion.state is ChampionState.UNKNOWN:
             raise RegistryUnreachable(champion.detail)
         if champion.version not in (rollback.was, rollback.target):
-            outcome = f"someone moved the alias to version {champion.version} meanwhile; it stays there"
-            self._end_rollback(rollback, champion.version, outcome)
+            where = f"to version {champion.version}" if champion.version else "away"
+            outcome = f"someone moved the alias {where} meanwhile; it stays so"
+            self._end_rollback(rollback, champion.version or row_seen, outcome)
             raise Refused(outcome)
-        self._view.outdate(rollback.model)
-        self._registry.set_alias(rollback.model, rollback.alias, rollback.target)
-        self._registry.set_alias(rollback.model, PREVIOUS_ALIAS, rollback.was)
-        stamp = f"{rollback.begun_at:%Y-%m-%dT%H:%M:%SZ} by {rollback.by}"
-        self._registry.tag_version(rollback.model, rollback.was, ROLLED_BACK_TAG, stamp)
+        try:
+            self._go_back(rollback)
+        except (Refused, NotFound) as error:
+            outcome = f"the rollback to version {rollback.target} was refused: {error}"
+            self._end_rollback(rollback, row_seen, outcome)
+            raise Refused(outcome, f"{rollback.model} is paused; move the alias in MLflow.") from error
         outcome = f"version {rollback.target} is champion again, {rollback.was} was"
         self._end_rollback(rollback, rollback.target, outcome)
         _log.info("champion.rolled_back", model=rollback.model, version=rollback.target, was=rollback.was,
                   by=rollback.by)  # fmt: skip
         return f"{outcome}; {rollback.model} is paused until `retraind resume {rollback.model}`"
+
+    def _go_back(self, rollback: Rollback) -> None:
+        self._view.outdate(rollback.model)
+        self._registry.set_alias(rollback.model, rollback.alias, rollback.target)
+        self._registry.set_alias(rollback.model, PREVIOUS_ALIAS, rollback.was)
+        stamp = f"{rollback.begun_at:%Y-%m-%dT%H:%M:%SZ} by {rollback.by}"
+        self._registry.tag_version(rollback.model, rollback.was, ROLLED_BACK_TAG, stamp)
 
     def _end_rollback(self, rollback: Rollback, champion: int | None, outcome: str) -> None:
         now = self._clock()

@@ -22,7 +22,7 @@ MAX_BYTES = 1_000_000
 
 _KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
 _LATER = {
-    "schedules": "Write a rule over time, such as `last.age > days(7) && data.new_rows > 0`.",
+    "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
     "search": "Write single hyperparameters under `train`.",
     "upstream": "",
     "models": "Write one policy a model.",

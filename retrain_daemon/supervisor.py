@@ -86,7 +86,9 @@ class Supervisor:
         try:
             worker, handle = _start_process(self._folder, command)
         except OSError as error:
-            self._conclude(Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True))
+            self._conclude(
+                Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
+            )
             return
         self._thread = threading.Thread(target=self._supervise, args=(worker, handle), name="worker", daemon=True)
         self._thread.start()
@@ -160,7 +162,7 @@ class Supervisor:
             return unreadable(error)
         if result is not None or self._stopping.is_set():
             return result
-        failure = Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True)
+        failure = Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
         # Written down for a later life of the daemon. A full disk must not hide the failure from this one.
         with contextlib.suppress(OSError):
             files.write_result(self._folder, failure)

@@ -153,7 +153,8 @@ class Box:
         source = self.client.get_model_version(model, "1")
         if not self.client.search_registered_models(f"name='{to}'"):
             self.client.create_registered_model(to)
-        version = int(self.client.create_model_version(to, source.source, source.run_id).version)
+        with self.as_default_mlflow():
+            version = int(self.client.create_model_version(to, str(source.source), source.run_id).version)
         if alias is not None:
             self.client.set_registered_model_alias(to, alias, str(version))
         return version
@@ -223,10 +224,15 @@ class Box:
         self.daemon = None
         return code
 
-    def close(self) -> None:
-        """End the daemon, if it still runs."""
+    def ask_to_end(self) -> None:
+        """Ask the daemon to end, if it still runs."""
         if self.daemon is not None and self.daemon.poll() is None:
             self.daemon.terminate()
+
+    def close(self) -> None:
+        """End the daemon, if it still runs."""
+        self.ask_to_end()
+        if self.daemon is not None:
             try:
                 self.daemon.wait(20)
             except subprocess.TimeoutExpired:

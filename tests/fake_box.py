@@ -208,8 +208,8 @@ class FakeBox:
             rows=5000,
             usable=5000,
             new=5000,
-            new_training=4000,
-            new_judging=1000,
+            training=4000,
+            judging=1000,
         )
 
     def _trained(self, job: Train) -> Trained:

@@ -67,7 +67,9 @@ def resume(arguments: Arguments, settings: Settings) -> int:
 def rollback(arguments: Arguments, settings: Settings) -> int:
     """Make the previous champion champion again."""
     policy = _known_policy(settings, arguments)
-    return _order(settings, policy.model, "rollback", arguments.why or "rolled back by hand")
+    champion = _champion_source(settings, policy).version
+    why = arguments.why or "rolled back by hand"
+    return _order(settings, policy.model, "rollback", why, {"champion": str(champion)})
 
 
 def retract(arguments: Arguments, settings: Settings) -> int:
@@ -162,15 +164,15 @@ def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[
     journal = journal_to_write(settings)
     number = journal.requests.ask(model, verb, _person(), why, clock(), values)
     try:
-        if holder(settings.state) is None:
-            with StateLock(settings.state, f"retraind {verb}", clock()):
-                _serve(journal, settings, model)
+        with StateLock(settings.state, f"retraind {verb}", clock()):
+            _serve(journal, settings, model)
     except StateLocked:
-        pass  # a daemon was started in this moment: it takes the order
+        pass  # a daemon is running: it takes the order
     answered = _await(journal, number, ANSWER_SECONDS)
     if answered is None or answered.code is None:
-        print(f"noted as request {number}; {holder(settings.state) or 'the daemon'} has not answered within"
-              f" {ANSWER_SECONDS} s", file=sys.stderr)  # fmt: skip
+        journal.requests.withdraw(number, f"not answered within {ANSWER_SECONDS} s", clock())
+        print(f"retraind: {holder(settings.state) or 'the daemon'} has not answered within {ANSWER_SECONDS} s; the"
+              " order is withdrawn", file=sys.stderr)  # fmt: skip
         return StateLocked.exit_code
     if answered.code:
         print(f"retraind: {answered.answer}", file=sys.stderr)

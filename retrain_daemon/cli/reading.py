@@ -114,7 +114,7 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
     newest = journal.attempts.of_model(row.name, limit=1)
     opened = journal.attempts.open(row.name)
     decision = journal.attempts.standing_decision(row.name)
-    counts = journal.drops.counts(row.name, None, None)
+    counts = journal.count_rows(row.name, None, None)
     return ModelStatus(
         model=row.name,
         champion=row.champion_seen,

@@ -54,10 +54,14 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Challenger:
-    """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files."""
+    """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files.
+
+    `unit` names what the keys in `learned_file` stand for: the group, or the features with their names.
+    """
 
     run_id: str
     model_uri: str
     digest: str
     learned_file: str
     training_rows: int
+    unit: str = ""

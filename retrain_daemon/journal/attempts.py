@@ -210,6 +210,21 @@ class Attempts:
             attempt.id, attempt.round, effect.value, attempt.model, detail, to_text(now), to_text(now),
         )  # fmt: skip
 
+    def undo_effect(self, attempt: Attempt, effect: Effect) -> None:
+        """The effect was not done after all, and it is known that it was not."""
+        self._database.change_one(
+            "DELETE FROM effect WHERE subject = ? AND round = ? AND name = ? AND done_at IS NULL",
+            attempt.id, attempt.round, effect.value,
+        )  # fmt: skip
+
+    def begin_again(self, attempt: Attempt, reason: str, now: datetime) -> None:
+        """What was trained does not count any more: a new worker, on the drops that are left."""
+        self._change(
+            attempt, State.PLANNED, now,
+            "round = round + 1, challenger = NULL, evidence = NULL, verdict = NULL, version = NULL, notes = '[]',"
+            " failures = 0, starts = 0, due_at = NULL, reason = ?", reason,
+        )  # fmt: skip
+
     def end_effect(self, attempt: Attempt, effect: Effect, now: datetime) -> None:
         """The effect is done."""
         self._database.change_one(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -20,13 +21,14 @@ class ModelRow:
 
     name: str
     policy_file: str
-    first_scan_at: datetime | None
     adopted_at: datetime | None
     champion_seen: int | None
     hold: Hold | None
     resumed_at: datetime | None
     tag_request_taken: bool
     trouble: str
+    settling_at_first: tuple[str, ...]
+    inspected_as: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +61,16 @@ class Models:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def ensure(self, name: str, policy_file: str, now: datetime) -> ModelRow:
-        """The model's row, made if there is none."""
-        found = self.find(name)
-        if found is not None and found.policy_file == policy_file:
-            return found
+    def ensure(self, name: str, policy_file: str, alias: str, now: datetime) -> ModelRow:
+        """The model's row, made if there is none. With another alias it is not known who was champion."""
+        row = self._database.row("SELECT * FROM model WHERE name = ?", name)
+        if row is not None and (row["policy_file"], row["alias"]) == (policy_file, alias):
+            return _model(row)
         self._database.run(
-            "INSERT INTO model (name, policy_file, changed_at) VALUES (?, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET policy_file = excluded.policy_file",
-            name, policy_file, to_text(now),
+            "INSERT INTO model (name, policy_file, alias, changed_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET policy_file = excluded.policy_file, alias = excluded.alias,"
+            " champion_seen = CASE WHEN alias = excluded.alias THEN champion_seen ELSE NULL END",
+            name, policy_file, alias, to_text(now),
         )  # fmt: skip
         made = self.find(name)
         assert made is not None
@@ -82,13 +85,33 @@ class Models:
         """Every model that was ever watched, by name."""
         return tuple(_model(row) for row in self._database.rows("SELECT * FROM model ORDER BY name"))
 
-    def adopt(self, name: str, now: datetime) -> None:
-        """Its drop folder was looked into for the first time: what is there is history."""
+    def adopt(self, name: str, settling: Sequence[str], now: datetime) -> None:
+        """Its drop folder was looked into for the first time: what is there, complete or `settling`, is history."""
         self._database.run(
-            "UPDATE model SET first_scan_at = coalesce(first_scan_at, ?), adopted_at = coalesce(adopted_at, ?),"
-            " changed_at = ? WHERE name = ?",
-            to_text(now), to_text(now), to_text(now), name,
+            "UPDATE model SET adopted_at = ?, settling_at_first = ?, changed_at = ? WHERE name = ?",
+            to_text(now), json.dumps(settling), to_text(now), name,
         )  # fmt: skip
+
+    def note_inspected_as(self, name: str, purpose: str, now: datetime) -> None:
+        """What the model's drops are inspected for from now on."""
+        self._database.run(
+            "UPDATE model SET inspected_as = ?, changed_at = ? WHERE name = ?", purpose, to_text(now), name
+        )
+
+    def signature_root(self, name: str, version: int) -> int:
+        """The version whose signature this one carries: our versions carry that of the champion they came from."""
+        seen: set[int] = set()
+        while version not in seen:
+            seen.add(version)
+            row = self._database.row(
+                "SELECT coalesce(attempt.continues, attempt.champion_version) AS origin FROM lineage"
+                " JOIN attempt ON attempt.id = lineage.attempt WHERE lineage.model = ? AND lineage.version = ?",
+                name, version,
+            )  # fmt: skip
+            if row is None:
+                break
+            version = row["origin"]
+        return version
 
     def see_champion(self, name: str, version: int | None, now: datetime) -> None:
         """Remember the champion."""
@@ -195,13 +218,14 @@ def _model(row: sqlite3.Row) -> ModelRow:
     return ModelRow(
         name=row["name"],
         policy_file=row["policy_file"],
-        first_scan_at=to_moment_or_none(row["first_scan_at"]),
         adopted_at=to_moment_or_none(row["adopted_at"]),
         champion_seen=row["champion_seen"],
         hold=hold,
         resumed_at=to_moment_or_none(row["resumed_at"]),
         tag_request_taken=bool(row["tag_request_taken"]),
         trouble=row["trouble"],
+        settling_at_first=tuple(json.loads(row["settling_at_first"])),
+        inspected_as=row["inspected_as"],
     )
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from retrain_daemon.journal.attempts import Attempts
 from retrain_daemon.journal.database import Database, open_database, to_moment
 from retrain_daemon.journal.drops import Drops
-from retrain_daemon.journal.models import Models
+from retrain_daemon.journal.models import Learned, Models
 from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
+from retrain_daemon.journal.row_counts import RowCounts, count_rows
 
 JOURNAL_FILE = "journal.db"
 
@@ -49,6 +50,16 @@ class Journal:
     def transaction(self) -> AbstractContextManager[None]:
         """All changes within are committed together or not at all."""
         return self._database.transaction()
+
+    def count_rows(self, model: str, learned: Learned | None, last_attempt: str | None) -> RowCounts:
+        """Sums of rows over the drops in use, given what the champion learned and the last ended attempt."""
+        return count_rows(self._database, model, learned, last_attempt)
+
+    def identity(self) -> str:
+        """What tells this journal from every other."""
+        row = self._database.row("SELECT id FROM identity")
+        assert row is not None
+        return str(row["id"])
 
     def changed_elsewhere(self) -> int:
         """A number that grows when another process wrote to the journal."""

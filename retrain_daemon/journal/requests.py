@@ -55,6 +55,13 @@ class Requests:
         row = self._database.row("SELECT * FROM request WHERE id = ?", number)
         return None if row is None else _request(row)
 
+    def withdraw(self, number: int, why: str, now: datetime) -> None:
+        """The one who asked does not wait any longer; an answer that came in the same moment stands."""
+        self._database.run(
+            "UPDATE request SET code = 7, answer = ?, answered_at = ?, changed_at = ? WHERE id = ? AND code IS NULL",
+            why, to_text(now), to_text(now), number,
+        )  # fmt: skip
+
     def answer(self, number: int, code: int, answer: str, now: datetime) -> None:
         """Write the answer down: 0 for done, else the exit code that the reason stands for."""
         self._database.change_one(

@@ -2,12 +2,20 @@
 -- Times are UTC, ISO 8601 with microseconds. `changed_at` is the time of the last change of a row; the triggers at the
 -- end copy each change into `history`, so that no code path can forget to write it.
 
+-- One row: what tells this journal from every other, also from one that had the same attempts' names.
+CREATE TABLE identity (
+    id TEXT NOT NULL
+) STRICT;
+INSERT INTO identity (id) VALUES (lower(hex(randomblob(6))));
+
 -- One row for each model a policy names.
 CREATE TABLE model (
     name               TEXT PRIMARY KEY,
     policy_file        TEXT NOT NULL,
-    first_scan_at      TEXT,              -- end of the first look into its drop folder
-    adopted_at         TEXT,              -- files present until then are history: they train, they do not judge
+    adopted_at         TEXT,              -- the first look into its drop folder: what was there is history
+    settling_at_first  TEXT NOT NULL DEFAULT '[]',  -- JSON: files not complete at the first look: history as well
+    inspected_as       TEXT NOT NULL DEFAULT '',    -- what its drops were inspected for: data settings and signature
+    alias              TEXT NOT NULL DEFAULT '',    -- the alias that champion_seen was read from
     champion_seen      INTEGER,           -- the version that was champion when last seen; NULL: never seen one
     hold_since         TEXT,              -- not NULL: nothing starts until someone resumes the model
     hold_by            TEXT,
@@ -41,9 +49,11 @@ CREATE TABLE drops (
     rows         INTEGER NOT NULL DEFAULT 0,
     usable       INTEGER NOT NULL DEFAULT 0,
     new          INTEGER NOT NULL DEFAULT 0,   -- distinct rows not known before
-    new_training INTEGER NOT NULL DEFAULT 0,   -- of those, rows on the training side
-    new_judging  INTEGER NOT NULL DEFAULT 0,   -- of those, rows on the judging side
+    training     INTEGER NOT NULL DEFAULT 0,   -- distinct rows on the training side, known or not
+    judging      INTEGER NOT NULL DEFAULT 0,   -- distinct rows on the judging side, known or not
     rows_file    TEXT NOT NULL DEFAULT '',     -- its row keys
+    units_file   TEXT NOT NULL DEFAULT '',     -- its keys for the leak check
+    inspected_as TEXT NOT NULL DEFAULT '',     -- what it was inspected for: data settings and signature
     reason       TEXT NOT NULL DEFAULT '',
     hint         TEXT NOT NULL DEFAULT '',
     changed_at   TEXT NOT NULL

@@ -27,6 +27,7 @@ from retrain_daemon.worker.requirements import as_installed
 from retrain_daemon.worker.store import ensure_experiment
 
 ATTEMPT_TAG = "retraind.attempt"
+KEY_TAG = "retraind.key"
 MODEL_NAME = "model"
 
 #: Libraries whose types a challenger may bring along newly: their code has trained it in this very process.
@@ -64,8 +65,8 @@ def log_challenger(job: Train, champion: LoadedModel, estimator: Any, record: Ru
         experiment = _experiment_of(champion)
     experiment = experiment or ensure_experiment(uri, job.experiment)
     with understood(uri):
-        _end_open_runs(experiment, job.attempt)
-        tags = {**job.tags, ATTEMPT_TAG: job.attempt}
+        _end_open_runs(experiment, job.key)
+        tags = {**job.tags, ATTEMPT_TAG: job.attempt, KEY_TAG: job.key}
         with mlflow.start_run(experiment_id=experiment, run_name=job.attempt, tags=tags) as run:
             return _fill(run.info.run_id, job, champion, estimator, record, trusted, folder)
 
@@ -182,10 +183,9 @@ def _experiment_of(champion: LoadedModel) -> str | None:
     return str(run.info.experiment_id) if active else None
 
 
-def _end_open_runs(experiment: str, attempt: str) -> None:
+def _end_open_runs(experiment: str, key: str) -> None:
     """A worker that was killed leaves its run RUNNING for ever."""
     client = MlflowClient()
-    quote = '"' if "'" in attempt else "'"
-    wanted = f"tags.`{ATTEMPT_TAG}` = {quote}{attempt}{quote} and attributes.status = 'RUNNING'"
+    wanted = f"tags.`{KEY_TAG}` = '{key}' and attributes.status = 'RUNNING'"
     for run in client.search_runs([experiment], wanted, ViewType.ACTIVE_ONLY):
         client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))

@@ -38,6 +38,9 @@ __all__ = [
 Times = NDArray[np.datetime64]
 Mask = NDArray[np.bool_]
 
+#: A clock may be wrong by so much before a row's event time is taken for a mistake.
+FUTURE_ALLOWED = np.timedelta64(1, "D")
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -108,11 +111,11 @@ def read_rows(drop: DropFile, spec: DataSpec, schema: Schema) -> FileRows:
     """The rows of one drop that have a target (and an event time, where the policy names one).
 
     Rows without, or with an infinite target, are set aside and only counted. Raises DataProblem when the file
-    cannot be used (`temporary` when it may be later), TrainingFailed when it is not the file that was recorded.
+    cannot be used; `temporary` when it may be later, as when it is not the file that was recorded.
     """
     before = stamp(drop.path)
     if drop.fingerprint and fingerprint(drop.path) != drop.fingerprint:
-        raise TrainingFailed(
+        raise FileUnsettled(
             f"{shown(drop.path)} changed since it was recorded: its bytes are not those of {drop.fingerprint[:12]}.",
             "Put the recorded file back, or wait until the new one is recorded in its place.",
         )
@@ -134,23 +137,32 @@ def read_units(path: str, spec: DataSpec, schema: Schema) -> Keys:
 def read_window(drops: Sequence[DropFile], spec: DataSpec, schema: Schema, now: datetime) -> Rows:
     """All rows of `drops` (oldest first) inside the policy's window, each once: the newest drop's copy of a row wins.
 
-    Raises like `read_rows`, and TrainingFailed when drops disagree about what a column without a known kind holds.
+    Rows of the future, by their event time, are left out: one wrong year would else move every window. Raises like
+    `read_rows`, and TrainingFailed when drops disagree about what a column without a known kind holds.
     """
     if not drops:
         raise TrainingFailed("There are no drops to read.", "Drop a file with labelled rows.")
     every = _joined([read_rows(drop, spec, schema).rows for drop in drops])
+    if spec.event_time is not None:
+        every = every.take(every.event_time <= moment(now) + FUTURE_ALLOWED)
     return _windowed(_distinct(every), spec.window, [drop.drop for drop in drops], now)
 
 
-def split(rows: Rows, spec: DataSpec, learned: Keys, unknown_until: datetime | None) -> Split:
+def split(
+    rows: Rows, spec: DataSpec, learned: Keys, unknown_until: datetime | None, seen_early: Keys | None = None
+) -> Split:
     """Training and judging rows by the policy's holdout; then no judging row's unit is one that a model has learned.
 
-    `learned`: sorted keys of both models' and their ancestors' learned units. The training side is never thinned.
+    `learned`: sorted keys of both models' and their ancestors' learned units. `seen_early`: sorted keys of
+    units that were seen up to `unknown_until` in files that are not among the drops any more. The training side is
+    never thinned.
     """
     judging_side = _judging_side(rows, spec)
     training = rows.take(~judging_side)
     known = contains(learned, rows.unit_keys) | contains(np.unique(training.unit_keys), rows.unit_keys)
     early = _not_after(rows.first_seen if rows.unit_first_seen is None else rows.unit_first_seen, unknown_until)
+    if seen_early is not None:
+        early |= contains(seen_early, rows.unit_keys)
     return Split(
         training=training,
         judging=rows.take(judging_side & ~known & ~early),

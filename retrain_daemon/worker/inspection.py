@@ -107,22 +107,29 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema, known: _KnownKeys
             temporary=problem.temporary,
         )
     rows_file = Path(job.rows_folder) / f"{found}.npy"
+    units_file = rows_file.with_suffix(".units.npy")
     save_keys(rows_file, read.rows.row_keys)
+    save_keys(units_file, np.unique(read.rows.unit_keys))
     counted = DropReport(
-        drop=file.drop, fingerprint=found, rows=read.total, usable=len(read.rows), rows_file=str(rows_file)
+        drop=file.drop,
+        fingerprint=found,
+        rows=read.total,
+        usable=len(read.rows),
+        rows_file=str(rows_file),
+        units_file=str(units_file),
     )
-    return _with_new(counted, read.rows, job.data.holdout, known)
+    return _counted(counted, read.rows, job.data.holdout, known)
 
 
-def _with_new(report: DropReport, rows: Rows, holdout: Holdout, known: _KnownKeys) -> DropReport:
-    """Count rows not known before, each once, and take them as known."""
+def _counted(report: DropReport, rows: Rows, holdout: Holdout, known: _KnownKeys) -> DropReport:
+    """Count distinct rows, those of each side, and those not known before, which are known from then on."""
     distinct, first = np.unique(rows.row_keys, return_index=True)
-    new = first[~known.contains(distinct)]
+    new = int((~known.contains(distinct)).sum())
     known.add(distinct)
     if holdout.share is None:
-        return replace(report, new=len(new), new_training=len(new), new_judging=len(new))
-    judging = int(judges(rows.unit_keys[new], holdout.share).sum())
-    return replace(report, new=len(new), new_training=len(new) - judging, new_judging=judging)
+        return replace(report, new=new, training=len(distinct), judging=len(distinct))
+    judging = int(judges(rows.unit_keys[first], holdout.share).sum())
+    return replace(report, new=new, training=len(distinct) - judging, judging=judging)
 
 
 def _units(path: str, spec: DataSpec, schema: Schema) -> tuple[str, Keys]:

@@ -74,7 +74,8 @@ class InspectDrops:
     """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
 
     `known_rows` are row-key files whose rows are not new any more; files of this job count after one another in
-    the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row).
+    the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row), and the
+    keys of the leak check as `<fingerprint>.units.npy`.
     """
 
     kind: Literal["inspect_drops"] = "inspect_drops"
@@ -89,8 +90,9 @@ class InspectDrops:
 class DropReport:
     """What was found in one file. A `problem` sets the file aside, or, if `temporary`, has it looked at again.
 
-    `rows` in the file; `usable` with a target; `new` of those, distinct and not known before; `new_training` and
-    `new_judging` split `new` by the holdout (with a `newest` holdout each new row counts in both).
+    `rows` in the file; `usable` with a target; `new` of those, distinct and not known before. `training` and
+    `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
+    `units_file` holds the keys of the leak check, sorted, each once.
     """
 
     drop: int
@@ -98,9 +100,10 @@ class DropReport:
     rows: int = 0
     usable: int = 0
     new: int = 0
-    new_training: int = 0
-    new_judging: int = 0
+    training: int = 0
+    judging: int = 0
     rows_file: str = ""
+    units_file: str = ""
     problem: str = ""
     hint: str = ""
     temporary: bool = False
@@ -176,19 +179,24 @@ class LearnedRecorded:
 class Train:
     """Continue training of the champion and compare; with a `challenger` given, only compare.
 
+    `attempt` is its name for people; `key`, letters and digits and `/-_.`, is no other attempt's anywhere.
+
     `learned` are key files of rows the champion or an ancestor it continued from learned; rows first seen up to
-    `unknown_until` may have been learned by an ancestor without such a record and never judge. The challenger's own
-    keys are written to `learned_file`. `tags` go on the run as they are; `now` is the time of the decision.
+    `unknown_until` may have been learned by an ancestor without such a record and never judge, nor do units of the
+    key files `early`, which were seen then in files that have other bytes now. The challenger's own keys are written
+    to `learned_file`. `tags` go on the run as they are; `now` is the time of the decision.
     """
 
     kind: Literal["train"] = "train"
     attempt: str
+    key: str
     source: Source
     data: DataSpec
     recipe: Recipe
     drops: tuple[DropFile, ...]
     learned: tuple[str, ...]
     unknown_until: datetime | None
+    early: tuple[str, ...] = ()
     learned_file: str
     metrics: tuple[str, ...]
     confidence: float
@@ -214,12 +222,16 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A job that ended without result: one sentence, what to do, and whether another try may help."""
+    """A job that ended without result: one sentence, what to do, and whether another try may help.
+
+    `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit.
+    """
 
     kind: Literal["failed"] = "failed"
     message: str
     hint: str = ""
     temporary: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,11 @@ class Schema:
         return tuple(column.name for column in self.features)
 
 
+def unit_name(spec: DataSpec, schema: Schema) -> str:
+    """What one unit of the leak check is, with every name: keys of another unit cannot be compared."""
+    return f"group {spec.group}" if spec.group is not None else f"features {', '.join(sorted(schema.names))}"
+
+
 def read_schema(source: Source, spec: DataSpec) -> Schema:
     """The features of `source`'s version, narrowed and ordered by `spec.features` where the policy names them.
 

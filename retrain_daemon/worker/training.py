@@ -36,7 +36,7 @@ from retrain_daemon.worker.model_store import (
     read_version,
 )
 from retrain_daemon.worker.rows import load_keys, save_keys
-from retrain_daemon.worker.signature import read_schema
+from retrain_daemon.worker.signature import read_schema, unit_name
 
 CHECKED_ROWS = 100
 
@@ -45,11 +45,15 @@ Tell = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class _Window:
-    """The rows of a job: all of them, which side each is on, and which of the training side are trained on."""
+    """The rows of a job: all of them, which side each is on, and which of the training side are trained on.
+
+    `unit` names what the keys of the leak check stand for here.
+    """
 
     rows: Rows
     sides: Split
     training: Rows
+    unit: str
 
 
 def train(job: Train, folder: Path, progress: Tell) -> Trained:
@@ -79,10 +83,12 @@ def _read(job: Train) -> _Window:
     rows = read_window(job.drops, job.data, schema, job.now)
     learned = load_keys(job.learned)
     judged_before = (job.challenger.learned_file,) if job.challenger else ()
-    sides = split(rows, job.data, load_keys((*job.learned, *judged_before)), job.unknown_until)
+    early = load_keys(job.early)
+    sides = split(rows, job.data, load_keys((*job.learned, *judged_before)), job.unknown_until, early)
     incremental = job.recipe.mode is Mode.INCREMENTAL
-    training = unlearned(sides.training, learned, job.unknown_until) if incremental else sides.training
-    return _Window(rows=rows, sides=sides, training=training)
+    known = np.union1d(learned, early)
+    training = unlearned(sides.training, known, job.unknown_until) if incremental else sides.training
+    return _Window(rows=rows, sides=sides, training=training, unit=unit_name(job.data, schema))
 
 
 def _train_and_log(
@@ -113,6 +119,7 @@ def _train_and_log(
         digest=logged.evidence.challenger_digest,
         learned_file=job.learned_file,
         training_rows=len(window.training),
+        unit=window.unit,
     )
     return challenger, logged.evidence, (*notes, *logged.notes)
 
@@ -120,6 +127,12 @@ def _train_and_log(
 def _judge_again(
     job: Train, challenger: Challenger, champion: LoadedModel, window: _Window, folder: Path, progress: Tell
 ) -> tuple[Challenger, Evidence, tuple[str, ...]]:
+    if challenger.unit != window.unit:
+        raise Refused(
+            f"The challenger's record is of {challenger.unit}, version {job.source.version} asks for {window.unit}: "
+            "which rows it learned cannot be told.",
+            "Start another attempt.",
+        )
     progress(Progress(phase="comparing"))
     card = read_card(job.source, challenger.model_uri, f"the challenger of attempt {job.attempt}")
     loaded = load(card, folder)

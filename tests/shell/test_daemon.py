@@ -173,7 +173,7 @@ def test_a_pause_between_verdict_and_promotion_keeps_the_alias_until_resumed(box
 def test_a_rollback_brings_the_old_champion_back_and_pauses(box: FakeBox) -> None:
     box.drop()
     box.live()
-    number = order(box, "rollback", "complaints")
+    number = order(box, "rollback", "complaints", {"champion": str(OURS)})
     box.live()
     assert answer(box, number)[0] is True
     assert box.aliases() == {"champion": CHAMPION, "previous_champion": OURS}
@@ -190,7 +190,7 @@ def test_a_rollback_cut_off_at_any_effect_is_finished_after_a_restart(tmp_path: 
         box.record_champion()
         box.drop()
         box.live()
-        order(box, "rollback", "complaints")
+        order(box, "rollback", "complaints", {"champion": str(OURS)})
         reached: list[str] = []
 
         def count(name: str, reached: list[str] = reached, number: int = number) -> None:
@@ -216,7 +216,7 @@ def test_a_rollback_cut_off_at_any_effect_is_finished_after_a_restart(tmp_path: 
 
 
 def test_a_rollback_with_nothing_before_it_is_refused_with_what_to_do(box: FakeBox) -> None:
-    number = order(box, "rollback")
+    number = order(box, "rollback", arguments={"champion": str(CHAMPION)})
     box.live()
     ok, sentence = answer(box, number)
     assert ok is False

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from retrain_daemon.labels import ATTEMPT_TAG, REPLACES_TAG, VERDICT_TAG
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.judge import Outcome
+from retrain_daemon.labels import ATTEMPT_TAG, REPLACES_TAG, VERDICT_TAG
 from tests.fake_box import MODEL, Cut, FakeBox
 from tests.made import CHAMPION
 

@@ -67,10 +67,10 @@ def test_many_files_after_one_another_are_counted_as_one_pile_would_be(tmp_path:
 def test_new_rows_are_split_as_the_holdout_will_split_them(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", range(1000))
     [shared] = inspect(tmp_path, path)
-    assert shared.new_training + shared.new_judging == shared.new == 1000
-    assert 150 < shared.new_judging < 250
+    assert shared.training + shared.judging == shared.new == 1000
+    assert 150 < shared.judging < 250
     [newest] = inspect(tmp_path, path, spec=replace(SPEC, holdout=Holdout(newest=timedelta(days=7))))
-    assert (newest.new, newest.new_training, newest.new_judging) == (1000, 1000, 1000)
+    assert (newest.new, newest.training, newest.judging) == (1000, 1000, 1000)
 
 
 def test_a_bad_file_is_a_report_and_does_not_block_the_rest(tmp_path: Path) -> None:

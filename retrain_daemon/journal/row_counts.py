@@ -1,0 +1,69 @@
+"""Sums of rows over the drops in use, as facts need them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from retrain_daemon.journal.database import Database, to_moment
+from retrain_daemon.journal.drops import DROPS_JUDGED
+from retrain_daemon.journal.models import Learned
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowCounts:
+    """`new`: rows no judged attempt had; `since_last`: of those, rows the last ended attempt did not have. At most
+    `unlearned` rows can train that the champion has not learned, at most `judging` can judge it.
+    """
+
+    new: int
+    since_last: int
+    unlearned: int
+    judging: int
+    waiting_since: datetime | None
+    recorded: int
+    uninspected: int
+    quarantined: int
+    missing: tuple[str, ...]
+
+
+def count_rows(database: Database, model: str, learned: Learned | None, last_attempt: str | None) -> RowCounts:
+    """Given what the champion learned (None: not known) and the last ended attempt, return the sums."""
+    judged = {row["drop_id"] for row in database.rows(DROPS_JUDGED, model)}
+    last = _drops_of(database, (last_attempt,) if last_attempt else ())
+    learned_drops = _drops_of(database, learned.attempts if learned else ())
+    totals = {"new": 0, "since_last": 0, "unlearned": 0, "judging": 0}
+    waiting: list[datetime] = []
+    rows = database.rows("SELECT * FROM drops WHERE model = ? AND state = 'recorded'", model)
+    for row in rows:
+        arrived = to_moment(row["arrived_at"])
+        unused = row["id"] not in judged
+        totals["new"] += row["new"] if unused else 0
+        totals["since_last"] += row["new"] if unused and row["id"] not in last else 0
+        waiting += [arrived] if unused and row["new"] else []
+        if learned is None or row["fingerprint"] in learned.fingerprints:
+            continue
+        after = learned.unknown_until is None or arrived > learned.unknown_until
+        totals["judging"] += row["judging"] if after else 0
+        totals["unlearned"] += row["training"] if after and row["id"] not in learned_drops else 0
+    return RowCounts(
+        **totals,
+        waiting_since=min(waiting, default=None),
+        recorded=sum(1 for row in rows if row["usable"]),
+        uninspected=_number(database, "state = 'found'", model),
+        quarantined=_number(database, "state = 'quarantined' AND current = 1", model),
+        missing=tuple(row["path"] for row in rows if row["missing"]),
+    )
+
+
+def _drops_of(database: Database, attempts: tuple[str, ...]) -> set[int]:
+    found: set[int] = set()
+    for attempt in attempts:
+        rows = database.rows("SELECT drop_id FROM attempt_drop WHERE attempt = ?", attempt)
+        found |= {row["drop_id"] for row in rows}
+    return found
+
+
+def _number(database: Database, condition: str, model: str) -> int:
+    row = database.row(f"SELECT count(*) FROM drops WHERE model = ? AND {condition}", model)
+    return int(row[0]) if row else 0
