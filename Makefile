@@ -10,11 +10,11 @@ demo: $(READY_DEMO)
 	$(VENV)/bin/retraind demo
 
 test: lint
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 # Without the tests that start processes, servers and trainings.
 quick: lint
-	$(VENV)/bin/python -m pytest -q -m "not slow"
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
