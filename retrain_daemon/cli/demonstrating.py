@@ -116,10 +116,15 @@ def _daemon(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
 
 def _say_where_to_look(stage: Stage) -> None:
     where = os.path.relpath(stage.folder)
-    print(f"""
-where to look next:
-  retraind show {stage.promoted or "ATTEMPT"} --config {where}/retraind.toml    why, with what, and what settled it
-  retraind history --config {where}/retraind.toml           everything that happened
-  retraind status --config {where}/retraind.toml            one screen
-  mlflow ui --backend-store-uri {stage.tracking_uri}   runs, versions and aliases in a browser
-  {where}/policies/digits.yaml, {where}/daemon.log            the policy, and the daemon's own lines""")
+    programs = os.path.relpath(Path(sys.executable).parent)
+    lines = (
+        (f"{programs}/retraind show {stage.promoted} --config {where}/retraind.toml", "why, and what settled it"),
+        (f"{programs}/retraind history --config {where}/retraind.toml", "everything that happened"),
+        (f"{programs}/retraind status --config {where}/retraind.toml", "one screen"),
+        (f"{programs}/mlflow ui --backend-store-uri {stage.tracking_uri}", "runs, versions and aliases in a browser"),
+        (f"{where}/policies/digits.yaml", "the policy"),
+        (f"{where}/daemon.log", "the daemon's own lines"),
+    )
+    print("\nwhere to look next:")
+    for command, meaning in lines:
+        print(f"  {command}\n      {meaning}")
