@@ -72,6 +72,7 @@ class Store:
         data = DataSpec(folder=str(self.root), pattern="*.csv", target=Target(target, positive="yes"))
         job = Train(
             attempt=f"{name}-1",
+            key=f"test/{name}-1",
             source=self.source(name),
             data=data,
             recipe=Recipe(mode=Mode.INCREMENTAL),
@@ -178,9 +179,9 @@ def test_the_same_job_gives_the_same_evidence(store: Store, tmp_path: Path) -> N
 
 
 def test_an_open_run_of_a_killed_worker_is_ended(store: Store, tmp_path: Path) -> None:
-    left = mlflow.MlflowClient().create_run(store.experiment, tags={"retraind.attempt": "churn-77"})
-    other = mlflow.MlflowClient().create_run(store.experiment, tags={"retraind.attempt": "churn-7"})
-    run(store.job("churn", attempt="churn-77"), tmp_path)
+    left = mlflow.MlflowClient().create_run(store.experiment, tags={"retraind.key": "test/churn-77"})
+    other = mlflow.MlflowClient().create_run(store.experiment, tags={"retraind.key": "test/churn-7"})
+    run(store.job("churn", attempt="churn-77", key="test/churn-77"), tmp_path)
     assert mlflow.get_run(left.info.run_id).info.status == "KILLED"
     assert mlflow.get_run(other.info.run_id).info.status == "RUNNING"
 
