@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_write, policies_in_force, registry_of
 from retrain_daemon.cli.explaining import chosen
 from retrain_daemon.core.facts import ChampionState
@@ -27,9 +27,6 @@ from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import Failed, LearnedRecorded, RecordLearned, Source
-
-if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
 
 ANSWER_SECONDS = 60
 RECORD_LIMITS = Limits(run_for=timedelta(hours=6), memory=None)

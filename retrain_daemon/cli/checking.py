@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.errors import PolicyProblems
 from retrain_daemon.policies import Reading, read_policies
 from retrain_daemon.settings import Settings
-
-if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
 
 
 def check(arguments: Arguments, settings: Settings) -> int:

@@ -13,15 +13,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.output import console
 from retrain_daemon.cli.story import Stage, tell
 from retrain_daemon.errors import Refused, RetrainError
 from retrain_daemon.settings import Settings
-
-if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
 
 MARKER = ".made-by-retraind-demo"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.decide import Decision, RuleReport, decide
@@ -16,9 +16,6 @@ from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.settings import Settings
-
-if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, registry_of
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.policy import DEFAULT_ALIAS
@@ -16,9 +16,6 @@ from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
 from retrain_daemon.policies import read_policies
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, Source
-
-if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
 
 LIMITS = Limits(run_for=timedelta(minutes=10), memory=None)
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retrain_daemon import log
-from retrain_daemon.cli.arguments import Arguments, parse
+from retrain_daemon.cli.arguments import Arguments
+from retrain_daemon.cli.parser import parse
 from retrain_daemon.errors import RetrainError
 from retrain_daemon.settings import Overrides, Settings, read_settings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import journal_to_read
 from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.output import moment, print_json, print_table
@@ -20,9 +20,6 @@ from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.lock import holder
 from retrain_daemon.policies import Problem, read_policies
 from retrain_daemon.settings import Settings
-
-if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
 
 
 @dataclass(frozen=True, kw_only=True)

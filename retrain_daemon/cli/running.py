@@ -9,13 +9,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from retrain_daemon import __version__, log
+from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, compose_daemon
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.lock import DAEMON, StateLock
 from retrain_daemon.settings import Settings
 
 if TYPE_CHECKING:
-    from retrain_daemon.cli.arguments import Arguments
     from retrain_daemon.daemon import Daemon
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import retrain_daemon
 from retrain_daemon import errors, policy_data, policy_file, policy_promotion, settings
-from retrain_daemon.cli.arguments import EXIT_CODES, parse
+from retrain_daemon.cli.parser import EXIT_CODES, parse
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim, Policy

@@ -1,0 +1,114 @@
+"""The verbs of `retraind` and their flags. What a verb does lives in the modules named here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from retrain_daemon import __version__
+from retrain_daemon.cli import asking, checking, demonstrating, explaining, inspecting, reading, running
+from retrain_daemon.cli.arguments import Arguments
+from retrain_daemon.settings import LOG_FORMATS
+
+EXIT_CODES = """\
+exit codes:
+  0  done                       5  refused, with the reason
+  1  failed                     6  the registry does not answer
+  2  wrong usage                7  another process holds the state folder
+  3  a policy has problems      8  the state folder cannot be used
+  4  not found                  9  the settings have problems
+"""
+
+
+def parse(argv: Sequence[str] | None) -> Arguments:
+    """Read a command line; wrong usage ends the process with exit code 2, as argparse does."""
+    return Arguments(**vars(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="retraind",
+        description="Decides when to retrain which MLflow model, and promotes only on evidence.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"retraind {__version__}")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    _add_running(verbs)
+    _add_reading(verbs)
+    _add_asking(verbs)
+    _add_drop(verbs)
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, act: object, meaning: str, json: bool = False
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=meaning, description=meaning)
+    parser.set_defaults(verb=act)
+    parser.add_argument("--config", metavar="FILE", help="settings file (TOML)")
+    parser.add_argument("--state", metavar="DIR", help="state folder")
+    parser.add_argument("--policies", metavar="PATH", help="policy file or folder")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow, sqlite:/// or http(s)://")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return number
+
+
+def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = _verb(verbs, "run", running.run, "Run the daemon.")
+    run.add_argument("--once", action="store_true", help="do what is to be done now, then end")
+    run.add_argument("--log-format", choices=LOG_FORMATS, help="how log lines are written")
+    demo = _verb(verbs, "demo", demonstrating.demo, "Show the whole story on handwritten digits, in about two minutes.")
+    demo.add_argument("--folder", default="demo", help="where it happens; made anew at each start (default: demo)")
+
+
+def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = _verb(verbs, "check", checking.check, "Say every problem of policy files, with its place.", json=True)
+    check.add_argument("path", nargs="?", help="a policy file or folder (default: the policies in force)")
+    plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
+    plan.add_argument("model", nargs="?")
+    inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
+    inspect.add_argument("model")
+    inspect.add_argument("--version", type=int, help="which version (default: the champion)")
+    _verb(verbs, "status", reading.status, "Show every model on one screen.", json=True)
+    history = _verb(verbs, "history", reading.history, "Show what happened, oldest first.", json=True)
+    history.add_argument("model", nargs="?")
+    history.add_argument("--limit", type=_count, default=50, help="at most so many lines (default: 50)")
+    show = _verb(verbs, "show", reading.show, "Show one attempt: why, with what, and what settled it.", json=True)
+    show.add_argument("attempt")
+
+
+def _add_asking(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    adopt = _verb(verbs, "adopt", asking.adopt, "Name a first champion, or record what the champion learned from.")
+    adopt.add_argument("model")
+    adopt.add_argument("--version", type=int, help="point the champion's alias at this version")
+    adopt.add_argument("--why", default="", help="the reason, for history and reviewers")
+    adopt.add_argument("--learned-from", nargs="+", default=[], metavar="PATH", help="files it was trained on")
+    for name, act, meaning in (
+        ("retrain", asking.retrain, "Ask for a retrain now; passes the pace, not a pause."),
+        ("rollback", asking.rollback, "Make the previous champion champion again, and pause the model."),
+        ("pause", asking.pause, "Start nothing and move no alias until resumed."),
+        ("resume", asking.resume, "Go on after a pause, a rollback or three failures."),
+    ):
+        parser = _verb(verbs, name, act, meaning)
+        parser.add_argument("model")
+        parser.add_argument("--why", default="", help="the reason, for history and reviewers")
+
+
+def _add_drop(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    drop = verbs.add_parser("drop", help="List dropped files, or retract one.")
+    actions = drop.add_subparsers(required=True, metavar="ACTION")
+    listing = _verb(actions, "list", reading.drops, "Every dropped file and what became of it.", json=True)
+    listing.add_argument("model", nargs="?")
+    retract = _verb(actions, "retract", asking.retract, "Take a file out of training, judging and counts.")
+    retract.add_argument("file", help="its path, its name or its number in the list")
+    retract.add_argument("--model", help="needed when several models have such a file")
+    retract.add_argument("--why", required=True, help="the reason, for history and reviewers")
