@@ -90,7 +90,7 @@ class Acting:
         step = next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
         if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
             return None
-        if isinstance(step, StartWorker) and not self._free_slot():
+        if isinstance(step, StartWorker) and not self._free_slot(attempt):
             return None
         try:
             self._take(attempt, step, champion)
@@ -118,8 +118,8 @@ class Acting:
             case None:
                 return WorkerSeen(WorkerState.GONE)
 
-    def _free_slot(self) -> bool:
-        trainings = [key for key in self._executor.running() if not key.startswith("inspect-")]
+    def _free_slot(self, attempt: Attempt) -> bool:
+        trainings = [key for key in self._executor.running() if not key.startswith(("inspect-", f"{attempt.id}."))]
         return len(trainings) < self._pacing.slots
 
     def _take(self, attempt: Attempt, step: Step, champion: Champion) -> None:

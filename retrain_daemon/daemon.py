@@ -80,6 +80,7 @@ class Daemon:
         self._settling: dict[str, datetime] = {}
         self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
         self._outage_since: datetime | None = None
+        self._problem = ""
         self._journal_version = -1
         self._begun_at = clock()
 
@@ -96,7 +97,7 @@ class Daemon:
             if self._idle():
                 break
             self._sleep()
-        return self._view.problem
+        return self._problem
 
     def stop(self) -> None:
         """End `run` after the present step; may be called from a signal handler."""
@@ -151,6 +152,7 @@ class Daemon:
         self._forget_tag_requests(now)
 
     def _note_outage(self, problem: str, now: datetime) -> None:
+        self._problem = problem
         if problem and self._outage_since is None:
             self._outage_since = now
             _log.error("registry.unreachable", problem=problem)

@@ -83,9 +83,10 @@ class Intake:
     def _record(self, model: str, scan: Scan, history: tuple[str, ...], now: datetime) -> None:
         """A file that was settling at the first look was there then: its rows are history."""
         row = self._journal.models.find(model)
+        known = self._journal.drops.known(model)
         for found in scan.found:
             arrived = found.arrived_at
-            if row is not None and row.adopted_at is not None and found.path in history:
+            if row is not None and row.adopted_at is not None and found.path in history and found.path not in known:
                 arrived = min(arrived, row.adopted_at)
             self._journal.drops.add(model, found.path, _triple(found.stamp), now, arrived_at=arrived)
             _log.info("drop.seen", model=model, file=Path(found.path).name, bytes=found.stamp.size)

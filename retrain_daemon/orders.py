@@ -88,10 +88,11 @@ class Orders:
             raise NotFound(f"the daemon has never watched a model {model}.", "`retraind status` lists those it has.")
 
     def _retract(self, request: Request) -> str:
-        drop = self._drop(request.model, request.arguments["file"])
+        drop = self._drop(request.model, _argument(request, "file"))
         if drop.state not in ("recorded", "found", "quarantined", "duplicate"):
             raise Refused(f"{drop.path} is {drop.state} already: {drop.reason}")
-        attempts = self._journal.drops.attempts_with(drop)
+        revisions = [each for each in self._journal.drops.listing(request.model) if each.path == drop.path]
+        attempts = tuple(dict.fromkeys(name for each in revisions for name in self._journal.drops.attempts_with(each)))
         with self._journal.transaction():
             self._journal.drops.retract(drop, f"{request.by}: {request.why}", self._clock())
             begun_again = [name for name in attempts if self._begin_again(name, drop)]
@@ -125,7 +126,7 @@ class Orders:
         """Point the alias at a version where there is no champion, and record what the champion learned from."""
         said = []
         if "version" in request.arguments:
-            said.append(self._set_first_champion(policy, int(request.arguments["version"]), request))
+            said.append(self._set_first_champion(policy, int(_argument(request, "version")), request))
         if "learned_file" in request.arguments:
             said.append(self._record_learned(policy, request))
         return "; ".join(said)
@@ -152,7 +153,7 @@ class Orders:
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is not ChampionState.FOUND or champion.version is None:
             raise Refused(champion.detail or f"{policy.model} has no champion whose learning could be recorded.")
-        if champion.version != int(request.arguments["champion"]):
+        if champion.version != int(_argument(request, "champion")):
             raise Refused(f"version {request.arguments['champion']} of {policy.model} is not the champion any more.")
         known = self._journal.models.lineage(policy.model, champion.version)
         if known is not None and known.attempt is not None:
@@ -164,14 +165,14 @@ class Orders:
         lineage = Lineage(
             version=champion.version,
             continues=None,
-            learned_file=request.arguments["learned_file"],
+            learned_file=_argument(request, "learned_file"),
             unknown_until=None,
             attempt=None,
-            fingerprints=tuple(filter(None, request.arguments["fingerprints"].split(","))),
+            fingerprints=tuple(filter(None, _argument(request, "fingerprints").split(","))),
             unit=unit_of(policy.data),
         )
         self._journal.models.record_lineage(policy.model, lineage, self._clock())
-        rows = int(request.arguments["rows"])
+        rows = int(_argument(request, "rows"))
         return f"version {champion.version} of {policy.model} is recorded to have learned from {rows:,} rows"
 
     def _rollback(self, request: Request, policy: Policy) -> str:
@@ -184,7 +185,7 @@ class Orders:
         begun = self._journal.rollbacks.open(policy.model)
         if begun is not None:
             return self.finish_rollback(begun, policy)
-        if champion.version != int(request.arguments["champion"]):
+        if champion.version != int(_argument(request, "champion")):
             raise Refused(
                 f"the champion of {policy.model} is version {champion.version}, not {request.arguments['champion']} any"
                 " more.",
@@ -279,3 +280,10 @@ def _needed(policy: Policy | None, request: Request) -> Policy:
             f"no policy in force names the model {request.model}.", "`retraind check` shows what is in force."
         )
     return policy
+
+
+def _argument(request: Request, name: str) -> str:
+    """What the order says; a journal of an earlier version may hold an order that does not say it."""
+    if name not in request.arguments:
+        raise Refused(f"request {request.id}, {request.verb} {request.model}, does not say which {name}.", "Ask again.")
+    return request.arguments[name]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.worker.job import (
     Challenger,
+    DropFile,
     DropReport,
     DropsInspected,
     Failed,
@@ -70,6 +71,23 @@ class Clock:
         return self.now
 
 
+class Skip(threading.Event):
+    """Nobody waits: each sleep is over at once, with a second gone by on the clock; an endless loop of them fails."""
+
+    MOST = 500
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._slept = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._slept += 1
+        assert self._slept < self.MOST, f"still not at an end after {self._slept} sleeps"
+        self._clock.now += timedelta(seconds=1)
+        return True
+
+
 class WatchedDatabase(Database):
     """Says before and after each commit that something is about to be, or is, true for ever."""
 
@@ -100,7 +118,11 @@ class WatchedExecutor(FakeExecutor):
 
 @dataclass
 class FakeBox:
-    """A training box. `evidence` is what workers find; `failure`, if set, is what trainings end with."""
+    """A training box. `evidence` is what workers find; `failure`, if set, is what trainings end with.
+
+    `inspection_failure`, if it returns one, is what an inspection ends with; `report`, if it returns one, what an
+    inspection says of a file, else it is full of usable rows.
+    """
 
     root: Path
     clock: Clock = field(default_factory=Clock)
@@ -108,6 +130,8 @@ class FakeBox:
     results: dict[str, Result] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=some_evidence)
     failure: Failed | None = None
+    inspection_failure: Callable[[InspectDrops], Failed | None] = lambda _job: None
+    report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
     jobs: list[Job] = field(default_factory=list)
@@ -123,6 +147,11 @@ class FakeBox:
 
     def write_policy(self, text: str) -> None:
         (self.root / "policies" / "churn.yaml").write_text(text, "utf-8")
+
+    def edit_policy(self, old: str, new: str) -> None:
+        text = (self.root / "policies" / "churn.yaml").read_text("utf-8")
+        assert old in text
+        self.write_policy(text.replace(old, new))
 
     def drop(self, name: str = "a.csv", text: str = "x,churned\n1,yes\n") -> None:
         (self.root / "drops" / name).write_text(text, "utf-8")
@@ -144,7 +173,7 @@ class FakeBox:
     @contextmanager
     def life(self) -> Iterator[Daemon]:
         """One life of the daemon."""
-        wake = threading.Event()
+        wake = Skip(self.clock)
         database = open_database(self.root / "state" / "journal.db")
         watched = WatchedDatabase(database._connection, database.path)
         watched.reached = self.reached  # type: ignore[method-assign]
@@ -183,6 +212,44 @@ class FakeBox:
         finally:
             opened.close()
 
+    def order(self, verb: str, why: str = "", arguments: Mapping[str, str] | None = None) -> int:
+        """Ask as the command line does; returns the request's number."""
+        journal = Journal.open(self.root / "state")
+        try:
+            return journal.requests.ask(MODEL, verb, "ada", why, self.clock(), arguments)
+        finally:
+            journal.close()
+
+    def answer(self, number: int) -> tuple[int | None, str]:
+        """Exit code and sentence of a request; None while nobody has answered."""
+        with self.journal() as journal:
+            found = journal.requests.find(number)
+        assert found is not None
+        return found.code, found.answer
+
+    def standing(self) -> tuple[str, str]:
+        """Code and sentence of the decision that stands."""
+        with self.journal() as journal:
+            decision = journal.attempts.standing_decision(MODEL)
+        assert decision is not None
+        return decision.code, decision.sentence
+
+    def drops(self) -> list[tuple[str, str]]:
+        """Name and state of each current drop, a missing one's marked, in order of arrival."""
+        with self.journal() as journal:
+            current = [drop for drop in journal.drops.listing(MODEL) if drop.current]
+        return [(Path(drop.path).name, f"{drop.state}{', missing' * drop.missing}") for drop in current]
+
+    def trainings(self) -> list[Train]:
+        return [job for job in self.jobs if isinstance(job, Train)]
+
+    def trained_on(self) -> list[list[str]]:
+        """The names of the files of each training, in order of their starts."""
+        return [[Path(drop.path).name for drop in job.drops] for job in self.trainings()]
+
+    def inspections(self) -> int:
+        return sum(isinstance(job, InspectDrops) for job in self.jobs)
+
     def attempts(self) -> tuple[Attempt, ...]:
         with self.journal() as journal:
             return tuple(reversed(journal.attempts.of_model(MODEL, 100)))
@@ -194,23 +261,35 @@ class FakeBox:
         """What the worker would answer."""
         match job:
             case InspectDrops(files=files):
-                return DropsInspected(reports=tuple(self._report(file.drop, file.path) for file in files))
+                reports = tuple(self.report(job, file) or self._report(file) for file in files)
+                return self.inspection_failure(job) or DropsInspected(reports=reports)
             case Train():
-                return self.failure or self._trained(job)
+                return self.failure or self._changed(job) or self._trained(job)
             case other:
                 return Failed(message=f"a box without workers cannot do {other.kind}")
 
-    def _report(self, drop: int, path: str) -> DropReport:
-        content = Path(path).read_bytes()
+    def _report(self, file: DropFile) -> DropReport:
+        if not Path(file.path).exists():
+            return DropReport(drop=file.drop, problem=f"{file.path} is gone.", temporary=True)
+        fingerprint = sha256(Path(file.path).read_bytes()).hexdigest()
+        if file.fingerprint and fingerprint != file.fingerprint:
+            return DropReport(drop=file.drop, fingerprint=fingerprint, problem="other bytes", temporary=True)
         return DropReport(
-            drop=drop,
-            fingerprint=sha256(content).hexdigest(),
+            drop=file.drop,
+            fingerprint=fingerprint,
             rows=5000,
             usable=5000,
             new=5000,
             training=4000,
             judging=1000,
         )
+
+    def _changed(self, job: Train) -> Failed | None:
+        for file in job.drops:
+            content = Path(file.path).read_bytes() if Path(file.path).exists() else b""
+            if file.fingerprint != sha256(content).hexdigest():
+                return Failed(message=f"{Path(file.path).name} changed since it was recorded.", temporary=True)
+        return None
 
     def _trained(self, job: Train) -> Trained:
         run = job.challenger.run_id if job.challenger else self.registry.start_run_by_hand(dict(job.tags))

@@ -97,7 +97,7 @@ class Drops:
 
     def to_inspect(self, model: str) -> tuple[DropRow, ...]:
         """Drops that wait for inspection, in order of arrival."""
-        return self._select("model = ? AND state = 'found' ORDER BY id", model)
+        return self._select("model = ? AND state = 'found' AND current = 1 ORDER BY id", model)
 
     def in_use(self, model: str) -> tuple[DropRow, ...]:
         """Drops whose rows count, in order of arrival."""
@@ -126,7 +126,7 @@ class Drops:
         """Row-key files of rows that are not new any more: of drops in use, and of those a judged attempt had."""
         rows = self._database.rows(
             "SELECT DISTINCT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' OR id IN ({DROPS_JUDGED}))", model,
+            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED}))", model,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
 
@@ -219,15 +219,16 @@ class Drops:
 
     def _vanish(self, drop: DropRow, now: datetime) -> None:
         """Gone before it could be inspected. What was recorded of the path before is missing, not forgotten."""
-        if drop.fingerprint:
+        if drop.usable:
             self._change(drop.id, "recorded", "", now)
             self._database.run("UPDATE drops SET missing = 1 WHERE id = ?", drop.id)
             return
         self._database.run("UPDATE drops SET current = 0 WHERE id = ?", drop.id)
         self._change(drop.id, "vanished", "gone before it could be inspected", now)
         self._database.run(
-            "UPDATE drops SET current = 1, missing = 1 WHERE id = (SELECT max(id) FROM drops WHERE model = ?"
-            " AND path = ? AND id < ? AND state = 'recorded')", drop.model, drop.path, drop.id,
+            "UPDATE drops SET current = 1, missing = 1, state = 'recorded' WHERE id = (SELECT max(id) FROM drops"
+            " WHERE model = ? AND path = ? AND id < ? AND state IN ('recorded', 'found') AND usable > 0)",
+            drop.model, drop.path, drop.id,
         )  # fmt: skip
 
     def _take_duplicate(self, drop: DropRow, gone: frozenset[str], now: datetime) -> bool:

@@ -1,0 +1,269 @@
+"""People and the registry interfere: rollbacks, moved aliases, refusals, lost state; an alias never moves wrongly."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from retrain_daemon.core.attempts import Effect, State
+from retrain_daemon.errors import Refused, RegistryUnreachable
+from retrain_daemon.registry import Version
+from retrain_daemon.worker.job import DropReport, Failed
+from tests.fake_box import MODEL, POLICY, FakeBox
+from tests.fakes import FakeRegistry
+from tests.made import CHAMPION, NOW
+
+OURS = CHAMPION + 1
+THEIRS = OURS + 1
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> FakeBox:
+    (tmp_path / "box").mkdir()
+    made = FakeBox(tmp_path / "box")
+    made.record_champion()
+    return made
+
+
+@pytest.fixture
+def promoted(box: FakeBox) -> FakeBox:
+    """Version 8 is ours and champion, 7 was before it."""
+    box.drop()
+    box.live()
+    assert box.aliases() == {"champion": OURS, "previous_champion": CHAMPION}
+    return box
+
+
+def refuse(box: FakeBox, call: str, from_number: int = 1) -> list[str]:
+    """The registry refuses this changing call from its `from_number`-th time on; returns what it was asked."""
+    seen: list[str] = []
+
+    def before(name: str) -> None:
+        if name == call:
+            seen.append(name)
+            if len(seen) >= from_number:
+                raise Refused("PERMISSION_DENIED")
+
+    box.registry.before = before
+    return seen
+
+
+def held(box: FakeBox) -> bool:
+    return box.standing()[0] == "held"
+
+
+def test_a_rollback_of_a_champion_that_someone_replaced_meanwhile_is_refused(promoted: FakeBox) -> None:
+    theirs = promoted.registry.create_version_by_hand(MODEL).number
+    promoted.registry.move_alias_by_hand(MODEL, "champion", theirs)
+    number = promoted.order("rollback", "8 is bad", {"champion": str(OURS)})
+    promoted.live()
+    code, sentence = promoted.answer(number)
+    assert code == Refused.exit_code
+    assert f"version {theirs}, not {OURS}" in sentence
+    assert promoted.aliases()["champion"] == theirs
+    assert not held(promoted)
+
+
+def test_the_same_rollback_asked_for_twice_goes_back_once(promoted: FakeBox) -> None:
+    promoted.drop("b.csv", "2")
+    promoted.live()
+    assert promoted.aliases()["champion"] == THEIRS
+    numbers = [promoted.order("rollback", "bad", {"champion": str(THEIRS)}) for _ in range(2)]
+    promoted.live()
+    assert [promoted.answer(number)[0] for number in numbers] == [0, Refused.exit_code]
+    assert promoted.aliases() == {"champion": OURS, "previous_champion": THEIRS}
+
+
+def test_a_rollback_right_after_a_persons_move_goes_back_to_the_champion_before_that_move(promoted: FakeBox) -> None:
+    theirs = promoted.registry.create_version_by_hand(MODEL).number
+    with promoted.life() as daemon:
+        daemon.turn()
+        promoted.registry.move_alias_by_hand(MODEL, "champion", theirs)
+        number = promoted.order("rollback", "9 is bad", {"champion": str(theirs)})
+        daemon.turn()
+    assert promoted.answer(number)[0] == 0
+    assert promoted.aliases() == {"champion": OURS, "previous_champion": theirs}
+
+
+def test_a_rollback_that_mlflow_refuses_is_answered_once_pauses_and_can_be_asked_for_again(promoted: FakeBox) -> None:
+    asked = refuse(promoted, "set_alias")
+    number = promoted.order("rollback", "bad", {"champion": str(OURS)})
+    promoted.live(turns=10)
+    assert promoted.answer(number)[0] == Refused.exit_code
+    assert "PERMISSION_DENIED" in promoted.answer(number)[1]
+    assert asked == ["set_alias"]
+    assert held(promoted)
+    promoted.registry.before = None
+    again = promoted.order("rollback", "bad", {"champion": str(OURS)})
+    promoted.live()
+    assert promoted.answer(again)[0] == 0
+    assert promoted.aliases()["champion"] == CHAMPION
+
+
+def test_a_persons_move_is_accepted_although_mlflow_refuses_to_follow_it(promoted: FakeBox) -> None:
+    refuse(promoted, "set_alias")
+    promoted.registry.move_alias_by_hand(MODEL, "champion", 3)
+    promoted.live()
+    with promoted.journal() as journal:
+        row = journal.models.find(MODEL)
+        assert row is not None
+        assert row.champion_seen == 3
+
+
+def test_a_promotion_stands_although_previous_champion_is_refused(box: FakeBox) -> None:
+    refuse(box, "set_alias", from_number=2)
+    box.drop()
+    box.live()
+    assert box.attempts()[0].state is State.PROMOTED
+    assert box.aliases() == {"champion": OURS}
+    one_row = DropReport(drop=2, fingerprint="f", rows=1, usable=1, new=1, training=1)
+    box.report = lambda _job, _file: one_row
+    box.drop("one.csv", "2")
+    box.live()
+    assert box.standing()[0] == "no_rule_holds"
+    number = box.order("rollback", "bad", {"champion": str(OURS)})
+    box.registry.before = None
+    box.live()
+    assert box.answer(number)[0] == 0
+    assert box.aliases()["champion"] == CHAMPION
+
+
+def test_an_attempt_is_abandoned_although_its_runs_may_not_be_ended(box: FakeBox) -> None:
+    box.failure = Failed(message="no partial_fit")
+    refuse(box, "end_runs_of")
+    box.drop()
+    box.live()
+    (attempt,) = box.attempts()
+    assert (attempt.state, attempt.reason) == (State.ABANDONED, "no partial_fit")
+
+
+def test_a_registry_that_refuses_to_be_read_is_waited_for(box: FakeBox) -> None:
+    box.registry.fail_with = Refused("UNAUTHENTICATED")
+    box.drop()
+    box.live()
+    assert box.standing()[0] == "registry_unknown"
+    assert "UNAUTHENTICATED" in box.standing()[1]
+    box.registry.fail_with = None
+    box.live()
+    assert box.aliases()["champion"] == OURS
+
+
+class HalfAway(FakeRegistry):
+    """Answers every registration of one model with an error of the server."""
+
+    def create_version(
+        self, model: str, *, source: str, run_id: str, tags: Mapping[str, str], description: str
+    ) -> Version:
+        if model == MODEL:
+            raise RegistryUnreachable("HTTP status 500")
+        return super().create_version(model, source=source, run_id=run_id, tags=tags, description=description)
+
+
+def test_a_model_whose_registration_fails_for_ever_does_not_keep_another_from_its_promotion(tmp_path: Path) -> None:
+    (tmp_path / "zeta").mkdir()
+    (tmp_path / "box").mkdir()
+    box = FakeBox(tmp_path / "box", registry=HalfAway(NOW - timedelta(days=30)))
+    box.registry.create_version_by_hand("zeta")
+    box.registry.move_alias_by_hand("zeta", "champion", 1)
+    policy = POLICY.format(folder=tmp_path / "zeta").replace("model: churn", "model: zeta")
+    (box.root / "policies" / "zeta.yaml").write_text(policy, "utf-8")
+    box.record_champion()
+    box.clock.now += timedelta(days=3000)
+    box.drop()
+    box.live()
+    (tmp_path / "zeta" / "z.csv").write_text("5", "utf-8")
+    box.live(turns=10)
+    assert box.attempts()[0].state is State.JUDGED
+    assert box.registry.models(["zeta"])["zeta"].aliases["champion"] == 2
+
+
+def test_another_alias_in_the_policy_is_not_a_persons_move(promoted: FakeBox) -> None:
+    promoted.registry.move_alias_by_hand(MODEL, "production", 3)
+    promoted.edit_policy("model: churn", "model: churn\nalias: production")
+    promoted.live()
+    assert promoted.aliases() == {"champion": OURS, "previous_champion": CHAMPION, "production": 3}
+
+
+def test_after_the_state_folder_was_lost_no_old_version_is_promoted_for_a_new_challenger(promoted: FakeBox) -> None:
+    promoted.registry.move_alias_by_hand(MODEL, "champion", CHAMPION)
+    shutil.rmtree(promoted.root / "state")
+    (promoted.root / "state").mkdir()
+    promoted.results.clear()
+    promoted.record_champion()
+    promoted.drop("new.csv", "2")
+    promoted.live()
+    (attempt,) = promoted.attempts()
+    assert (attempt.id, attempt.state) == ("churn-1", State.PROMOTED)
+    assert attempt.challenger is not None
+    assert promoted.aliases()["champion"] == THEIRS
+    assert promoted.registry.version(MODEL, THEIRS).run_id == attempt.challenger.run_id
+
+
+def test_what_our_own_version_learned_is_not_overwritten_by_adopt(promoted: FakeBox) -> None:
+    arguments = {"champion": str(OURS), "learned_file": "/state/other.npy", "rows": "10", "fingerprints": "f"}
+    number = promoted.order("adopt", arguments=arguments)
+    promoted.live()
+    assert promoted.answer(number)[0] == Refused.exit_code
+    with promoted.journal() as journal:
+        learned = journal.models.learned(MODEL, OURS, "features of the signature")
+    assert [Path(file).name for file in learned.files] == ["churn-1.npy", "adopted.npy"]
+
+
+def test_a_file_retracted_before_the_promotion_has_the_attempt_begin_again_without_it(box: FakeBox) -> None:
+    def away(name: str) -> None:
+        if name == "create_version":
+            raise RegistryUnreachable("HTTP status 500")
+
+    box.registry.before = away
+    box.drop("good.csv", "1")
+    box.drop("bad.csv", "2")
+    box.live()
+    first = box.attempts()[0].challenger
+    number = box.order("retract", "scrambled labels", {"file": "bad.csv"})
+    box.live(turns=1)
+    assert "attempt churn-1 begins again without it" in box.answer(number)[1]
+    box.registry.before = None
+    box.live()
+    assert box.attempts()[0].state is State.PROMOTED
+    assert box.trained_on() == [["good.csv", "bad.csv"], ["good.csv"]]
+    assert first is not None
+    assert box.registry.version(MODEL, OURS).run_id != first.run_id
+
+
+def test_a_file_retracted_after_its_version_was_registered_does_not_promote_that_version(box: FakeBox) -> None:
+    def away(name: str) -> None:
+        if name == "tag_version":
+            raise RegistryUnreachable("HTTP status 500")
+
+    box.registry.before = away
+    box.drop("good.csv", "1")
+    box.drop("bad.csv", "2")
+    box.live()
+    assert box.attempts()[0].version == OURS
+    box.order("retract", "scrambled labels", {"file": "bad.csv"})
+    box.registry.before = None
+    box.live()
+    assert box.attempts()[0].state is State.PROMOTED
+    assert box.aliases()["champion"] == THEIRS
+
+
+def test_a_person_who_moves_the_alias_right_before_ours_has_the_challenger_judged_against_theirs(box: FakeBox) -> None:
+    theirs = box.registry.create_version_by_hand(MODEL).number
+    moved: list[str] = []
+
+    def move_once(point: str) -> None:
+        if not moved and point.startswith("after") and Effect.ALIAS in box.attempts()[0].begun:
+            moved.append(point)
+            box.registry.move_alias_by_hand(MODEL, "champion", theirs)
+
+    box.reached = lambda point: move_once(point) if box.attempts() else None
+    box.drop()
+    box.live()
+    (attempt,) = box.attempts()
+    assert (attempt.state, attempt.champion_version) == (State.PROMOTED, theirs)
+    assert [job.source.version for job in box.trainings()] == [CHAMPION, theirs]
+    assert box.aliases() == {"champion": theirs + 1, "previous_champion": theirs}
