@@ -22,6 +22,7 @@ from retrain_daemon.core.attempts import (
     StartWorker,
     State,
     Step,
+    TakeUpChampion,
     Wait,
     WorkerSeen,
     WorkerState,
@@ -93,9 +94,9 @@ class Acting:
         if isinstance(step, StartWorker) and not self._free_slot(attempt):
             return None
         try:
-            self._take(attempt, step, champion)
+            self._take(attempt, step)
         except (Refused, NotFound) as error:
-            self._conclude(attempt, State.ABANDONED, str(error), champion)
+            self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
 
     def _champion(self, attempt: Attempt, seen: int | None) -> Champion:
@@ -111,8 +112,9 @@ class Acting:
                 return WorkerSeen(WorkerState.RUNNING)
             case Ended(result=Trained()):
                 return WorkerSeen(WorkerState.SUCCEEDED)
-            case Ended(result=Failed(message=message, hint=hint, temporary=temporary)):
-                return WorkerSeen(WorkerState.FAILED, f"{message} {hint}".strip(), temporary)
+            case Ended(result=Failed() as failed):
+                said = f"{failed.message} {failed.hint}".strip()
+                return WorkerSeen(WorkerState.FAILED, said, failed.temporary, failed.unreachable)
             case Ended(result=other):
                 return WorkerSeen(WorkerState.FAILED, f"the worker answered {other.kind} to a training", False)
             case None:
@@ -122,15 +124,18 @@ class Acting:
         trainings = [key for key in self._executor.running() if not key.startswith(("inspect-", f"{attempt.id}."))]
         return len(trainings) < self._pacing.slots
 
-    def _take(self, attempt: Attempt, step: Step, champion: Champion) -> None:
+    def _take(self, attempt: Attempt, step: Step) -> None:
         now = self._clock()
         match step:
             case StartWorker():
                 self._start_worker(attempt)
             case AcceptResult():
                 self._accept(attempt)
-            case Retry(due_at=due_at, reason=reason):
-                self._journal.attempts.retry(attempt, due_at, reason, now)
+            case TakeUpChampion(champion=version):
+                reason = f"begins again: version {version} is champion now"
+                self._journal.attempts.begin_again(attempt, version, reason, now)
+            case Retry(due_at=due_at, reason=reason, counts=counts):
+                self._journal.attempts.retry(attempt, due_at, reason, counts, now)
                 _log.warning("attempt.failed", attempt=attempt.id, reason=reason, due=due_at.isoformat("T", "seconds"))
             case JudgeNow():
                 self._judge(attempt)
@@ -140,7 +145,7 @@ class Acting:
             case Perform(effect=effect, already=already):
                 self._perform(attempt, effect, already)
             case Conclude(state=state, reason=reason):
-                self._conclude(attempt, state, reason, champion)
+                self._conclude(attempt, state, reason)
             case Wait():
                 raise AssertionError("a wait is not taken")
 
@@ -319,12 +324,11 @@ class Acting:
         except (Refused, NotFound) as error:
             _log.warning("attempt.runs_left_open", attempt=attempt.id, reason=str(error))
 
-    def _conclude(self, attempt: Attempt, state: State, reason: str, champion: Champion) -> None:
+    def _conclude(self, attempt: Attempt, state: State, reason: str) -> None:
         if state is State.ABANDONED and attempt.starts:
             self._end_runs(attempt)
         now = self._clock()
-        row = self._journal.models.find(attempt.model)
-        after = champion.version if champion.state is ChampionState.FOUND else row.champion_seen if row else None
+        after = attempt.version if state is State.PROMOTED else attempt.champion_version
         self._journal.attempts.conclude(attempt, state, reason, after, now)
         self._executor.discard(job_key(attempt))
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
@@ -340,7 +344,7 @@ def job_key(attempt: Attempt) -> str:
 def _harmless(step: Step) -> bool:
     """Steps that may be taken while the model is held: they start nothing and move no alias."""
     match step:
-        case StartWorker() | JudgeAgain():
+        case StartWorker() | TakeUpChampion() | JudgeAgain():
             return False
         case Perform(effect=effect, already=already):
             return already or effect in (Effect.VERDICT, Effect.PREVIOUS)

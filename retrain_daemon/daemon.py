@@ -81,6 +81,7 @@ class Daemon:
         self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
         self._outage_since: datetime | None = None
         self._problem = ""
+        self._bad_files: set[str] = set()
         self._journal_version = -1
         self._begun_at = clock()
 
@@ -126,6 +127,10 @@ class Daemon:
     def _reload(self, found: PolicySet, now: datetime) -> None:
         if not found.changed:
             return
+        bad = {problem.file for problem in found.problems}
+        for file in sorted(self._bad_files - bad):
+            _log.info("policy.mended", file=file)
+        self._bad_files = bad
         for problem in found.problems:
             _log.error("policy.problem", file=problem.file, line=problem.line, column=problem.column,
                        problem=f"{problem.message} {problem.hint}".strip())  # fmt: skip

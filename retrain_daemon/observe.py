@@ -91,13 +91,14 @@ def _no_model(policy: Policy) -> Champion:
 
 
 def _without_alias(policy: Policy, found: RegisteredModel, seen: int | None) -> Champion:
+    spelled = spell_alias(found.aliases, policy.alias)
     if seen is not None:
+        other = f" (there is an alias {spelled}: aliases are case-sensitive)" if spelled else ""
         detail = (
-            f"alias {policy.alias} of {policy.model} is gone, it was version {seen}: set it again in MLflow, or run"
-            f" `retraind adopt {policy.model} --version {seen}`"
+            f"alias {policy.alias} of {policy.model} is gone, it was version {seen}{other}: set it again in MLflow, or"
+            f" run `retraind adopt {policy.model} --version {seen}`"
         )
         return Champion(state=ChampionState.LOST, detail=detail)
-    spelled = spell_alias(found.aliases, policy.alias)
     if spelled is not None:
         detail = f"{policy.model} has the alias {spelled}, the policy says {policy.alias}: aliases are case-sensitive"
         return Champion(state=ChampionState.MISSPELLED, detail=detail)
@@ -143,6 +144,7 @@ def _data_facts(
         usable_drops=counts.recorded,
         uninspected=counts.uninspected,
         folder_problem=folder_problem,
+        retracted_since=counts.retracted_since,
         missing_files=counts.missing,
         trouble=row.trouble if row else "",
     )

@@ -110,7 +110,8 @@ class Orders:
         if attempt.ended_at is not None or Effect.ALIAS in attempt.begun:
             return False
         self._journal.attempts.leave_out(name, drop.id)
-        self._journal.attempts.begin_again(attempt, f"{Path(drop.path).name} was retracted", self._clock())
+        why = f"{Path(drop.path).name} was retracted"
+        self._journal.attempts.begin_again(attempt, attempt.champion_version, why, self._clock())
         return True
 
     def _drop(self, model: str, wanted: str) -> DropRow:
@@ -191,12 +192,22 @@ class Orders:
                 " more.",
                 "Ask again if you mean this one.",
             )
+        backs = self._journal.rollbacks.of_model(policy.model)
+        if row.hold is not None and backs and backs[-1].target == champion.version:
+            raise Refused(
+                f"{policy.model} is paused since it was rolled back to version {champion.version}.",
+                f"To go back one version more, first `retraind resume {policy.model}`.",
+            )
         note_champion(policy, champion, self._journal, self._registry, self._clock())
         self._end_promotion(policy, champion.version, request)
         target = self._target(policy, champion.version)
-        rollback = self._journal.rollbacks.begin(
-            policy.model, policy.alias, champion.version, target, request.by, request.why, self._clock()
-        )
+        with self._journal.transaction():
+            rollback = self._journal.rollbacks.begin(
+                policy.model, policy.alias, champion.version, target, request.by, request.why, self._clock()
+            )
+            for attempt in self._journal.attempts.open(policy.model):
+                why = f"begins again from version {target}, as {champion.version} was rolled back"
+                self._journal.attempts.begin_again(attempt, target, why, self._clock())
         return self.finish_rollback(rollback, policy)
 
     def _end_promotion(self, policy: Policy, champion: int, request: Request) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.output import print_json
-from retrain_daemon.errors import PolicyProblems
+from retrain_daemon.errors import NotFound, PolicyProblems
 from retrain_daemon.policies import Reading, read_policies
 from retrain_daemon.settings import Settings
 
@@ -15,6 +15,8 @@ def check(arguments: Arguments, settings: Settings) -> int:
     """Exit code 0 without problems, 3 with."""
     path = Path(arguments.path) if arguments.path else settings.policies
     reading = read_policies(path)
+    if not reading.policies and not reading.problems:
+        raise NotFound(f"there is no policy file in {path}.", "Policy files end in .yaml or .yml.")
     if arguments.json:
         print_json(reading.problems)
     else:
@@ -26,6 +28,5 @@ def _print(reading: Reading) -> None:
     for problem in reading.problems:
         print(problem)
     for policy in reading.policies:
-        print(f"{policy.source}: ok, model {policy.model}, {len(policy.rules)} rules")
-    count = len(reading.problems)
-    print(f"{len(reading.policies)} policies without problems, {count} problem{'' if count == 1 else 's'}")
+        print(f"{policy.source}: ok, model {policy.model}, rules: {', '.join(rule.name for rule in policy.rules)}")
+    print(f"policies without problems: {len(reading.policies)}, problems: {len(reading.problems)}")

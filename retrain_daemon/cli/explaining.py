@@ -76,8 +76,8 @@ def _print(plan: Plan) -> None:
     for rule in plan.decision.rules:
         print_rule(rule)
     data = plan.facts.data
-    print(f"  rows that may judge the champion: at most {_count(data.judging_rows)}; not yet learned by it:"
-          f" {_count(data.unlearned_rows)}")  # fmt: skip
+    print(f"  rows that may judge the champion: {_at_most(data.judging_rows)}")
+    print(f"  rows that can train and it has not learned: {_at_most(data.unlearned_rows)}")
 
 
 def print_rule(rule: RuleReport) -> None:
@@ -94,5 +94,5 @@ def print_rule(rule: RuleReport) -> None:
         print(f"    {rule.problem}")
 
 
-def _count(number: int | None) -> str:
-    return "not known" if number is None else f"{number:,}"
+def _at_most(number: int | None) -> str:
+    return "not known" if number is None else f"at most {number:,}"

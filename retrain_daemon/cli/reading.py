@@ -175,7 +175,7 @@ def drops(arguments: Arguments, settings: Settings) -> int:
                 f"{drop.rows:,}",
                 f"{drop.new:,}",
                 moment(drop.arrived_at),
-                f"{drop.reason} {drop.hint}".strip(),
+                "it is gone: put it back, or retract it" if drop.missing else f"{drop.reason} {drop.hint}".strip(),
             )
             for drop in found
         ),
@@ -216,7 +216,7 @@ def _print_attempt(shown: AttemptShown) -> None:
     chosen = ", ".join(f"{name}={value}" for name, value in attempt.recipe.hyperparameters.items())
     print(f"recipe: {attempt.recipe.mode.value}{', ' + chosen if chosen else ''}; policy {attempt.policy.source}"
           f" ({attempt.policy.digest[:12]})")  # fmt: skip
-    print(f"data: {len(shown.drops)} files: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
+    print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
     for note in attempt.notes:
         print(f"note: {note}")

@@ -92,11 +92,12 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True)
 class WorkerSeen:
-    """The worker as seen now; `message` and `temporary` belong to FAILED."""
+    """The worker as seen now; the rest belongs to FAILED. `unreachable`: the registry did not answer it."""
 
     state: WorkerState
     message: str = ""
     temporary: bool = False
+    unreachable: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,18 @@ class AcceptResult:
 
 @dataclass(frozen=True)
 class Retry:
-    """Journal the failure and try again at `due_at`."""
+    """Journal the failure and try again at `due_at`. What is the registry's fault does not count as a failure."""
 
     due_at: datetime
     reason: str
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class TakeUpChampion:
+    """The alias moved before anything was trained: begin again from version `champion`."""
+
+    champion: int
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,7 @@ class Wait:
     until: datetime | None = None
 
 
-Step = StartWorker | AcceptResult | Retry | JudgeNow | JudgeAgain | Perform | Conclude | Wait
+Step = StartWorker | TakeUpChampion | AcceptResult | Retry | JudgeNow | JudgeAgain | Perform | Conclude | Wait
 
 
 def next_step(
@@ -166,9 +175,7 @@ def next_step(
     """
     match attempt.state:
         case State.PLANNED | State.FAILED:
-            if attempt.due_at is not None and now < attempt.due_at:
-                return Wait("waits before the next try", attempt.due_at)
-            return StartWorker()
+            return _before_worker(attempt, champion, now)
         case State.TRAINING:
             return _after_worker(attempt, worker, now, backoff)
         case State.TRAINED:
@@ -177,6 +184,17 @@ def next_step(
             return _after_verdict(attempt, champion)
         case _:
             return Wait("has ended")
+
+
+def _before_worker(attempt: Attempt, champion: Champion, now: datetime) -> Step:
+    """A worker needs the registry and the champion it starts from."""
+    if attempt.due_at is not None and now < attempt.due_at:
+        return Wait("waits before the next try", attempt.due_at)
+    if champion.state is not ChampionState.FOUND or champion.version is None:
+        return Wait(f"the champion is {champion.state.value}: nothing is trained until it is found again")
+    if champion.version == attempt.champion_version:
+        return StartWorker()
+    return TakeUpChampion(champion.version) if attempt.challenger is None else JudgeAgain(champion.version)
 
 
 def _after_worker(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
@@ -195,6 +213,8 @@ def _after_worker(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: 
 
 def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
     """Permanent failures would fail the same way again; temporary ones are tried `retries` more times."""
+    if worker.unreachable:
+        return Retry(now + backoff, worker.message, counts=False)
     if not worker.temporary:
         return Conclude(State.ABANDONED, worker.message)
     if attempt.failures >= attempt.recipe.retries:
@@ -207,6 +227,9 @@ def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff:
 def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
     if attempt.verdict is None:
         return JudgeNow()
+    if attempt.verdict.outcome is not Outcome.PROMOTE and _moved_on(attempt, champion):
+        assert champion.version is not None
+        return JudgeAgain(champion.version)
     if Effect.VERDICT not in attempt.done:
         return Perform(Effect.VERDICT)
     match attempt.verdict.outcome:
@@ -216,6 +239,12 @@ def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
             return Conclude(State.REJECTED, attempt.verdict.summary)
         case Outcome.INCONCLUSIVE:
             return Conclude(State.INCONCLUSIVE, attempt.verdict.summary)
+
+
+def _moved_on(attempt: Attempt, champion: Champion) -> bool:
+    """Whether the verdict is about a version that is champion no more."""
+    found = champion.state is ChampionState.FOUND and champion.version is not None
+    return found and champion.version not in (attempt.champion_version, attempt.version)
 
 
 def _promote(attempt: Attempt, champion: Champion) -> Step:

@@ -179,13 +179,15 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
     last = facts.last
     if last is None or last.policy_digest != policy.digest or last.champion_after != facts.champion.version:
         return None
+    if facts.data.retracted_since:
+        return None
     if facts.data.since_last is None:
         return _Reason("new_rows_unknown", f"it is not known whether rows are new since attempt {last.id}")
     if facts.data.since_last > 0:
         return None
-    return _Reason(
-        "nothing_new", f"no new usable row, policy text or champion since attempt {last.id} ({last.outcome})"
-    )
+    why = f": {last.reason}" if last.outcome == "abandoned" else ""
+    ended = f"{last.id} ({last.outcome}{why})"
+    return _Reason("nothing_new", f"no new usable row, policy text or champion since attempt {ended}")
 
 
 def _no_rule(rules: tuple[RuleReport, ...]) -> _Reason:

@@ -37,7 +37,8 @@ class DataFacts:
 
     `new_rows`: rows no judged attempt has had. `unlearned_rows`: training rows the champion has not learned.
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
-    rows may judge the present champion. `waiting`: age of the oldest unused drop. `missing_files`: recorded and gone.
+    rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
+    last attempt was retracted. `missing_files`: recorded and gone.
     `folder_problem` and `trouble` (drops cannot be inspected) are sentences.
     """
 
@@ -50,13 +51,14 @@ class DataFacts:
     usable_drops: int = 0
     uninspected: int = 0
     folder_problem: str = ""
+    retracted_since: bool = False
     missing_files: tuple[str, ...] = ()
     trouble: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LastAttempt:
-    """The newest attempt that has ended. `champion_after` is the champion the daemon knew when it ended."""
+    """The newest attempt that has ended. `champion_after`: the version it made champion, else that it stood against."""
 
     id: str
     outcome: str
@@ -64,6 +66,7 @@ class LastAttempt:
     ended_at: datetime
     policy_digest: str
     champion_after: int | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

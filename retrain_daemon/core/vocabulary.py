@@ -39,7 +39,9 @@ FACTS: Mapping[str, Fact] = {
         Kind.NUMBER, "distinct usable rows that no judged attempt of this model has had", "data.new_rows >= 10000"
     ),
     "data.unlearned_rows": Fact(
-        Kind.NUMBER, "training rows the champion has not learned from", "data.unlearned_rows >= 5000"
+        Kind.NUMBER,
+        "at most so many rows of files the champion has not learned from can train",
+        "data.unlearned_rows >= 5000",
     ),
     "data.waiting": Fact(Kind.SPAN, "age of the oldest unused drop", "data.waiting > days(7) && data.new_rows > 0"),
     "data.quarantined": Fact(Kind.NUMBER, "files refused and not yet dealt with", "data.quarantined == 0"),

@@ -140,6 +140,7 @@ class Attempts:
             ended_at=to_moment(row["ended_at"]),
             policy_digest=_POLICY.validate_json(row["policy"]).digest,
             champion_after=row["champion_after"],
+            reason=row["reason"],
         )
 
     def starts_since(self, model: str, since: datetime) -> tuple[datetime, ...]:
@@ -161,7 +162,7 @@ class Attempts:
 
     def start(self, attempt: Attempt, now: datetime) -> None:
         """A worker is about to be started."""
-        self._change(attempt, State.TRAINING, now, "starts = starts + 1, due_at = NULL")
+        self._change(attempt, State.TRAINING, now, "starts = starts + 1, due_at = NULL, reason = ''")
 
     def accept(self, attempt: Attempt, challenger: Challenger, evidence: Evidence, notes: tuple[str, ...],
                now: datetime) -> None:  # fmt: skip
@@ -172,11 +173,12 @@ class Attempts:
             _NOTES.dump_json(notes).decode(),
         )  # fmt: skip
 
-    def retry(self, attempt: Attempt, due_at: datetime, reason: str, now: datetime) -> None:
+    def retry(self, attempt: Attempt, due_at: datetime, reason: str, counts: bool, now: datetime) -> None:
         """A worker failed; another is started when due."""
         self._change(
-            attempt, State.FAILED, now, "failures = failures + 1, due_at = ?, reason = ?", to_text(due_at), reason
-        )
+            attempt, State.FAILED, now, "failures = failures + ?, due_at = ?, reason = ?",
+            int(counts), to_text(due_at), reason,
+        )  # fmt: skip
 
     def judged(self, attempt: Attempt, verdict: Verdict, now: datetime) -> None:
         """The verdict."""
@@ -217,12 +219,13 @@ class Attempts:
             attempt.id, attempt.round, effect.value,
         )  # fmt: skip
 
-    def begin_again(self, attempt: Attempt, reason: str, now: datetime) -> None:
-        """What was trained does not count any more: a new worker, on the drops that are left."""
+    def begin_again(self, attempt: Attempt, champion: int, reason: str, now: datetime) -> None:
+        """What was trained does not count any more: a new worker, from this champion, on the drops that are left."""
         self._change(
             attempt, State.PLANNED, now,
             "round = round + 1, challenger = NULL, evidence = NULL, verdict = NULL, version = NULL, notes = '[]',"
-            " failures = 0, starts = 0, due_at = NULL, reason = ?", reason,
+            " failures = 0, starts = 0, due_at = NULL, champion_version = ?,"
+            " continues = CASE WHEN continues IS NULL THEN NULL ELSE ? END, reason = ?", champion, champion, reason,
         )  # fmt: skip
 
     def end_effect(self, attempt: Attempt, effect: Effect, now: datetime) -> None:

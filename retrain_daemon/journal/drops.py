@@ -187,6 +187,7 @@ class Drops:
     def retract(self, drop: DropRow, reason: str, now: datetime) -> None:
         """Take a drop out of training, judging and counts; later drops that nothing was judged on count again."""
         self._change(drop.id, "retracted", reason, now)
+        self._database.run("UPDATE drops SET hint = '' WHERE id = ?", drop.id)
         self._count_again(drop, now)
 
     def inspect_again(self, model: str, now: datetime) -> None:
@@ -199,15 +200,20 @@ class Drops:
         )  # fmt: skip
 
     def leave(self, drop: DropRow, reason: str, now: datetime) -> None:
-        """The policy's path does not cover the file any more: it no longer counts."""
+        """The policy's path does not cover the file any more, or it was set aside and is gone: it no longer counts."""
         self._database.run("UPDATE drops SET current = 0 WHERE id = ?", drop.id)
         self._change(drop.id, "superseded", reason, now)
 
     def mark_missing(self, model: str, gone: frozenset[str], now: datetime) -> tuple[str, ...]:
-        """Note which recorded files are gone; returns those newly gone. Files gone before inspection vanish."""
+        """Note which recorded files are gone; returns those newly gone. Others that are gone need no care any more."""
         newly = []
-        for drop in self._select("model = ? AND current = 1 AND state IN ('recorded', 'found')", model):
+        states = "'recorded', 'found', 'quarantined', 'duplicate'"
+        for drop in self._select(f"model = ? AND current = 1 AND state IN ({states})", model):
             here = drop.path not in gone
+            if drop.state in ("quarantined", "duplicate"):
+                if not here:
+                    self.leave(drop, f"removed; it was {drop.state}: {drop.reason}", now)
+                continue
             if here and drop.missing:
                 self._database.run("UPDATE drops SET missing = 0 WHERE id = ?", drop.id)
             elif not here and drop.state == "found":

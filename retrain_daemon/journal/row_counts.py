@@ -20,6 +20,7 @@ class RowCounts:
     since_last: int
     unlearned: int
     judging: int
+    retracted_since: bool
     waiting_since: datetime | None
     recorded: int
     uninspected: int
@@ -48,6 +49,7 @@ def count_rows(database: Database, model: str, learned: Learned | None, last_att
         totals["unlearned"] += row["training"] if after and row["id"] not in learned_drops else 0
     return RowCounts(
         **totals,
+        retracted_since=_any_retracted(database, last),
         waiting_since=min(waiting, default=None),
         recorded=sum(1 for row in rows if row["usable"]),
         uninspected=_number(database, "state = 'found'", model),
@@ -62,6 +64,11 @@ def _drops_of(database: Database, attempts: tuple[str, ...]) -> set[int]:
         rows = database.rows("SELECT drop_id FROM attempt_drop WHERE attempt = ?", attempt)
         found |= {row["drop_id"] for row in rows}
     return found
+
+
+def _any_retracted(database: Database, drops: set[int]) -> bool:
+    rows = database.rows("SELECT id FROM drops WHERE state = 'retracted'")
+    return any(row["id"] in drops for row in rows)
 
 
 def _number(database: Database, condition: str, model: str) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from retrain_daemon.errors import RetrainError
+from retrain_daemon.errors import RegistryUnreachable, RetrainError
 from retrain_daemon.worker.job import (
     LOG_FILE,
     Failed,
@@ -61,7 +61,12 @@ def _outcome(job: Job, folder: Path) -> Result:
     try:
         return _do(job, folder, progress)
     except RetrainError as error:
-        return Failed(message=error.message, hint=error.hint, temporary=error.temporary)
+        return Failed(
+            message=error.message,
+            hint=error.hint,
+            temporary=error.temporary,
+            unreachable=isinstance(error, RegistryUnreachable),
+        )
     except MemoryError:
         return Failed(
             message=f"The worker ran out of memory while {progress.phase}.",

@@ -224,7 +224,8 @@ class Trained:
 class Failed:
     """A job that ended without result: one sentence, what to do, and whether another try may help.
 
-    `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit.
+    `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit. `unreachable`: MLflow did not
+    answer.
     """
 
     kind: Literal["failed"] = "failed"
@@ -232,6 +233,7 @@ class Failed:
     hint: str = ""
     temporary: bool = False
     lost: bool = False
+    unreachable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,7 @@ def _train_and_log(
     job: Train, champion: LoadedModel, window: _Window, folder: Path, progress: Tell
 ) -> tuple[Challenger, Evidence, tuple[str, ...]]:
     _refuse_no_training_rows(job, window)
+    strangers = _unknown_classes(job, champion, window.rows)
     progress(Progress(phase="training"))
     continued = sklearn.continue_training(
         champion.estimator,
@@ -106,7 +107,7 @@ def _train_and_log(
         progress=lambda done, total: progress(Progress(phase="training", done=done, total=total)),
     )
     progress(Progress(phase="checking"))
-    notes = (*continued.notes, *_check_predicts(champion, continued.estimator, window))
+    notes = (*strangers, *continued.notes, *_check_predicts(champion, continued.estimator, window))
     progress(Progress(phase="comparing"))
     evidence = _evidence(job, champion, continued.estimator, "", window.sides)
     progress(Progress(phase="logging"))
@@ -250,6 +251,29 @@ def _parameters(job: Train, window: _Window) -> Mapping[str, Scalar]:
         "seed": job.seed,
         **job.recipe.hyperparameters,
     }
+
+
+def _unknown_classes(job: Train, champion: LoadedModel, rows: Rows) -> tuple[str, ...]:
+    """Classes in the window that the champion does not know, with the files they are in: often a slip in a label.
+
+    Raises Refused where the mode cannot learn a class; for refit, which can, they are notes.
+    """
+    classes = sklearn.classes_of(champion.estimator)
+    if classes is None or not len(rows):
+        return ()
+    labels = sklearn.target_array(champion.estimator, rows.target)
+    known = set(classes.tolist())
+    names = {file.drop: Path(file.path).name for file in job.drops}
+    found = Counter((repr(label), names[drop]) for label, drop in zip(labels.tolist(), rows.drop.tolist(), strict=True)
+                    if label not in known)  # fmt: skip
+    said = tuple(f"class {label} in {count:,} rows of {name}" for (label, name), count in sorted(found.items())[:8])
+    if said and job.recipe.mode is not Mode.REFIT:
+        raise Refused(
+            f"There are classes that the champion does not know: {'; '.join(said)}.",
+            "If they are slips, run `retraind drop retract FILE --why ...` and drop the corrected rows; if they are"
+            f" real, use mode refit, as {job.recipe.mode.value} cannot add a class.",
+        )
+    return tuple(f"The champion does not know {each}." for each in said)
 
 
 def _manifest(job: Train, rows: Rows) -> tuple[Mapping[str, Scalar], ...]:

@@ -422,3 +422,30 @@ def test_a_retract_during_training_starts_it_anew_at_once(box: FakeBox) -> None:
             if turn == 3:
                 box.order("retract", "wrong labels", {"file": "bad.csv"})
     assert box.trained_on()[-1] == ["good.csv"]
+
+
+def test_a_file_that_was_set_aside_and_is_removed_is_dealt_with(waiting: FakeBox) -> None:
+    waiting.report = broken
+    waiting.drop("ok.csv", "1")
+    waiting.drop("bad.csv", "BROKEN")
+    waiting.live()
+    with waiting.journal() as journal:
+        assert journal.count_rows(MODEL, None, None).quarantined == 1
+    delete(waiting, "bad.csv")
+    waiting.live()
+    with waiting.journal() as journal:
+        assert journal.count_rows(MODEL, None, None).quarantined == 0
+
+
+def test_retracting_the_file_that_made_an_attempt_fail_lets_the_next_one_start(box: FakeBox) -> None:
+    box.failure = Failed(message="unknown class 'maybe'", temporary=False)
+    box.drop("good.csv", "1")
+    box.drop("bad.csv", "2")
+    box.live()
+    assert box.standing()[0] == "nothing_new"
+    assert "unknown class" in box.standing()[1]
+    box.failure = None
+    box.order("retract", "typo", {"file": "bad.csv"})
+    box.live()
+    assert box.trained_on()[-1] == ["good.csv"]
+    assert box.attempts()[-1].state is State.PROMOTED

@@ -12,10 +12,10 @@ import pytest
 from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.errors import Refused, RegistryUnreachable
 from retrain_daemon.registry import Version
-from retrain_daemon.worker.job import DropReport, Failed
+from retrain_daemon.worker.job import DropReport, Failed, Train
 from tests.fake_box import MODEL, POLICY, FakeBox
 from tests.fakes import FakeRegistry
-from tests.made import CHAMPION, NOW
+from tests.made import CHAMPION, NOW, a_metric, some_evidence
 
 OURS = CHAMPION + 1
 THEIRS = OURS + 1
@@ -267,3 +267,80 @@ def test_a_person_who_moves_the_alias_right_before_ours_has_the_challenger_judge
     assert (attempt.state, attempt.champion_version) == (State.PROMOTED, theirs)
     assert [job.source.version for job in box.trainings()] == [CHAMPION, theirs]
     assert box.aliases() == {"champion": theirs + 1, "previous_champion": theirs}
+
+
+def test_a_second_rollback_while_paused_by_the_first_does_not_go_back_further(promoted: FakeBox) -> None:
+    promoted.order("rollback", "bad", {"champion": str(OURS)})
+    promoted.live()
+    number = promoted.order("rollback", "bad", {"champion": str(CHAMPION)})
+    promoted.live()
+    assert promoted.answer(number)[0] == Refused.exit_code
+    assert "resume" in promoted.answer(number)[1]
+    assert promoted.aliases()["champion"] == CHAMPION
+
+
+def test_a_losing_challenger_is_judged_against_the_champion_a_person_chose_meanwhile(box: FakeBox) -> None:
+    worse = a_metric(low=-0.09, gain=-0.08, high=-0.07)
+    box.evidence = some_evidence(worse)
+    box.worker_outlives_daemon = False
+
+    def move(name: str) -> None:
+        if name == "after start" and any(isinstance(job, Train) for job in box.jobs):
+            box.reached = lambda _point: None
+            box.registry.move_alias_by_hand(MODEL, "champion", 6)
+
+    box.reached = move
+    box.drop()
+    box.live(turns=10)
+    (attempt,) = box.attempts()
+    assert (attempt.state, attempt.champion_version) == (State.REJECTED, 6)
+    assert attempt.evidence is not None
+    assert attempt.evidence.champion_version == 6
+    assert box.aliases()["champion"] == 6
+
+
+def test_an_outage_during_training_does_not_use_up_the_tries(box: FakeBox) -> None:
+    box.failure = Failed(message="MLflow did not answer", temporary=True, unreachable=True)
+    box.drop()
+    box.live(turns=30)
+    (attempt,) = box.attempts()
+    assert attempt.state is State.FAILED
+    assert attempt.failures == 0
+    box.failure = None
+    box.live()
+    assert box.attempts()[0].state is State.PROMOTED
+
+
+def test_no_worker_is_started_while_the_registry_does_not_answer(box: FakeBox) -> None:
+    box.failure = Failed(message="ended by signal 9", temporary=True)
+    box.drop()
+    box.live(turns=2)
+    started = len(box.trainings())
+    box.registry.fail_with = RegistryUnreachable("MLflow does not answer.")
+    box.live(turns=10)
+    assert len(box.trainings()) == started
+
+
+def test_an_attempt_that_was_open_when_its_champion_was_rolled_back_begins_again_from_the_target(
+    promoted: FakeBox,
+) -> None:
+    promoted.failure = Failed(message="ended by signal 9", temporary=True)
+    promoted.drop("b.csv", "x,churned\n2,no\n")
+    promoted.live(turns=2)
+    assert promoted.attempts()[-1].champion_version == OURS
+    promoted.order("rollback", "bad", {"champion": str(OURS)})
+    promoted.live()
+    promoted.failure = None
+    promoted.order("resume")
+    promoted.live()
+    attempt = promoted.attempts()[-1]
+    assert (attempt.champion_version, attempt.continues) == (CHAMPION, CHAMPION)
+
+
+def test_another_spelling_set_after_the_alias_was_lost_is_named(box: FakeBox) -> None:
+    box.live()
+    box.registry.delete_alias_by_hand(MODEL, "champion")
+    box.registry.move_alias_by_hand(MODEL, "Champion", CHAMPION)
+    box.live()
+    assert box.standing()[0] == "champion_lost"
+    assert "alias Champion" in box.standing()[1]

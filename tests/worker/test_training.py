@@ -423,3 +423,14 @@ def test_learned_keys_are_on_disk_before_the_model_is_logged(store: Store, tmp_p
     with pytest.raises(Refused, match=r"The experiment 'retraind/early' .* is deleted"):
         run(job, tmp_path)
     assert len(load_keys([job.learned_file])) > 200
+
+
+def test_a_slip_in_a_label_is_named_with_its_file_and_what_to_do(store: Store, tmp_path: Path) -> None:
+    slipped = table(300, seed=8)
+    slipped.loc[slipped.index[:2], "churned"] = "maybe"
+    slipped.to_csv(tmp_path / "slipped.csv", index=False)
+    drops = (DropFile(drop=1, path=str(tmp_path / "slipped.csv"), first_seen=SEEN),)
+    with pytest.raises(Refused, match=r"class 'maybe' in 2 rows of slipped\.csv.*drop retract"):
+        run(store.job("churn", drops=drops), tmp_path)
+    refitted = run(store.job("churn", drops=drops, recipe=Recipe(mode=Mode.REFIT)), tmp_path)
+    assert any("slipped.csv" in note for note in refitted.notes)
