@@ -99,6 +99,17 @@ class Acting:
             self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
 
+    def is_stuck(self, attempt: Attempt) -> bool:
+        """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
+        if attempt.state is State.TRAINING:
+            return False
+        row = self._journal.models.find(attempt.model)
+        champion = self._champion(attempt, row.champion_seen if row else None)
+        step = next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
+        if row is not None and row.hold is not None and not _harmless(step):
+            return True
+        return isinstance(step, Wait) and step.until is None
+
     def _champion(self, attempt: Attempt, seen: int | None) -> Champion:
         """Read anew before each step of a promotion; for the others what was polled last will do."""
         promoting = attempt.state is State.JUDGED

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
 from retrain_daemon.champions import note_champion
-from retrain_daemon.core.attempts import Attempt, State
+from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Mode, Policy
@@ -150,7 +150,8 @@ class Daemon:
         self._next_poll = self._next_rescan = now
 
     def _poll_registry(self, now: datetime) -> None:
-        self._view.poll(sorted(self._policies))
+        under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
+        self._view.poll(sorted(under_way | self._policies.keys()))
         self._next_poll = now + self._rhythm.poll_registry
         self._to.alarms.at("registry", self._next_poll)
         self._note_outage(self._view.problem, now)
@@ -287,19 +288,12 @@ class Daemon:
             return False
         if self._settling and not self._patience_is_over():
             return False
-        waiting = (State.PLANNED, State.TRAINING, State.FAILED)
-        return not any(
-            attempt.state in waiting and not self._held(attempt) for attempt in self._to.journal.attempts.open()
-        )
+        return self._problem != "" or all(map(self._acting.is_stuck, self._to.journal.attempts.open()))
 
     def _patience_is_over(self) -> bool:
         """A file that goes on growing does not keep a single pass from ending."""
         longest = max(policy.data.complete.settle or timedelta(0) for policy in self._policies.values())
         return self._clock() > self._begun_at + 3 * longest
-
-    def _held(self, attempt: Attempt) -> bool:
-        row = self._to.journal.models.find(attempt.model)
-        return row is not None and row.hold is not None
 
     def _sleep(self) -> None:
         """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row."""

@@ -120,3 +120,22 @@ def test_a_single_pass_that_lost_the_registry_between_two_polls_says_so(box: Fak
     box.drop()
     with box.life() as daemon:
         assert daemon.run_once() == "connection refused"
+
+
+def test_a_single_pass_ends_when_the_champion_is_lost_before_anything_was_trained(box: FakeBox) -> None:
+    box.failure = Failed(message="ended by signal 9", temporary=True)
+    box.drop()
+    box.live(turns=2)
+    box.registry.delete_alias_by_hand(MODEL, "champion")
+    assert run_once(box) == ""
+    assert box.attempts()[0].state is State.FAILED
+
+
+def test_an_attempt_of_a_retired_policy_finishes_under_the_policy_it_began_with(box: FakeBox) -> None:
+    box.failure = Failed(message="ended by signal 9", temporary=True)
+    box.drop()
+    box.live(turns=2)
+    box.failure = None
+    (box.root / "policies" / "churn.yaml").unlink()
+    run_once(box)
+    assert box.attempts()[0].state is State.PROMOTED
