@@ -344,3 +344,13 @@ def test_another_spelling_set_after_the_alias_was_lost_is_named(box: FakeBox) ->
     box.live()
     assert box.standing()[0] == "champion_lost"
     assert "alias Champion" in box.standing()[1]
+
+
+def test_a_version_that_was_rolled_back_is_no_target_of_the_next_rollback(promoted: FakeBox) -> None:
+    promoted.order("rollback", "bad", {"champion": str(OURS)})
+    promoted.order("resume")
+    promoted.live()
+    number = promoted.order("rollback", "bad", {"champion": str(CHAMPION)})
+    promoted.live()
+    assert f"version {OURS} of churn was itself rolled back" in promoted.answer(number)[1]
+    assert promoted.aliases()["champion"] == CHAMPION
