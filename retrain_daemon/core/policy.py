@@ -1,6 +1,6 @@
 """A policy as a value: what one file says about one registered model, checked and with every default filled in.
 
-Reading files and saying what is wrong in them lives in `policy_file.py`.
+Reading files and saying what is wrong in them lives in `policies/`.
 """
 
 from __future__ import annotations

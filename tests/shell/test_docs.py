@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import retrain_daemon
-from retrain_daemon import errors, policy_data, policy_file, policy_promotion, settings
+from retrain_daemon import errors, settings
 from retrain_daemon.cli.parser import EXIT_CODES, parse
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import FACTS
-from retrain_daemon.policies import Problem, read_policy_text
+from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text
 from retrain_daemon.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -131,17 +131,17 @@ def test_the_example_of_a_key_is_accepted_and_its_default_changes_nothing(row: t
 
 
 def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
-    top = {key for key in policy_file._KEYS if key not in ("data", "train", "retrain", "pace", "promote")}
-    train = {f"train.{key}" for key in policy_file._TRAIN_KEYS if key != "limits"}
-    data = {f"data.{key}" for key in policy_data._KEYS}
-    promote = {f"promote.{key}" for key in policy_promotion._KEYS if key != "require"}
+    top = {key for key in file._KEYS if key not in ("data", "train", "retrain", "pace", "promote")}
+    train = {f"train.{key}" for key in file._TRAIN_KEYS if key != "limits"}
+    data_keys = {f"data.{key}" for key in data._KEYS}
+    promote = {f"promote.{key}" for key in promotion._KEYS if key != "require"}
     require = {f"promote.require[].{key}" for key in ("metric", *(claim.value for claim in Claim))}
     nested = {
         "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
         "data.holdout.newest", "train.limits.run_for", "train.limits.memory", "retrain[].name", "retrain[].when",
         "retrain[].train", "pace.cooldown", "pace.per_day",
     }  # fmt: skip
-    assert {bare(row[0]) for row in KEY_ROWS} == top | train | data | promote | require | nested
+    assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested
 
 
 @pytest.mark.parametrize("key", [bare(row[0]) for row in LATER_ROWS])
@@ -153,11 +153,11 @@ def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
 
 def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
-        *policy_file._LATER,
-        *(f"train.{key}" for key in policy_file._TRAIN_LATER),
-        *(f"data.{key}" for key in policy_data._LATER),
-        *(f"promote.{key}" for key in policy_promotion._LATER),
-        *(f"promote.require[].{key}" for key in policy_promotion._REQUIREMENT_LATER),
+        *file._LATER,
+        *(f"train.{key}" for key in file._TRAIN_LATER),
+        *(f"data.{key}" for key in data._LATER),
+        *(f"promote.{key}" for key in promotion._LATER),
+        *(f"promote.require[].{key}" for key in promotion._REQUIREMENT_LATER),
         "data.target.classes", "retrain[].require", "pace.quiet_hours",
     }  # fmt: skip
     assert {bare(row[0]) for row in LATER_ROWS} == later

@@ -25,7 +25,7 @@ from retrain_daemon.core.policy import (
 )
 from retrain_daemon.errors import NotFound
 from retrain_daemon.policies import PolicyFolder, Problem, read_policies, read_policy_text
-from retrain_daemon.policy_file import read_bytes
+from retrain_daemon.policies.file import read_bytes
 
 EXAMPLES = Path(__file__).parents[2] / "policies"
 

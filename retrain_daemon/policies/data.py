@@ -8,8 +8,8 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from retrain_daemon.core.policy import Completion, DataSpec, Holdout, Target, Window
-from retrain_daemon.policy_nodes import MappingNode, Node, Scalar, Wrong
-from retrain_daemon.policy_units import anything, duration, mapping, share, text, word, words
+from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
+from retrain_daemon.policies.units import anything, duration, mapping, share, text, word, words
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 

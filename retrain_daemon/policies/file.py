@@ -1,6 +1,6 @@
 """One policy file: its text becomes a Policy, or problems with line and column, all at once.
 
-Pure given the text. Finding and watching files is for `policies.py`.
+Pure given the text. Finding and watching files is for `folder.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import timedelta
 
 from retrain_daemon.core.expression import ExpressionProblem, compile_rule
 from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, Mode, Pace, Policy, Recipe, Rule, Scalar
-from retrain_daemon.policy_data import read_data
-from retrain_daemon.policy_nodes import Document, MappingNode, Node, Problem, Wrong, read_nodes
-from retrain_daemon.policy_promotion import check_metrics, read_promotion
-from retrain_daemon.policy_units import anything, choice, count, duration, mapping, sequence, size, text, word
+from retrain_daemon.policies.data import read_data
+from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Wrong, read_nodes
+from retrain_daemon.policies.promotion import check_metrics, read_promotion
+from retrain_daemon.policies.units import anything, choice, count, duration, mapping, sequence, size, text, word
 
 MAX_BYTES = 1_000_000
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from retrain_daemon.core.policy import Scalar as PolicyScalar
-from retrain_daemon.policy_nodes import MappingNode, Node, Scalar, Sequence, Wrong, closest
+from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong, closest
 
 Choice = TypeVar("Choice", bound=StrEnum)
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """Strict reading of YAML: events become nodes with their place, and what a policy may not use is refused by name.
 
 No anchors, merge keys, tags or several documents; scalars stay as written, because the one who asks knows the type.
-Knows nothing of policies: their keys are in `policy_file.py`.
+Knows nothing of policies: their keys are in `file.py`.
 """
 
 from __future__ import annotations

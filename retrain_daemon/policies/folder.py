@@ -1,6 +1,6 @@
 """Finds, reads and re-reads policy files: policies for the daemon, problems with file:line:column for people.
 
-What a file may say is in `policy_file.py`. A file that went bad never replaces the policy that is in force.
+What a file may say is in `file.py`. A file that went bad never replaces the policy that is in force.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound
-from retrain_daemon.policy_file import MAX_BYTES, FileReading, read_bytes, read_text
-from retrain_daemon.policy_nodes import Problem
+from retrain_daemon.policies.file import MAX_BYTES, FileReading, read_bytes, read_text
+from retrain_daemon.policies.nodes import Problem
 
 __all__ = ["PolicyFolder", "PolicySet", "Problem", "Reading", "read_policies", "read_policy_text"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from retrain_daemon.core.metrics import METRICS, Task
 from retrain_daemon.core.policy import DEFAULT_MIN_ROWS, Claim, Promotion, Requirement, Target
-from retrain_daemon.policy_nodes import MappingNode, Node, Sequence, Wrong, closest
-from retrain_daemon.policy_units import count, mapping, number, sequence, share, text, word
+from retrain_daemon.policies.nodes import MappingNode, Node, Sequence, Wrong, closest
+from retrain_daemon.policies.units import count, mapping, number, sequence, share, text, word
 
 _CLAIMS = tuple(claim.value for claim in Claim)
 _KEYS = ("require", "confidence", "min_rows", "inconclusive", "approval")
