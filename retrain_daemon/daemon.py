@@ -80,7 +80,7 @@ class Daemon:
         self._settling: dict[str, datetime] = {}
         self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
         self._outage_since: datetime | None = None
-        self._problem = ""
+        self._problem = self._watch_problem = ""
         self._bad_files: set[str] = set()
         self._journal_version = -1
         self._begun_at = clock()
@@ -175,6 +175,7 @@ class Daemon:
     def _scan(self, now: datetime) -> None:
         everything = now >= self._next_rescan
         changed = self._to.folders.changed()
+        self._note_watch_problem(self._to.folders.watch_problem)
         if everything:
             self._next_rescan = now + self._rhythm.rescan
             self._to.alarms.at("rescan", self._next_rescan)
@@ -182,6 +183,12 @@ class Daemon:
             due = self._settling.get(model)
             if everything or model in changed or (due is not None and now >= due):
                 self._look_into(policy, now)
+
+    def _note_watch_problem(self, problem: str) -> None:
+        """Without events files are still found, at the next look into all folders."""
+        if problem and problem != self._watch_problem:
+            _log.warning("folder.unwatched", problem=problem)
+        self._watch_problem = problem
 
     def _look_into(self, policy: Policy, now: datetime) -> None:
         due = self._intake.scan(policy, now)

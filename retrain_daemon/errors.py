@@ -78,10 +78,3 @@ class TrainingFailed(RetrainError):
     """A training could not be carried out; trying the same again gives the same."""
 
     exit_code = 5
-
-
-class WorkerLost(RetrainError):
-    """A worker process crashed, was killed, or ran past a limit; another try may succeed."""
-
-    exit_code = 1
-    temporary = True

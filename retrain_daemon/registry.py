@@ -91,15 +91,6 @@ class Registry(Protocol):
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point the alias at the version, wherever it pointed before: MLflow has no compare-and-set."""
 
-    def delete_alias(self, model: str, alias: str) -> None:
-        """Remove the alias; nothing happens when the model has none of this name."""
-
-    def set_model_tag(self, model: str, tag: str, value: str) -> None:
-        """Set a tag of the registered model, replacing its value."""
-
-    def delete_model_tag(self, model: str, tag: str) -> None:
-        """Remove a tag of the registered model; nothing happens when it has none of this name."""
-
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, replacing their values."""
 
@@ -161,21 +152,6 @@ class MlflowRegistry:
         client = self._client()
         with understood(self.registry_uri):
             client.set_registered_model_alias(model, alias, str(number))
-
-    def delete_alias(self, model: str, alias: str) -> None:
-        client = self._client()
-        with understood(self.registry_uri):
-            client.delete_registered_model_alias(model, alias)
-
-    def set_model_tag(self, model: str, tag: str, value: str) -> None:
-        client = self._client()
-        with understood(self.registry_uri):
-            client.set_registered_model_tag(model, tag, value)
-
-    def delete_model_tag(self, model: str, tag: str) -> None:
-        client = self._client()
-        with understood(self.registry_uri):
-            client.delete_registered_model_tag(model, tag)
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         client = self._client()

@@ -32,13 +32,6 @@ class WakeUps:
         )
         self._scheduler.start()
 
-    def every(self, name: str, seconds: float) -> None:
-        """Wake every so many seconds, first after one interval; replaces an earlier wake-up of that name."""
-        if seconds <= 0:
-            raise ValueError(f"wake-up {name!r} needs an interval above zero, not {seconds} s")
-        self._moments.pop(name, None)
-        self._scheduler.add_job(self._fire, "interval", (name,), seconds=seconds, id=name, replace_existing=True)
-
     def at(self, name: str, when: datetime | None) -> None:
         """Wake once, at once if `when` is past; replaces an earlier wake-up of that name, None only removes it.
 

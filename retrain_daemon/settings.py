@@ -9,7 +9,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,12 +78,6 @@ def read_settings(
     if problems:
         raise SettingsProblem("\n".join(problems))
     return Settings(**(_defaults(values, file, environment) | values), file=file)  # type: ignore[arg-type]
-
-
-def describe(settings: Settings) -> tuple[str, ...]:
-    """A line for each setting, "name = value", with credentials hidden."""
-    values = [(each.name, getattr(settings, each.name)) for each in fields(settings)]
-    return tuple(f"{name} = {_shown(value)}" for name, value in values)
 
 
 def hide_credentials(text: str) -> str:

@@ -74,18 +74,6 @@ class FakeRegistry:
         with self._effect("set_alias", model, alias, number):
             self._set_alias(model, alias, number)
 
-    def delete_alias(self, model: str, alias: str) -> None:
-        with self._effect("delete_alias", model, alias):
-            self._model(model).aliases.pop(alias, None)
-
-    def set_model_tag(self, model: str, tag: str, value: str) -> None:
-        with self._effect("set_model_tag", model, tag, value):
-            self._model(model).tags[tag] = value
-
-    def delete_model_tag(self, model: str, tag: str) -> None:
-        with self._effect("delete_model_tag", model, tag):
-            self._model(model).tags.pop(tag, None)
-
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         with self._effect("tag_run", run_id):
             if run_id not in self._run_tags:

@@ -13,7 +13,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, compose_daemon
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.lock import DAEMON, StateLock
-from retrain_daemon.settings import Settings
+from retrain_daemon.settings import Settings, hide_credentials
 
 if TYPE_CHECKING:
     from retrain_daemon.daemon import Daemon
@@ -26,7 +26,8 @@ def run(arguments: Arguments, settings: Settings) -> int:
     with StateLock(settings.state, DAEMON, clock()), compose_daemon(settings, wake) as daemon:
         _obey_signals(daemon, wake)
         logger = log.get_logger()
-        logger.info("daemon.started", version=__version__, state=str(settings.state), policies=str(settings.policies))
+        logger.info("daemon.started", version=__version__, state=str(settings.state), policies=str(settings.policies),
+                    mlflow=hide_credentials(settings.tracking_uri))  # fmt: skip
         problem = ""
         if arguments.once:
             problem = daemon.run_once()

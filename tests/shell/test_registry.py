@@ -51,12 +51,11 @@ def test_aliases_and_tags_of_many_models_come_together(world: World, model: str)
     other = f"{model}-other"
     world.add_model(other)
     world.registry.set_alias(model, "champion", 2)
-    world.registry.set_model_tag(other, "retrain", "now")
     found = world.registry.models([model, other, "unknown"])
     assert set(found) == {model, other}
     assert found[model].aliases == {"champion": 2}
     assert found[model].tags == {}
-    assert (found[other].aliases, found[other].tags) == ({}, {"retrain": "now"})
+    assert (found[other].aliases, found[other].tags) == ({}, {})
 
 
 def test_no_names_ask_for_nothing(world: World) -> None:
@@ -88,9 +87,7 @@ def test_an_unknown_version_or_model_is_not_found(world: World, model: str) -> N
     with pytest.raises(NotFound):
         world.registry.tag_version(model, 99, "a", "b")
     with pytest.raises(NotFound):
-        world.registry.set_model_tag("unknown", "a", "b")
-    with pytest.raises(NotFound):
-        world.registry.delete_model_tag("unknown", "a")
+        world.registry.tag_run("0123456789abcdef0123456789abcdef", {"a": "b"})
 
 
 def test_an_alias_never_points_to_a_version_that_is_not_there(world: World, model: str) -> None:
@@ -117,15 +114,6 @@ def test_aliases_in_two_spellings_are_two_aliases(world: World, model: str) -> N
     world.registry.set_alias(model, "champion", 1)
     world.registry.set_alias(model, "Champion", 2)
     assert aliases(world, model) == {"champion": 1, "Champion": 2}
-
-
-def test_deleting_an_alias_twice_is_silent(world: World, model: str) -> None:
-    world.registry.set_alias(model, "champion", 1)
-    world.registry.delete_alias(model, "champion")
-    world.registry.delete_alias(model, "champion")
-    assert aliases(world, model) == {}
-    with pytest.raises(NotFound):
-        world.registry.delete_alias("unknown", "champion")
 
 
 def test_a_deleted_version_takes_its_aliases_along(world: World, model: str) -> None:
@@ -178,14 +166,6 @@ def test_a_version_tag_is_replaced(world: World, model: str) -> None:
     world.registry.tag_version(model, 1, "retraind.replaces", "8")
     assert world.registry.version(model, 1).tags == {"retraind.replaces": "8"}
     assert world.registry.version(model, 2).tags == {}
-
-
-def test_a_model_tag_can_be_taken_away_again(world: World, model: str) -> None:
-    world.registry.set_model_tag(model, "retrain", "now")
-    assert world.registry.models([model])[model].tags == {"retrain": "now"}
-    world.registry.delete_model_tag(model, "retrain")
-    world.registry.delete_model_tag(model, "retrain")
-    assert world.registry.models([model])[model].tags == {}
 
 
 def test_only_the_runs_of_one_attempt_are_ended(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,3 +243,11 @@ def test_a_registry_that_fails_answers_nothing() -> None:
     with pytest.raises(Refused, match="down"):
         fake.set_alias("churn", "champion", 1)
     assert fake.calls == []
+
+
+def test_a_run_is_found_by_the_tag_it_was_given_later(world: World) -> None:
+    run, value = world.start_run({}), f"churn-{next(NUMBERS)}"
+    world.registry.tag_run(run, {"retraind.key": "another", "retraind.verdict": "reject"})
+    world.registry.tag_run(run, {"retraind.key": value})
+    assert world.registry.end_runs_of("retraind.key", "another") == ()
+    assert world.registry.end_runs_of("retraind.key", value) == (run,)

@@ -85,15 +85,7 @@ def test_a_moment_in_another_time_zone_is_the_same_moment(clock: Clock) -> None:
     assert clock.next_due() == {"far"}
 
 
-def test_an_interval_wakes_again_and_again(clock: Clock) -> None:
-    clock.wake_ups.every("poll", 0.1)
-    assert clock.next_due() == {"poll"}
-    assert clock.next_due() == {"poll"}
-
-
-def test_an_interval_of_nothing_and_a_time_without_zone_are_refused(clock: Clock) -> None:
-    with pytest.raises(ValueError, match="interval above zero"):
-        clock.wake_ups.every("poll", 0)
+def test_a_time_without_zone_is_refused(clock: Clock) -> None:
     with pytest.raises(ValueError, match="time with its zone"):
         clock.wake_ups.at("retry", datetime(2026, 1, 1))  # noqa: DTZ001 (what is refused)
 
@@ -101,9 +93,7 @@ def test_an_interval_of_nothing_and_a_time_without_zone_are_refused(clock: Clock
 def test_one_daemon_thread_serves_all_and_ends_with_it() -> None:
     before = set(threading.enumerate())
     clock = Clock()
-    clock.wake_ups.every("poll", 0.05)
     clock.wake_ups.at("now", datetime(2020, 1, 1, tzinfo=UTC))
-    clock.next_due()
     clock.next_due()
     new = set(threading.enumerate()) - before
     assert len(new) == 1
