@@ -7,11 +7,22 @@ from hashlib import sha256
 
 from retrain_daemon.core.attempts import Attempt, Effect, State
 from retrain_daemon.core.judge import Outcome
+from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG
 
-#: On runs and versions, for people.
-ATTEMPT_TAG = "retraind.attempt"
-#: On runs and versions: how they are found again after a crash.
-KEY_TAG = "retraind.key"
+__all__ = [
+    "ATTEMPT_TAG",
+    "KEY_TAG",
+    "REPLACES_TAG",
+    "ROLLED_BACK_TAG",
+    "SUMMARY_TAG",
+    "VERDICT_TAG",
+    "description",
+    "detail",
+    "outcome_pairs",
+    "run_tags",
+    "version_tags",
+]
+
 #: On a version that became champion: the one before it.
 REPLACES_TAG = "retraind.replaces"
 #: On a version that was champion and was rolled back.

@@ -20,14 +20,12 @@ from mlflow.exceptions import MlflowException
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.policy import Scalar
 from retrain_daemon.errors import TrainingFailed
-from retrain_daemon.worker.job import Train
+from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG, Train
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.model_store import SKOPS, LoadedModel, first_line, payload_digest
 from retrain_daemon.worker.requirements import as_installed
 from retrain_daemon.worker.store import ensure_experiment
 
-ATTEMPT_TAG = "retraind.attempt"
-KEY_TAG = "retraind.key"
 MODEL_NAME = "model"
 
 #: Libraries whose types a challenger may bring along newly: their code has trained it in this very process.

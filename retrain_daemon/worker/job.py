@@ -18,6 +18,8 @@ from retrain_daemon.core.policy import DataSpec, Recipe
 from retrain_daemon.worker.durable import write_whole
 
 __all__ = [
+    "ATTEMPT_TAG",
+    "KEY_TAG",
     "Challenger",
     "DropFile",
     "DropReport",
@@ -43,6 +45,10 @@ __all__ = [
     "write_result",
 ]
 
+#: On the run of an attempt, for people.
+ATTEMPT_TAG = "retraind.attempt"
+#: On the run: how both sides find it again after a crash.
+KEY_TAG = "retraind.key"
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.json"
