@@ -176,7 +176,8 @@ class Acting:
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
         limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
-        self._executor.start(job_key(started), self._job(started, tuple(drops)), limits, self._clock())
+        job = self._job(started, tuple(drops))
+        self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
         _log.info("attempt.training", attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts,
                   mode=attempt.recipe.mode.value, champion=attempt.champion_version)  # fmt: skip
 
@@ -208,6 +209,7 @@ class Acting:
             experiment=f"retraind/{attempt.model}",
             tags=run_tags(attempt, (drop.fingerprint for drop in drops)),
             challenger=attempt.challenger,
+            code_folder=str(Path(policy.source).parent),
         )
 
     def source(self, model: str, version: int | None) -> Source:

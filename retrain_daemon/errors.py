@@ -78,3 +78,7 @@ class TrainingFailed(RetrainError):
     """A training could not be carried out; trying the same again gives the same."""
 
     exit_code = 5
+
+
+class FrameworkMissing(Refused):
+    """A model's framework is not installed where its worker runs; other models are not affected."""

@@ -30,8 +30,10 @@ LOG_LIMIT = 16 * 2**20
 class Executor(Protocol):
     """Runs jobs beside the daemon. A `key` names one job and its folder; it is a plain file name."""
 
-    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
-        """Start a job; one that has ended, or was cut short, may be started again under its key."""
+    def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
+        """Start a job, by another interpreter where one is named; one that has ended, or was cut short, may be started
+        again under its key.
+        """
 
     def look(self, key: str) -> Running | Ended | None:
         """How a job is doing. None: never started, or cut short by a stop or by the end of an earlier daemon."""
@@ -70,8 +72,9 @@ class ProcessExecutor:
         self._watch = Watch(grace, log_limit)
         self._jobs: dict[str, Supervisor] = {}
 
-    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
-        """Start a worker for `job`. That no process can be started is an end like a crash.
+    def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
+        """Start a worker for `job`. That no process can be started is an end like a crash; that `python` cannot be
+        used is a failure for good.
 
         Raises StateUnusable when the job folder cannot be written, ValueError for a job that is running already.
         """
@@ -84,7 +87,12 @@ class ProcessExecutor:
         except OSError as error:
             raise StateUnusable(f"job folder {folder} cannot be written: {error.strerror}.") from error
         self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
-        self._jobs[key].start((*self._command, str(folder)))
+        if problem := _against(python):
+            self._jobs[key].fail(problem)
+        elif python:
+            self._jobs[key].start((python, *WORKER[1:], str(folder)), foreign=True)
+        else:
+            self._jobs[key].start((*self._command, str(folder)))
 
     def look(self, key: str) -> Running | Ended | None:
         """How a job is doing; a worker that outlived an earlier daemon is ended first."""
@@ -136,6 +144,14 @@ class ProcessExecutor:
         if processes.lives(worker):
             processes.end_session(worker.pid, self._watch.grace)
         processes.end_left_behind(worker, os.fsencode(f"{JOB_MARK}={self._path(key)}"))
+
+
+def _against(python: str) -> str:
+    """What stands against an interpreter that a policy names, as a sentence; "" when nothing does."""
+    if not python or (Path(python).is_file() and os.access(python, os.X_OK)):
+        return ""
+    what = "may not be executed by this user" if Path(python).is_file() else "does not exist"
+    return f"train.python names {python}, which {what}."
 
 
 def _prepare(folder: Path, job: Job) -> None:

@@ -129,7 +129,8 @@ class Intake:
         assert source.version is not None
         root = self._journal.models.signature_root(policy.model, source.version)
         data = policy.data
-        settings = (data.target, data.features, data.group, data.row_id, data.event_time, data.holdout)
+        settings = (data.target, data.features, data.group, data.row_id, data.event_time, data.holdout, data.shape,
+                    data.weight, data.model_outputs)  # fmt: skip
         purpose = f"{sha256(repr(settings).encode()).hexdigest()[:16]} signature of version {root}"
         row = self._journal.models.find(policy.model)
         if row is not None and row.inspected_as != purpose:
@@ -153,6 +154,8 @@ class Intake:
             files=files,
             known_rows=self._journal.drops.known_rows(policy.model),
             rows_folder=str(rows),
+            reference=self._journal.drops.reference(policy.model),
+            needs_framework=_needs_framework(policy),
         )
         key = f"inspect-{waiting[0].id}"
         self._executor.start(key, job, INSPECTION_LIMITS, now)
@@ -261,6 +264,11 @@ class Intake:
     def _set_aside(self, drop: DropRow, state: str, report: DropReport, reason: str, hint: str, now: datetime) -> None:
         self._journal.drops.set_aside(drop, state, report.fingerprint, reason, hint, now)
         _log.warning(f"drop.{state}", model=drop.model, file=Path(drop.path).name, reason=reason)
+
+
+def _needs_framework(policy: Policy) -> bool:
+    """Whether any training of the model runs in the daemon's own environment."""
+    return any(not recipe.python for recipe in (policy.requested, *(rule.recipe for rule in policy.rules)))
 
 
 def watched_folder(policy: Policy) -> Watched:

@@ -25,6 +25,9 @@ from retrain_daemon.worker.job import Failed, Progress, Result
 PROCESS_FILE = "process.json"
 JOB_MARK = "RETRAIND_JOB"
 
+#: What tells an interpreter where to find modules: that of the daemon does not hold for another.
+_FOREIGN_LEAVES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+_UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
 _TAIL = 4096
 _LONGEST = 300
@@ -78,13 +81,21 @@ class Supervisor:
         self._started = time.monotonic()
         self._stopping = threading.Event()
         self._over = threading.Event()
+        self._interpreter = ""
         self._ended: Ended | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, command: tuple[str, ...]) -> None:
-        """Start the process from the calling thread. That this cannot be done is an end like a crash."""
+    def fail(self, message: str) -> None:
+        """End before anything was started, for good."""
+        self._conclude(Failed(message=message, hint="Correct the policy, or put it there."))
+
+    def start(self, command: tuple[str, ...], *, foreign: bool = False) -> None:
+        """Start the process from the calling thread. That this cannot be done is an end like a crash. A `foreign`
+        interpreter is not told where the daemon's own modules are.
+        """
+        self._interpreter = command[0] if foreign else ""
         try:
-            worker, handle = _start_process(self._folder, command)
+            worker, handle = _start_process(self._folder, command, _FOREIGN_LEAVES if foreign else ())
         except OSError as error:
             self._conclude(
                 Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
@@ -162,11 +173,25 @@ class Supervisor:
             return unreadable(error)
         if result is not None or self._stopping.is_set():
             return result
-        failure = Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
+        failure = self._failure(cause, code)
         # Written down for a later life of the daemon. A full disk must not hide the failure from this one.
         with contextlib.suppress(OSError):
             files.write_result(self._folder, failure)
         return failure
+
+    def _failure(self, cause: str, code: int) -> Failed:
+        said = _last_line(self._log, self._log_start)
+        if self._interpreter and not cause and "No module named" in said and "retrain_daemon" in said:
+            return Failed(
+                message=f"{self._interpreter}, which train.python names, has no retrain-daemon.",
+                hint="Install this project there, in the daemon's version.",
+            )
+        if self._interpreter and not cause and code == _UNREADABLE_JOB:
+            return Failed(
+                message=f"The retrain-daemon of {self._interpreter}, which train.python names, cannot read the job.",
+                hint="Install the daemon's version there.",
+            )
+        return Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
 
     def _last_said(self) -> str:
         line = _last_line(self._log, self._log_start)
@@ -190,8 +215,11 @@ def unreadable(error: Exception) -> Failed:
     return Failed(message=f"the worker's result does not follow the contract: {_one_line(str(error))}")
 
 
-def _start_process(folder: Path, command: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
+def _start_process(
+    folder: Path, command: tuple[str, ...], left_out: tuple[str, ...]
+) -> tuple[subprocess.Popen[bytes], int]:
     """The process, leader of its own session, with a handle that becomes readable at its end."""
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     with (folder / files.LOG_FILE).open("ab") as log:
         worker = subprocess.Popen(
             command,
@@ -199,7 +227,7 @@ def _start_process(folder: Path, command: tuple[str, ...]) -> tuple[subprocess.P
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=os.environ | {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"},
+            env=ours | {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
     try:

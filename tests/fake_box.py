@@ -110,9 +110,9 @@ class WatchedExecutor(FakeExecutor):
 
     reached: Callable[[str], None] = lambda _point: None
 
-    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
+    def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
         self.reached("before start")
-        super().start(key, job, limits, now)
+        super().start(key, job, limits, now, python)
         self.reached("after start")
 
 

@@ -27,7 +27,7 @@ class FakeExecutor:
     jobs: list[Job] = field(default_factory=list)
     _waiting: dict[str, tuple[Job, datetime]] = field(default_factory=dict)
 
-    def start(self, key: str, job: Job, limits: Limits, now: datetime) -> None:
+    def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
         _plain(key)
         if key in self.running():
             raise ValueError(f"job {key!r} is running already")

@@ -1,4 +1,4 @@
-"""`retraind demo`: sets the stage in a folder of its own and starts the real daemon on it.
+"""`retraind demo`: sets the stage in a folder of its own and starts the real daemon on it, with a model per framework.
 
 What is then told, act by act, lives in `story.py`.
 """
@@ -15,36 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
+from retrain_daemon.cli.demo_policies import left_out, playable, policy_text
 from retrain_daemon.cli.output import console
 from retrain_daemon.cli.story import Stage, tell
 from retrain_daemon.errors import Refused, RetrainError
 from retrain_daemon.settings import Settings
 
 MARKER = ".made-by-retraind-demo"
-
-POLICY = """\
-# What the demo's team asks for: one rule, and evidence before anything is promoted.
-model: digits
-description: Handwritten digits, 8 x 8 pixels.
-
-data:
-  path: {drops}/*.csv
-  complete: {{settle: 2s}}
-  target: digit
-  holdout: 30%                      # these rows never train; they judge
-
-train:
-  mode: incremental                 # goes on learning from rows the champion has not learned
-
-retrain:
-  - name: enough fresh rows
-    when: data.new_rows >= 500
-
-promote:
-  require:
-    - {{metric: accuracy, better_by: 0}}
-    - {{metric: log_loss, not_worse_by: 0.05}}
-"""
 
 SETTINGS = """\
 [mlflow]
@@ -63,7 +40,10 @@ def demo(arguments: Arguments, settings: Settings) -> int:
     folder = Path(arguments.folder).absolute()
     _clear(folder)
     stage = _set_stage(folder)
-    console().print(f"setting the stage in {folder}: registering `digits` as a person would", highlight=False)
+    for sentence in left_out():
+        console().print(sentence, highlight=False)
+    models = ", ".join(stage.models)
+    console().print(f"setting the stage in {folder}: registering {models} as people would", highlight=False)
     _prepare(stage)
     with _daemon(stage) as process:
         told = tell(stage, process)
@@ -85,17 +65,23 @@ def _set_stage(folder: Path) -> Stage:
         (folder / name).mkdir(parents=True)
     (folder / MARKER).touch()
     (folder / "retraind.toml").write_text(SETTINGS.format(folder=folder), "utf-8")
-    (folder / "policies" / "digits.yaml").write_text(POLICY.format(drops=folder / "drops"), "utf-8")
-    return Stage(folder=folder, config=folder / "retraind.toml")
+    models = playable()
+    for model in models:
+        (folder / "policies" / f"{model}.yaml").write_text(policy_text(model, folder / "drops"), "utf-8")
+    return Stage(folder=folder, config=folder / "retraind.toml", models=models)
 
 
 def _prepare(stage: Stage) -> None:
-    command = [sys.executable, "-m", "retrain_daemon.worker.digits", str(stage.prepared), stage.tracking_uri]
+    """Each framework in a process of its own; the digits themselves come with scikit-learn."""
     log = stage.folder / "prepare.log"
-    with log.open("wb") as stream:
-        ended = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=stage.environment(), check=False)
-    if ended.returncode != 0:
-        raise Refused(f"the digits model could not be registered, see {log}.", "The extra [sklearn] must be installed.")
+    with log.open("ab") as stream:
+        for model in ("", *stage.models):
+            words = [str(stage.prepared), stage.tracking_uri, *([model] if model else [])]
+            command = [sys.executable, "-m", "retrain_daemon.worker.digits", *words]
+            ended = subprocess.run(command, stdout=stream, stderr=stream, env=stage.environment(), check=False)
+            if ended.returncode != 0:
+                what = f"{model} could not be registered" if model else "the digits could not be written"
+                raise Refused(f"{what}, see {log}.", "The demo needs the extra [sklearn], where the digits come from.")
 
 
 @contextmanager
@@ -119,7 +105,7 @@ def _say_where_to_look(stage: Stage) -> None:
         (f"{programs}/retraind history --config {where}/retraind.toml", "everything that happened"),
         (f"{programs}/retraind status --config {where}/retraind.toml", "one screen"),
         (f"{programs}/mlflow ui --backend-store-uri {stage.tracking_uri}", "runs, versions and aliases in a browser"),
-        (f"{where}/policies/digits.yaml", "the policy"),
+        (f"{where}/policies", "the policies"),
         (f"{where}/daemon.log", "the daemon's own lines"),
     )
     print("\nwhere to look next:")

@@ -1,4 +1,4 @@
-"""The demo's story: a promotion, a rejected challenger, a quarantined file and a rollback, by the real daemon.
+"""The demo's story, once for each model: a promotion, a rejected challenger, a quarantined file and a rollback.
 
 Everything shown is read from the journal, as any command would; people's part is played by running `retraind` verbs.
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -24,9 +25,8 @@ from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.lock import holder
 from retrain_daemon.worker.job import read_progress
 
-MODEL = "digits"
 #: No act takes longer than this on two cores.
-ACT_SECONDS = 120
+ACT_SECONDS = 180
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Stage:
 
     folder: Path
     config: Path
+    models: tuple[str, ...]
     promoted: str = ""
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -54,32 +55,29 @@ class Stage:
 
 
 def tell(stage: Stage, daemon: subprocess.Popen[bytes]) -> bool:
-    """Play the acts; returns whether each ended as it should."""
+    """Play the acts; returns whether each ended as it should for every model."""
     _until(daemon, lambda: holder(stage.folder / "state") is not None)
-    _say("a person adopts version 1 and says what it learned from")
-    _retraind(stage, "adopt", MODEL, "--version", "1", "--learned-from", str(stage.prepared / "early.csv"))
+    _say("people adopt version 1 of each model and say what it learned from")
+    for model in stage.models:
+        _retraind(stage, "adopt", model, "--version", "1", "--learned-from", str(stage.prepared / "early.csv"))
     journal = _journal(stage, daemon)
-    expected = []
     _say("Monday: 1,000 labelled digits are dropped")
-    first = _await_attempt(stage, journal, daemon, "monday.csv", number=1)
-    stage.promoted = first.id
-    expected.append(first.state is State.PROMOTED)
+    first = _await_attempts(stage, journal, daemon, "monday.csv", number=1)
+    stage.promoted = first[0].id
+    expected = [attempt.state is State.PROMOTED for attempt in first]
     _say("Tuesday: 697 digits whose labels got scrambled are dropped")
-    second = _await_attempt(stage, journal, daemon, "tuesday.csv", number=2)
-    expected.append(second.state is State.REJECTED)
+    second = _await_attempts(stage, journal, daemon, "tuesday.csv", number=2)
+    expected += [attempt.state is State.REJECTED for attempt in second]
     _say("a person notices and retracts the file")
-    _retraind(stage, "drop", "retract", "tuesday.csv", "--why", "labels were scrambled")
+    for model in stage.models:
+        _retraind(stage, "drop", "retract", "tuesday.csv", "--model", model, "--why", "labels were scrambled")
     _say("Wednesday: a file that lacks a column is dropped")
-    broken = _await_drop(stage, journal, daemon, "wednesday.csv")
-    _say(f"set aside: {broken.reason}")
-    expected.append(broken.state == "quarantined")
-    _say("the promoted version is rolled back by hand")
-    started = time.monotonic()
-    _retraind(stage, "rollback", MODEL, "--why", "to show it")
-    expected.append(_add_other_rows(stage, journal, broken, time.monotonic() - started))
+    expected += _set_aside(stage, journal, daemon, "wednesday.csv")
+    _say("the promoted versions are rolled back by hand")
+    expected += [_rolled_back(stage, journal, model) for model in stage.models]
     print()
     titles = ("model", "what happened", "version", "accuracy gain", "verdict", "seconds")
-    print_table(titles, stage.rows)
+    print_table(titles, sorted(stage.rows, key=lambda row: stage.models.index(row[0])))
     return all(expected)
 
 
@@ -103,7 +101,7 @@ def _journal(stage: Stage, daemon: subprocess.Popen[bytes]) -> Journal:
     return Journal.open(stage.folder / "state", read_only=True)
 
 
-def _until(daemon: subprocess.Popen[bytes], done: Callable[[], bool]) -> None:
+def _until(daemon: subprocess.Popen[bytes], done: Callable[[], object]) -> None:
     deadline = time.monotonic() + ACT_SECONDS
     while not done():
         if daemon.poll() is not None:
@@ -120,47 +118,69 @@ def _drop(stage: Stage, name: str) -> None:
     hidden.rename(stage.folder / "drops" / name)
 
 
-def _await_drop(stage: Stage, journal: Journal, daemon: subprocess.Popen[bytes], name: str) -> DropRow:
+def _set_aside(stage: Stage, journal: Journal, daemon: subprocess.Popen[bytes], name: str) -> list[bool]:
+    """Drop a file that no model can use; whether each set it aside."""
     _drop(stage, name)
+    found = {}
+    for model in stage.models:
+        _until(daemon, partial(_settled, journal, model, name))
+        found[model] = _settled(journal, model, name)
+    rows = [row for row in found.values() if row is not None]
+    for model, row in zip(found, rows, strict=True):
+        _say(f"{model} sets it aside: {row.reason}")
+        stage.rows.append((model, f"file {name}", "-", "-", row.state, "-"))
+    return [row.state == "quarantined" for row in rows]
 
-    def found() -> list[DropRow]:
-        return [row for row in journal.drops.listing(MODEL) if Path(row.path).name == name and row.state != "found"]
 
-    _until(daemon, lambda: bool(found()))
-    return found()[0]
+def _settled(journal: Journal, model: str, name: str) -> DropRow | None:
+    listed = (row for row in journal.drops.listing(model) if Path(row.path).name == name and row.state != "found")
+    return next(listed, None)
 
 
-def _await_attempt(
+def _await_attempts(
     stage: Stage, journal: Journal, daemon: subprocess.Popen[bytes], name: str, number: int
-) -> Attempt:  # fmt: skip
-    started = time.monotonic()
+) -> list[Attempt]:  # fmt: skip
+    """Drop a file and wait until each model has that many attempts behind it; returns the newest of each."""
     _drop(stage, name)
     with _progress() as show:
 
         def ended() -> bool:
-            newest = next((each for each in journal.attempts.of_model(MODEL, 1) if each.number == number), None)
-            show(*_where(stage, journal, newest))
-            return newest is not None and newest.ended_at is not None
+            attempts = [_newest(journal, model, number) for model in stage.models]
+            waiting = [(model, each) for model, each in zip(stage.models, attempts, strict=True) if not _over(each)]
+            if waiting:
+                at_work = next((pair for pair in waiting if pair[1] is not None and pair[1].starts), waiting[0])
+                show(*_where(stage, journal, *at_work))
+            return not waiting
 
         _until(daemon, ended)
-    attempt = journal.attempts.of_model(MODEL, 1)[0]
-    _say(f"{attempt.id} {attempt.state.value}: {attempt.reason}")
-    stage.rows.append(_row(attempt, time.monotonic() - started))
-    return attempt
+    attempts = [journal.attempts.of_model(model, 1)[0] for model in stage.models]
+    for attempt in attempts:
+        _say(f"{attempt.id} {attempt.state.value}: {attempt.reason}")
+        stage.rows.append(_row(attempt))
+    return attempts
 
 
-def _where(stage: Stage, journal: Journal, attempt: Attempt | None) -> tuple[str, int, int]:
-    """The phase in plain words, and how far it is."""
+def _newest(journal: Journal, model: str, number: int) -> Attempt | None:
+    attempts = journal.attempts.of_model(model, number)
+    return attempts[0] if len(attempts) >= number else None
+
+
+def _over(attempt: Attempt | None) -> bool:
+    return attempt is not None and attempt.ended_at is not None
+
+
+def _where(stage: Stage, journal: Journal, model: str, attempt: Attempt | None) -> tuple[str, int, int]:
+    """Which model, the phase in plain words, and how far it is."""
     if attempt is None:
-        return ("inspecting the file" if journal.drops.to_inspect(MODEL) else "looking at the file", 0, 0)
+        return (f"{model}: inspecting the file" if journal.drops.to_inspect(model) else "looking at the file", 0, 0)
     folders = sorted((stage.folder / "state" / "jobs").glob(f"{attempt.id}.*"))
     try:
         progress = read_progress(folders[-1]) if folders else None
     except (OSError, ValueError):
         progress = None
     if progress is None:
-        return (attempt.state.value, 0, 0)
-    return (progress.phase, progress.done, progress.total)
+        return (f"{model}: {attempt.state.value}", 0, 0)
+    return (f"{model}: {progress.phase}", progress.done, progress.total)
 
 
 @contextmanager
@@ -189,29 +209,27 @@ class _PlainLines:
         self._last = phase
 
 
-def _row(attempt: Attempt, seconds: float) -> tuple[str, ...]:
-    gain = (
-        next((each for each in attempt.evidence.metrics if each.metric == "accuracy"), None)
-        if attempt.evidence
-        else None
-    )
+def _row(attempt: Attempt) -> tuple[str, ...]:
+    found = attempt.evidence.metrics if attempt.evidence else ()
+    gain = next((each for each in found if each.metric == "accuracy"), None)
     shown = "-"
     if gain is not None and gain.gain is not None and gain.gain_low is not None and gain.gain_high is not None:
         shown = f"{gain.gain:+.4f} ({gain.gain_low:+.4f} to {gain.gain_high:+.4f})"
-    versions = (
-        f"{attempt.champion_version} → {attempt.version}" if attempt.version else f"{attempt.champion_version} stays"
-    )
-    return (MODEL, f"rule “{attempt.rule}”", versions, shown, attempt.state.value, f"{seconds:.1f}")
+    was = attempt.champion_version
+    versions = f"{was} → {attempt.version}" if attempt.version else f"{was} stays"
+    seconds = (attempt.ended_at - attempt.started_at).total_seconds() if attempt.ended_at else 0.0
+    return (attempt.model, f"rule “{attempt.rule}”", versions, shown, attempt.state.value, f"{seconds:.1f}")
 
 
-def _add_other_rows(stage: Stage, journal: Journal, broken: DropRow, seconds: float) -> bool:
-    """Rows for the quarantined file and the rollback; whether the first champion is back."""
-    stage.rows.append((MODEL, f"file {Path(broken.path).name}", "-", "-", broken.state, "-"))
-    back = journal.rollbacks.of_model(MODEL)
-    row = journal.models.find(MODEL)
+def _rolled_back(stage: Stage, journal: Journal, model: str) -> bool:
+    """Roll back by hand; whether the first champion is back and the model paused."""
+    started = time.monotonic()
+    _retraind(stage, "rollback", model, "--why", "to show it")
+    seconds = time.monotonic() - started
+    back = journal.rollbacks.of_model(model)
+    row = journal.models.find(model)
     done = bool(back) and row is not None and row.champion_seen == back[-1].target and row.hold is not None
     versions = f"{back[-1].was} → {back[-1].target}" if back else "-"
-    stage.rows.append(
-        (MODEL, "rollback by hand", versions, "-", "rolled back, paused" if done else "failed", f"{seconds:.1f}")
-    )
+    verdict = "rolled back, paused" if done else "failed"
+    stage.rows.append((model, "rollback by hand", versions, "-", verdict, f"{seconds:.1f}"))
     return done

@@ -56,7 +56,9 @@ class Evidence:
 class Challenger:
     """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files.
 
-    `unit` names what the keys in `learned_file` stand for: the group, or the features with their names.
+    `unit` names what the keys in `learned_file` stand for: the group, or the features with their names. `offered` is
+    the registered version that a person put up as challenger, None for our own: nobody trained it here, so
+    `learned_file` and `unit` are empty, and so is `digest` until it was loaded.
     """
 
     run_id: str
@@ -65,3 +67,4 @@ class Challenger:
     learned_file: str
     training_rows: int
     unit: str = ""
+    offered: int | None = None

@@ -11,6 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 
 Scalar = str | int | float | bool | None
+#: What a policy may give a hyperparameter: one value, a list of values, or values by name.
+Hyperparameter = Scalar | tuple[Scalar, ...] | Mapping[str, Scalar]
 
 DEFAULT_ALIAS = "champion"
 PREVIOUS_ALIAS = "previous_champion"
@@ -36,12 +38,33 @@ class Completion:
     marker: str | None = None
 
 
+class Outputs(StrEnum):
+    """What the numbers are that a Keras or PyTorch model gives; scikit-learn models say it themselves."""
+
+    LOGITS = "logits"  #: scores of classes before softmax, or before the sigmoid of two classes
+    PROBABILITIES = "probabilities"  #: probabilities of classes
+    VALUE = "value"  #: the predicted number, or one for each target column
+
+
 @dataclass(frozen=True)
 class Target:
-    """The column to predict; `positive` names the class that binary metrics are about."""
+    """The column to predict; `positive` names the class that binary metrics are about.
+
+    `more` are further columns of a regression with several outputs, in their order. `classes` are the labels in the
+    order of the model's outputs; empty where the model says them itself. Up to the share `unknown_classes` of the rows
+    of a window may have other labels; such rows are set aside.
+    """
 
     column: str
     positive: str | int | float | bool | None = None
+    more: tuple[str, ...] = ()
+    classes: tuple[str | int | float | bool, ...] = ()
+    unknown_classes: float = 0.0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns to predict, in the order of the model's outputs."""
+        return (self.column, *self.more)
 
 
 @dataclass(frozen=True)
@@ -65,7 +88,9 @@ class Holdout:
 class DataSpec:
     """Where labelled rows come from and what they mean. `folder` is absolute, `pattern` a file name pattern in it.
 
-    Empty `features` means the columns of the model's signature, in its order; empty `row_id` means all columns.
+    Empty `features` means the columns of the model's signature, in its order; its entries may be patterns with `*`
+    and `?`. Empty `row_id` means all columns. `shape` is that of one row as a tensor, empty: as the signature has it.
+    `weight` is a column of row weights for training.
     """
 
     folder: str
@@ -78,6 +103,9 @@ class DataSpec:
     event_time: str | None = None
     window: Window = Window()
     holdout: Holdout = Holdout(share=0.2)
+    shape: tuple[int, ...] = ()
+    weight: str | None = None
+    model_outputs: Outputs | None = None
 
 
 def unit_of(data: DataSpec) -> str:
@@ -89,13 +117,20 @@ def unit_of(data: DataSpec) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: mode, hyperparameters by name, time limit, memory limit in bytes, tries after the first."""
+    """How to train: mode, hyperparameters by name, time limit, memory limit in bytes, tries after the first.
+
+    `trainer` and `network` are "package.module:name" of the team's own training function and of what builds the
+    network; `python` is the interpreter the worker runs in. Empty: none, and the daemon's own.
+    """
 
     mode: Mode = Mode.WARM_START
-    hyperparameters: Mapping[str, Scalar] = field(default_factory=dict)
+    hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
     run_for: timedelta = timedelta(hours=2)
     memory: int | None = None
     retries: int = 2
+    trainer: str = ""
+    network: str = ""
+    python: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from retrain_daemon.errors import StateUnusable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10
 
 Value = str | int | float | None
@@ -121,12 +121,26 @@ def _make_or_check(database: Database, read_only: bool) -> None:
             f"the journal {database.path} has schema {found}, this version knows up to {SCHEMA_VERSION}.",
             "Use the newer retraind that wrote it.",
         )
-    if found == 0 and not read_only:
+    if 0 < found < SCHEMA_VERSION and read_only:
+        raise StateUnusable(
+            f"the journal {database.path} has schema {found} and is brought to {SCHEMA_VERSION} when a daemon opens it.",
+            "Start the daemon of this version once.",
+        )
+    if found < SCHEMA_VERSION and not read_only:
+        database.run("PRAGMA foreign_keys = OFF")  # a table that others refer to may be made anew
         with database.transaction():
-            if _user_version(database) == 0:
-                for statement in _statements(files("retrain_daemon.journal").joinpath("schema.sql").read_text("utf-8")):
-                    database.run(statement)
-                database.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            _bring_up(database)
+        database.run("PRAGMA foreign_keys = ON")
+
+
+def _bring_up(database: Database) -> None:
+    """Make the tables, or change those of an older version step by step."""
+    found = _user_version(database)
+    scripts = ["schema.sql"] if found == 0 else [f"to_{step}.sql" for step in range(found + 1, SCHEMA_VERSION + 1)]
+    for script in scripts:
+        for statement in _statements(files("retrain_daemon.journal").joinpath(script).read_text("utf-8")):
+            database.run(statement)
+    database.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _user_version(database: Database) -> int:

@@ -103,6 +103,10 @@ class Drops:
         """Drops whose rows count, in order of arrival."""
         return self._select("model = ? AND state = 'recorded' ORDER BY id", model)
 
+    def reference(self, model: str) -> str:
+        """The path of the oldest file whose rows count, by which others are compared; "" where there is none."""
+        return next((drop.path for drop in self.in_use(model) if not drop.missing), "")
+
     def listing(self, model: str | None) -> tuple[DropRow, ...]:
         """Every revision, of one model or of all, oldest first."""
         return self._select("model = ?1 OR ?1 IS NULL ORDER BY model, id", model)

@@ -23,6 +23,7 @@ CREATE TABLE model (
     resumed_at         TEXT,              -- failures before then do not count any more
     tag_request_taken  INTEGER NOT NULL DEFAULT 0,  -- the tag retrain=now was taken up and not yet seen absent
     trouble            TEXT NOT NULL DEFAULT '',    -- why its drops cannot be inspected, one sentence
+    trouble_code       TEXT NOT NULL DEFAULT '',    -- the same for programs
     changed_at         TEXT NOT NULL
 ) STRICT;
 
@@ -66,10 +67,11 @@ CREATE TABLE decision (
     id       INTEGER PRIMARY KEY,
     model    TEXT NOT NULL,
     at       TEXT NOT NULL,
-    action   TEXT NOT NULL CHECK (action IN ('train', 'wait')),
+    action   TEXT NOT NULL CHECK (action IN ('train', 'judge', 'wait')),
     code     TEXT NOT NULL,
     sentence TEXT NOT NULL,
-    details  TEXT NOT NULL                -- JSON: each rule with its values
+    details  TEXT NOT NULL,               -- JSON: each rule with its values
+    offered  TEXT NOT NULL DEFAULT ''     -- how a version stands that a person put up as challenger, one sentence
 ) STRICT;
 CREATE INDEX decision_model ON decision (model, id);
 

@@ -7,23 +7,21 @@ import re
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
-from retrain_daemon.core.policy import Completion, DataSpec, Holdout, Target, Window
+from retrain_daemon.core.policy import Completion, DataSpec, Holdout, Outputs, Window
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
-from retrain_daemon.policies.units import anything, duration, mapping, share, text, word, words
+from retrain_daemon.policies.target import NO_TARGET, check_outputs, read_target
+from retrain_daemon.policies.units import choice, count, duration, mapping, sequence, share, text, word, words
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 
-_KEYS = ("path", "complete", "target", "features", "group", "row_id", "event_time", "window", "holdout")
+_KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
+         "window", "holdout")  # fmt: skip
 _LATER = {
     "expect": "The columns of the model's signature are checked in every file.",
-    "shape": "Rows go to the model as a table.",
-    "weight": "Every row counts the same.",
     "missing": "While a recorded file is gone, the model waits and names it.",
     "label_delay": "Drop rows when their labels are known.",
-    "model_outputs": "",
 }
 _WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
-_NO_TARGET = Target(column="")
 
 
 def read_data(section: MappingNode, folder: str) -> DataSpec:
@@ -33,7 +31,7 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
     data = DataSpec(
         folder=place,
         pattern=pattern,
-        target=section.take("target", _target, _NO_TARGET),
+        target=section.take("target", read_target, NO_TARGET),
         complete=section.take("complete", lambda node: _completion(node, pattern), Completion()),
         features=section.take("features", _features, ()),
         group=section.take("group", word, None),
@@ -41,8 +39,12 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
         event_time=section.take("event_time", word, None),
         window=section.take("window", _window, Window()),
         holdout=section.take("holdout", _holdout, Holdout(share=0.2)),
+        shape=section.take("shape", _shape, ()),
+        weight=section.take("weight", word, None),
+        model_outputs=section.take("model_outputs", choice(Outputs), None),
     )
     _check_columns(section, data)
+    check_outputs(section, data)
     _check_holdout(section, data)
     return data
 
@@ -94,30 +96,19 @@ def _marker(node: Node, pattern: str) -> str:
     return value
 
 
-def _target(node: Node) -> Target:
-    if isinstance(node, Scalar):
-        return Target(column=word(node))
-    section = mapping(node).expect(("column", "positive"), {"classes": "The classes are those of the champion."})
-    section.require("column")
-    positive = section.take("positive", _positive, None)
-    return Target(column=section.take("column", word, ""), positive=positive)
-
-
-def _positive(node: Node) -> str | int | float | bool:
-    value = anything(node)
-    if value is None or value == "":
-        raise Wrong(f"`{node.name}` must be a class.", 'Write it as in the column, such as 1 or "yes".')
-    return value
-
-
 def _features(node: Node) -> tuple[str, ...]:
     if isinstance(node, Scalar):
         raise Wrong(f"`{node.name}` must be a list of columns.", f"Write [{node.value or 'age, income'}].")
-    names = words(node)
-    pattern = next((name for name in names if "*" in name or "?" in name), None)
-    if pattern:
-        raise Wrong(f"`{node.name}`: patterns such as `{pattern}` are not built yet.", "Name each column.")
-    return names
+    return words(node)
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    if isinstance(node, Scalar):
+        raise Wrong(f"`{node.name}` must be a list of sizes.", "Write the shape of one row, such as [1, 8, 8].")
+    sizes = tuple(count(1, 10**7)(item) for item in sequence(node))
+    if len(sizes) > 8:
+        raise Wrong(f"`{node.name}` has {len(sizes)} dimensions; at most 8 are taken.")
+    return sizes
 
 
 def _window(node: Node) -> Window:
@@ -151,11 +142,20 @@ def _holdout(node: Node) -> Holdout:
 
 def _check_columns(section: MappingNode, data: DataSpec) -> None:
     """The target decides nothing but the answer: as a feature it would be learned, as a group it would split by it."""
-    target = data.target.column
-    uses = {"features": data.features, "group": (data.group,), "event_time": (data.event_time,)}
+    uses = {
+        "features": data.features,
+        "group": (data.group,),
+        "event_time": (data.event_time,),
+        "weight": (data.weight,),
+    }
     for key, columns in uses.items():
-        if target and target in columns:
-            section.entries[key].problem(f"`{section.name}.{key}` names the target `{target}`.", "Name another column.")
+        for target in data.target.columns:
+            if target and target in columns:
+                message = f"`{section.name}.{key}` names the target `{target}`."
+                section.entries[key].problem(message, "Name another column.")
+    if data.weight is not None and data.weight in (*data.features, data.group, data.event_time):
+        message = f"`{section.name}.weight` names `{data.weight}`, which is used for something else."
+        section.entries["weight"].problem(message, "Name a column that holds nothing but weights.")
 
 
 def _check_holdout(section: MappingNode, data: DataSpec) -> None:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from retrain_daemon.core.expression import ExpressionProblem, compile_rule
-from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, Mode, Pace, Policy, Recipe, Rule, Scalar
+from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, Pace, Policy, Recipe, Rule
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Wrong, read_nodes
 from retrain_daemon.policies.promotion import check_metrics, read_promotion
-from retrain_daemon.policies.units import anything, choice, count, duration, mapping, sequence, size, text, word
+from retrain_daemon.policies.training import NOTHING, read_change
+from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 
 MAX_BYTES = 1_000_000
 
@@ -29,14 +28,6 @@ _LATER = {
     "observe": "",
     "notify": "",
 }
-_TRAIN_KEYS = ("mode", "hyperparameters", "limits", "retries")
-_TRAIN_LATER = {
-    "search": "Write single hyperparameters.",
-    "with": "The model is trained as it was registered.",
-    "model": "The model is trained as it was registered.",
-    "python": "Workers run in the daemon's own environment.",
-    "replay": "",
-}
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -48,27 +39,6 @@ class FileReading:
     problems: tuple[Problem, ...]
     line: int = 1
     column: int = 1
-
-
-@dataclass(frozen=True)
-class _Change:
-    """What a `train` mapping sets; None leaves what was set before."""
-
-    mode: Mode | None
-    hyperparameters: Mapping[str, Scalar]
-    run_for: timedelta | None
-    memory: int | None
-    retries: int | None
-
-    def over(self, recipe: Recipe) -> Recipe:
-        """The recipe with this change, merged key by key."""
-        return Recipe(
-            mode=self.mode or recipe.mode,
-            hyperparameters={**recipe.hyperparameters, **self.hyperparameters},
-            run_for=self.run_for or recipe.run_for,
-            memory=self.memory or recipe.memory,
-            retries=recipe.retries if self.retries is None else self.retries,
-        )
 
 
 def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
@@ -121,11 +91,11 @@ def _read_document(document: Document, folder: str) -> FileReading:
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
     root.expect(_KEYS, _LATER).require("model", "data", "retrain", "promote")
-    requested = root.take("train", _change, _NOTHING).over(Recipe())
+    requested = root.take("train", read_change, NOTHING).over(Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
     promote = root.take("promote", read_promotion, None)
     if data is not None and promote is not None:
-        check_metrics(root.entries["promote"], promote, data.target)
+        check_metrics(root.entries["promote"], promote, data)
     model = root.take("model", _model, "")
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
@@ -167,37 +137,7 @@ def _alias(node: Node) -> str:
     return value
 
 
-_NOTHING = _Change(None, {}, None, None, None)
 _NO_RULES: tuple[Rule, ...] = ()
-_NO_LIMITS: tuple[timedelta | None, int | None] = (None, None)
-
-
-def _change(node: Node) -> _Change:
-    section = mapping(node).expect(_TRAIN_KEYS, _TRAIN_LATER)
-    run_for, memory = section.take("limits", _limits, _NO_LIMITS)
-    return _Change(
-        mode=section.take("mode", choice(Mode), None),
-        hyperparameters=section.take("hyperparameters", _hyperparameters, {}),
-        run_for=run_for,
-        memory=memory,
-        retries=section.take("retries", count(0, 100), None),
-    )
-
-
-def _limits(node: Node) -> tuple[timedelta | None, int | None]:
-    section = mapping(node).expect(("run_for", "memory"))
-    return section.take("run_for", duration, None), section.take("memory", size, None)
-
-
-def _hyperparameters(node: Node) -> Mapping[str, Scalar]:
-    section = mapping(node)
-    return {key: section.take(key, _hyperparameter, None) for key in section.entries}
-
-
-def _hyperparameter(node: Node) -> Scalar:
-    if isinstance(node, MappingNode):
-        raise Wrong(f"`{node.name}`: search spaces are not built yet.", "Write a single value.")
-    return anything(node)
 
 
 def _rules(node: Node, requested: Recipe) -> tuple[Rule, ...]:
@@ -217,7 +157,7 @@ def _rule(node: Node, requested: Recipe) -> Rule:
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", _when, ""),
-        recipe=section.take("train", _change, _NOTHING).over(requested),
+        recipe=section.take("train", read_change, NOTHING).over(requested),
     )
 
 

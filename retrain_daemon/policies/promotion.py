@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from retrain_daemon.core.metrics import METRICS, Task
-from retrain_daemon.core.policy import DEFAULT_MIN_ROWS, Claim, Promotion, Requirement, Target
+from retrain_daemon.core.metrics import METRICS, Metric, Task
+from retrain_daemon.core.policy import DEFAULT_MIN_ROWS, Claim, DataSpec, Outputs, Promotion, Requirement
 from retrain_daemon.policies.nodes import MappingNode, Node, Sequence, Wrong, closest
 from retrain_daemon.policies.units import count, mapping, number, sequence, share, text, word
 
@@ -36,9 +36,9 @@ def read_promotion(node: Node) -> Promotion:
     )
 
 
-def check_metrics(node: Node, promote: Promotion, target: Target) -> None:
-    """Note requirements that contradict each other or the target."""
-    entries = _entries(node)
+def check_metrics(node: Node, promote: Promotion, data: DataSpec) -> None:
+    """Note requirements that contradict each other, the target, or what the model's outputs are."""
+    entries, target = _entries(node), data.target
     found = [
         (METRICS[line.metric], entry) for line, entry in zip(promote.require, entries, strict=False) if line.metric
     ]
@@ -55,6 +55,20 @@ def check_metrics(node: Node, promote: Promotion, target: Target) -> None:
             entry.problem(
                 f"`{metric.name}` is for regression, but `data.target` has a positive class.", "Leave one out."
             )
+        _check_outputs(entry, metric, data)
+
+
+def _check_outputs(entry: Node, metric: Metric, data: DataSpec) -> None:
+    """Classes and values have metrics of their own."""
+    values = bool(data.target.more) or data.model_outputs is Outputs.VALUE
+    classes = bool(data.target.classes) or data.model_outputs in (Outputs.LOGITS, Outputs.PROBABILITIES)
+    if metric.task is Task.CLASSIFICATION and values:
+        entry.problem(f"`{metric.name}` is for classes, and the model predicts values.", "Write rmse, mae, mape or r2.")
+    if metric.task is Task.REGRESSION and classes:
+        entry.problem(f"`{metric.name}` is for values, and the model predicts classes.", "Write one such as accuracy.")
+    if metric.binary_only and len(data.target.classes) > 2:
+        message = f"`{metric.name}` is about one class of two, and `data.target` has {len(data.target.classes)}."
+        entry.problem(message, "Write one such as f1_macro, accuracy or roc_auc.")
 
 
 def _entries(node: Node) -> list[Node]:

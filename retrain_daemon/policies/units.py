@@ -185,7 +185,7 @@ def share(least: float, most: float) -> Callable[[Node], float]:
 def anything(node: Node) -> PolicyScalar:
     """A value whose type nobody knows beforehand: quoted it is a text, plain it is what it looks like."""
     if not isinstance(node, Scalar):
-        raise Wrong(f"`{node.name}` must be a single value, not {_shape(node)}.", "Lists are not built yet here.")
+        raise Wrong(f"`{node.name}` must be a single value, not {_shape(node)}.")
     if not node.plain:
         return node.value
     plain = {"true": True, "false": False, "null": None}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from retrain_daemon.errors import RegistryUnreachable, RetrainError
+from retrain_daemon.errors import FrameworkMissing, RegistryUnreachable, RetrainError
 from retrain_daemon.worker.job import (
     LOG_FILE,
     Failed,
@@ -66,6 +66,7 @@ def _outcome(job: Job, folder: Path) -> Result:
             hint=error.hint,
             temporary=error.temporary,
             unreachable=isinstance(error, RegistryUnreachable),
+            framework_missing=isinstance(error, FrameworkMissing),
         )
     except MemoryError:
         return Failed(

@@ -6,43 +6,43 @@ Registers nothing and moves no alias; that is the daemon's.
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus, ViewType
+from mlflow.entities import Metric, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
 
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.policy import Scalar
-from retrain_daemon.errors import TrainingFailed
+from retrain_daemon.worker.environment import read_environment
 from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG, Train
+from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.mlflow_errors import understood
-from retrain_daemon.worker.model_store import SKOPS, LoadedModel, first_line, payload_digest
-from retrain_daemon.worker.requirements import as_installed
+from retrain_daemon.worker.model_files import ModelFiles, payload_digest
 from retrain_daemon.worker.store import ensure_experiment
+from retrain_daemon.worker.trainable import Trainable
 
 MODEL_NAME = "model"
-
-#: Libraries whose types a challenger may bring along newly: their code has trained it in this very process.
-_TRUSTED_LIBRARIES = ("sklearn.", "numpy.", "scipy.")
+_METRICS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What is written beside the model: parameters by name, and the rows of each drop as JSON-ready entries."""
+    """What is written beside the model: parameters by name, the rows of each drop as JSON-ready entries, epochs."""
 
     parameters: Mapping[str, Scalar]
     manifest: tuple[Mapping[str, Scalar], ...]
     evidence: Evidence
+    epochs: tuple[Epoch, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Logged:
+class LoggedRun:
     """A challenger in MLflow: where, its evidence with the digest filled in, and sentences for a reviewer."""
 
     run_id: str
@@ -51,13 +51,12 @@ class Logged:
     notes: tuple[str, ...]
 
 
-def log_challenger(job: Train, champion: LoadedModel, estimator: Any, record: RunRecord, folder: Path) -> Logged:
-    """Log the challenger `estimator` and its `record` as one finished run; older open runs of the attempt are ended.
+def log_challenger(job: Train, champion: ModelFiles, model: Trainable, record: RunRecord, folder: Path) -> LoggedRun:
+    """Log the challenger `model` and its `record` as one finished run; older open runs of the attempt are ended.
 
     Format, signature, code and metadata are the champion's. Evidence comes without a challenger's digest and is
     returned with it. `folder` takes temporary files. Raises TrainingFailed when the model cannot be stored.
     """
-    trusted = trusted_types(champion, estimator)
     uri = job.source.tracking_uri
     with understood(uri):
         experiment = _experiment_of(champion)
@@ -66,90 +65,43 @@ def log_challenger(job: Train, champion: LoadedModel, estimator: Any, record: Ru
         _end_open_runs(experiment, job.key)
         tags = {**job.tags, ATTEMPT_TAG: job.attempt, KEY_TAG: job.key}
         with mlflow.start_run(experiment_id=experiment, run_name=job.attempt, tags=tags) as run:
-            return _fill(run.info.run_id, job, champion, estimator, record, trusted, folder)
-
-
-def trusted_types(champion: LoadedModel, estimator: Any) -> list[str] | None:
-    """The skops types that loading the challenger must trust; None for other formats or when there are none.
-
-    The champion's own list is carried over. A type that is not on it is added only if it belongs to scikit-learn,
-    numpy or scipy (other solvers and versions bring other internal types); any other raises TrainingFailed.
-    """
-    if champion.card.storage != SKOPS:
-        return None
-    import skops.io
-
-    carried = set(champion.card.settings.get("skops_trusted_types") or ())
-    try:
-        found = set(skops.io.get_untrusted_types(data=skops.io.dumps(estimator)))
-    except Exception as problem:
-        raise TrainingFailed(f"skops cannot store the challenger: {first_line(problem)}.") from problem
-    strange = sorted(kind for kind in found - carried if not kind.startswith(_TRUSTED_LIBRARIES))
-    if strange:
-        raise TrainingFailed(
-            f"The challenger holds types that {champion.card.label} does not declare as trusted: {', '.join(strange)}.",
-            "Register a champion with these in skops_trusted_types, if they are to be trusted.",
-        )
-    return sorted(carried | found) or None
+            return _fill(run.info.run_id, job, champion, model, record, folder)
 
 
 def _fill(
-    run_id: str,
-    job: Train,
-    champion: LoadedModel,
-    estimator: Any,
-    record: RunRecord,
-    trusted: list[str] | None,
-    folder: Path,
-) -> Logged:
+    run_id: str, job: Train, champion: ModelFiles, model: Trainable, record: RunRecord, folder: Path
+) -> LoggedRun:
     mlflow.log_params(dict(record.parameters))
     mlflow.log_text(job.policy_text, "policy.yaml")
     mlflow.log_text(json.dumps(record.manifest, indent=1), "data_manifest.json")
-    model, notes = _log_model(champion, estimator, trusted)
-    evidence = replace(record.evidence, challenger_digest=_stored_digest(model.model_uri, folder))
-    mlflow.log_metrics(metrics_of(evidence), model_id=model.model_id)
+    mlflow.log_text(json.dumps(asdict(read_environment()), indent=1), "environment.json")
+    _log_epochs(run_id, record.epochs)
+    logged = model.log(MODEL_NAME, champion, folder)
+    evidence = replace(record.evidence, challenger_digest=_stored_digest(logged.uri, champion.card.flavor, folder))
+    mlflow.log_metrics(metrics_of(evidence), model_id=logged.model_id)
     mlflow.log_text(json.dumps(asdict(evidence), indent=1), "evidence.json")
-    return Logged(run_id=run_id, model_uri=model.model_uri, evidence=evidence, notes=notes)
+    return LoggedRun(run_id=run_id, model_uri=logged.uri, evidence=evidence, notes=logged.notes)
 
 
-def _log_model(champion: LoadedModel, estimator: Any, trusted: list[str] | None) -> tuple[Any, tuple[str, ...]]:
-    """Log as the champion was logged; requirements are given, as guessing them costs MLflow many seconds."""
-    info, settings, storage = champion.card.info, champion.card.settings, champion.card.storage
-    needed = ["mlflow", "scikit-learn", *([storage] if storage in (SKOPS, "cloudpickle") else [])]
-    requirements = as_installed(champion.requirements, needed)
-    try:
-        model = mlflow.sklearn.log_model(
-            estimator,
-            name=MODEL_NAME,
-            signature=info.signature,
-            serialization_format=storage,
-            skops_trusted_types=trusted,
-            pip_requirements=list(requirements.lines),
-            pyfunc_predict_fn=info.flavors.get("python_function", {}).get("predict_fn", "predict"),
-            metadata=info.metadata,
-            code_paths=_entries(champion.folder, settings.get("code")),
-            extra_files=[str(champion.folder / entry["path"]) for entry in settings.get("extra_files") or ()] or None,
-        )
-    except (TypeError, AttributeError, pickle.PicklingError) as problem:
-        raise TrainingFailed(f"{storage} cannot store the challenger: {first_line(problem)}.") from problem
-    except MlflowException as problem:
-        # The rest of what MLflow raises here is about the store, and has no such words.
-        if "serializ" not in problem.message and "untrusted types" not in problem.message:
-            raise
-        raise TrainingFailed(f"MLflow cannot store the challenger: {first_line(problem)}.") from problem
-    return model, requirements.notes
+def _log_epochs(run_id: str, epochs: Sequence[Epoch]) -> None:
+    """Each epoch's metrics at its number; MLflow takes a thousand at a time. What is no number is left out."""
+    at = int(time.time() * 1000)
+    metrics = [
+        Metric(f"epoch_{name}", value, at, epoch.number)
+        for epoch in epochs
+        for name, value in epoch.metrics.items()
+        if math.isfinite(value)
+    ]
+    for start in range(0, len(metrics), _METRICS_AT_ONCE):
+        MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
 
 
-def _entries(folder: Path, name: str | None) -> list[str] | None:
-    return sorted(str(entry) for entry in (folder / name).iterdir()) if name else None
-
-
-def _stored_digest(uri: str, folder: Path) -> str:
+def _stored_digest(uri: str, flavor: str, folder: Path) -> str:
     """Read back what was stored: the digest is of what a later load will get."""
     copy = folder / "stored"
     copy.mkdir()
     path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(copy)))
-    return payload_digest(path, mlflow.models.get_model_info(str(path)).flavors["sklearn"])
+    return payload_digest(path, mlflow.models.get_model_info(str(path)).flavors[flavor])
 
 
 def metrics_of(evidence: Evidence) -> dict[str, float]:
@@ -164,7 +116,7 @@ def _value(metric: MetricEvidence, part: str) -> float | None:
     return value
 
 
-def _experiment_of(champion: LoadedModel) -> str | None:
+def _experiment_of(champion: ModelFiles) -> str | None:
     """The experiment of the run the champion came from; None when run or experiment is gone or was deleted."""
     run_id = champion.card.info.run_id
     if not run_id:

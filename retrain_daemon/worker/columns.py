@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrain_daemon.errors import DataProblem
-from retrain_daemon.worker.signature import Column, Schema
+from retrain_daemon.worker.schema import Column, Schema
 
 #: Texts that mean "no value" in a column of numbers, truth values or times (what spreadsheets and pandas write).
 MISSING_WORDS = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "NaT")

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
+import pyarrow as pa
 
 from retrain_daemon.errors import DataProblem
 from retrain_daemon.worker.formats import DROP_AGAIN, read_csv, read_csv_gz, read_jsonl, read_parquet, shown
 
-_READERS: dict[str, Callable[[str, Collection[str] | None], Any]] = {
+Reader = Callable[[str, Collection[str] | None], Iterator[Any]]
+
+_READERS: dict[str, Reader] = {
     ".csv": read_csv,
     ".csv.gz": read_csv_gz,
     ".parquet": read_parquet,
@@ -56,10 +59,34 @@ def read_file(path: str, columns: Collection[str] | None) -> pd.DataFrame:
         raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
     read = _reader(path)
     with _readable(path):
-        table = read(path, columns)
+        table = pa.concat_tables(read(path, columns), promote_options="permissive")
     if table.num_rows == 0:
         raise DataProblem(f"{shown(path)} has columns but not one row.", DROP_AGAIN)
     return table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
+
+
+def read_pieces(path: str, columns: Collection[str]) -> Iterator[pd.DataFrame]:
+    """The same rows as `read_file` gives, some ten thousand at a time, numbered through. Raises like `read_file`."""
+    if stamp(path)[2] == 0:
+        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
+    rows = 0
+    with _readable(path):
+        for table in _reader(path)(path, columns):
+            if table.num_rows:
+                frame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+                frame.index = pd.RangeIndex(rows, rows + len(frame))
+                rows += len(frame)
+                yield frame
+    if rows == 0:
+        raise DataProblem(f"{shown(path)} has columns but not one row.", DROP_AGAIN)
+
+
+def column_names(path: str) -> tuple[str, ...]:
+    """The names of a file's columns; of JSON lines those of the first line. Raises DataProblem like `read_file`."""
+    if stamp(path)[2] == 0:
+        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
+    with _readable(path):
+        return tuple(next(iter(_reader(path)(path, None))).column_names)
 
 
 def available(folder: Path) -> list[str]:
@@ -68,7 +95,7 @@ def available(folder: Path) -> list[str]:
     return sorted(str(path) for path in found if path.name.lower().endswith(tuple(_READERS)))
 
 
-def _reader(path: str) -> Callable[[str, Collection[str] | None], Any]:
+def _reader(path: str) -> Reader:
     for suffix, reader in _READERS.items():
         if path.lower().endswith(suffix):
             return reader

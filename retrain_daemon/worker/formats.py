@@ -1,6 +1,7 @@
 """What the bytes of csv, csv.gz, parquet and jsonl files mean, and one clear sentence for each way they can be wrong.
 
-Every reader takes a path and the wanted columns (None: all) and gives an Arrow table of columns as written.
+Every reader takes a path and the wanted columns (None: all) and gives Arrow tables of columns as written, one after
+another; where a file has no row, one table without rows. What is wrong late in a file is raised late.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from retrain_daemon.worker.columns import to_arrow
 MAX_COLUMNS = 5_000
 _HEADER_BYTES = 8 * 2**20
 _BLOCK_BYTES = 16 * 2**20
+_PIECE_ROWS = 16_384
 _DISGUISES = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -104,13 +106,13 @@ def _missing_columns(path: str, found: Sequence[str], missing: Sequence[str], wa
     )
 
 
-def read_csv(path: str, columns: Collection[str] | None) -> Any:
+def read_csv(path: str, columns: Collection[str] | None) -> Iterator[Any]:
     """Comma-separated UTF-8 text with a header; an empty unquoted field is no value. Raises DataProblem."""
     with Path(path).open("rb") as stream:
-        return _csv_stream(path, stream, columns)
+        yield from _csv_stream(path, stream, columns)
 
 
-def read_csv_gz(path: str, columns: Collection[str] | None) -> Any:
+def read_csv_gz(path: str, columns: Collection[str] | None) -> Iterator[Any]:
     """A csv in one gzip archive. Raises DataProblem."""
     with Path(path).open("rb") as raw:
         start = raw.read(8)
@@ -120,14 +122,14 @@ def read_csv_gz(path: str, columns: Collection[str] | None) -> Any:
             raise DataProblem(f"{shown(path)} is not gzip-compressed.", "Compress it with gzip, or name it .csv.")
         try:
             with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "gzip") as stream:
-                return _csv_stream(path, stream, columns)
+                yield from _csv_stream(path, stream, columns)
         except OSError as error:
             if error.errno is not None:
                 raise
             raise DataProblem(f"{shown(path)} is a gzip archive cut short or damaged.", DROP_AGAIN) from error
 
 
-def _csv_stream(path: str, stream: Any, columns: Collection[str] | None) -> Any:
+def _csv_stream(path: str, stream: Any, columns: Collection[str] | None) -> Iterator[Any]:
     start = _full_read(stream, _HEADER_BYTES)
     _refuse_disguise(path, start[:4096], "csv")
     header = _header(path, start)
@@ -141,12 +143,15 @@ def _csv_stream(path: str, stream: Any, columns: Collection[str] | None) -> Any:
     )
     source = pa.PythonFile(_Joined(start, stream), mode="r")
     try:
-        return pa.csv.read_csv(
+        batches = pa.csv.open_csv(
             source,
             read_options=pa.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=options,
         )
+        yield batches.schema.empty_table()
+        for batch in batches:
+            yield pa.Table.from_batches([batch])
     except pa.ArrowInvalid as error:
         raise _broken_csv(path, str(error)) from error
 
@@ -202,7 +207,7 @@ def _header(path: str, start: bytes) -> list[str]:
     return header
 
 
-def read_parquet(path: str, columns: Collection[str] | None) -> Any:
+def read_parquet(path: str, columns: Collection[str] | None) -> Iterator[Any]:
     """A parquet file of flat columns. Raises DataProblem."""
     with Path(path).open("rb") as stream:
         start = stream.read(8)
@@ -214,7 +219,9 @@ def read_parquet(path: str, columns: Collection[str] | None) -> Any:
             schema = file.schema_arrow
             wanted = _choose(path, schema.names, columns)
             _refuse_nested(path, schema, wanted)
-            return file.read(columns=wanted, use_threads=False).select(wanted)
+            yield schema.empty_table().select(wanted)
+            for batch in file.iter_batches(_PIECE_ROWS, columns=wanted, use_threads=False):
+                yield pa.Table.from_batches([batch]).select(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataProblem(f"{shown(path)} is a parquet file cut short or damaged.", DROP_AGAIN) from error
     except OSError as error:
@@ -233,25 +240,39 @@ def _refuse_nested(path: str, schema: Any, wanted: Collection[str]) -> None:
             )
 
 
-def read_jsonl(path: str, columns: Collection[str] | None) -> Any:
-    """One JSON object a line; a name that a line lacks has no value there. Raises DataProblem."""
+def read_jsonl(path: str, columns: Collection[str] | None) -> Iterator[Any]:
+    """One JSON object a line; a name that a line lacks has no value there. Raises DataProblem.
+
+    Without `columns` all lines are one table, as any may bring a new name.
+    """
     with Path(path).open("rb") as stream:
         start = stream.read(4096)
     _refuse_disguise(path, start, "JSON lines")
     wanted = None if columns is None else set(columns)
-    found: dict[str, list[object]] = {}
-    rows = 0
+    names: dict[str, None] = {}
+    total = 0
     with Path(path).open("rb") as stream:
+        found: dict[str, list[object]] = {}
+        rows = 0
         for number, line in enumerate(stream, 1):
             if line.strip():
                 _take_line(path, number, line, found, rows, wanted)
                 rows += 1
-    for values in found.values():
-        values.extend([None] * (rows - len(values)))
-    if rows == 0:
+            if rows == _PIECE_ROWS and columns is not None:
+                names.update(dict.fromkeys(found))
+                yield _piece(found, rows, list(dict.fromkeys(columns)))
+                total, rows, found = total + rows, 0, {}
+    names.update(dict.fromkeys(found))
+    if total + rows == 0:
         raise DataProblem(f"{shown(path)} has not one row.", DROP_AGAIN)
-    chosen = _choose(path, list(found), columns)
-    return pa.table({name: to_arrow(pd.Series(found[name], dtype=object)) for name in chosen})
+    chosen = _choose(path, list(names), columns)
+    if rows:
+        yield _piece(found, rows, chosen)
+
+
+def _piece(found: dict[str, list[object]], rows: int, columns: Sequence[str]) -> Any:
+    values = {name: [*found.get(name, []), *[None] * (rows - len(found.get(name, [])))] for name in columns}
+    return pa.table({name: to_arrow(pd.Series(column, dtype=object)) for name, column in values.items()})
 
 
 def _take_line(

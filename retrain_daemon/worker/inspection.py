@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from retrain_daemon.core.policy import DataSpec, Holdout
 from retrain_daemon.errors import DataProblem, NotFound
-from retrain_daemon.worker.dataset import Rows, fingerprint, read_rows, read_units
-from retrain_daemon.worker.files import FileUnsettled, available, stamp
+from retrain_daemon.worker.feature_names import has_patterns
+from retrain_daemon.worker.features import Counted
+from retrain_daemon.worker.files import FileUnsettled, available, fingerprint, stamp
 from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.job import (
     DropFile,
@@ -26,9 +27,13 @@ from retrain_daemon.worker.job import (
     LearnedRecorded,
     Progress,
     RecordLearned,
+    Source,
 )
+from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.row_reading import read_rows, read_units
 from retrain_daemon.worker.rows import Keys, contains, judges, load_keys, save_keys
-from retrain_daemon.worker.signature import Schema, read_schema
+from retrain_daemon.worker.schema import Schema
+from retrain_daemon.worker.signature import read_schema
 
 Tell = Callable[[Progress], None]
 
@@ -40,13 +45,35 @@ def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
     RegistryUnreachable when it is not known what the model's columns are.
     """
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
-    schema = read_schema(job.source, job.data)
+    if job.needs_framework and job.source.version is not None:
+        _refuse_missing_framework(job.source)
+    schema = _schema(job.source, job.data, (job.reference, *(file.path for file in job.files)))
     known = _KnownKeys(load_keys(job.known_rows))
     reports = []
     for done, file in enumerate(job.files):
         progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))
         reports.append(_report(file, job, schema, known))
     return DropsInspected(reports=tuple(reports))
+
+
+def _refuse_missing_framework(source: Source) -> None:
+    from retrain_daemon.worker.cards import connect, read_version  # MLflow takes a second to import
+    from retrain_daemon.worker.flavors import refuse_missing
+
+    connect(source)
+    refuse_missing(read_version(source))
+
+
+def _schema(source: Source, data: DataSpec, paths: Sequence[str]) -> Schema | None:
+    """The model's columns; where patterns leave them to a file, by the first that fits. None: no file does."""
+    if not has_patterns(data):
+        return read_schema(source, data)
+    for path in filter(None, paths):
+        try:
+            return read_schema(source, data, path)
+        except DataProblem:
+            continue  # this file's own report says what is wrong with it
+    return None
 
 
 def record_learned(job: RecordLearned, progress: Tell) -> LearnedRecorded:
@@ -56,8 +83,8 @@ def record_learned(job: RecordLearned, progress: Tell) -> LearnedRecorded:
     read whole: a record with gaps would let learned rows judge.
     """
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
-    schema = read_schema(job.source, job.data)
     paths = list(dict.fromkeys(path for named in job.paths for path in _files_of(named)))
+    schema = read_schema(job.source, job.data, job.reference or paths[0])
     keys: list[Keys] = []
     fingerprints = []
     for done, path in enumerate(paths):
@@ -88,14 +115,15 @@ class _KnownKeys:
         self._pieces.append(keys)
 
 
-def _report(file: DropFile, job: InspectDrops, schema: Schema, known: _KnownKeys) -> DropReport:
+def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: _KnownKeys) -> DropReport:
     found = ""
     try:
         before = stamp(file.path)
         found = fingerprint(file.path)
         if file.fingerprint and found != file.fingerprint:
             raise FileUnsettled(f"{shown(file.path)} has other bytes than were recorded.", "It is recorded anew.")
-        read = read_rows(replace(file, fingerprint=""), job.data, schema)
+        schema = schema or read_schema(job.source, job.data, file.path)
+        read = read_rows(replace(file, fingerprint=""), job.data, schema, Counted)
         if stamp(file.path) != before:
             raise FileUnsettled(f"{shown(file.path)} changed while it was read.", "Rename files into the folder.")
     except DataProblem as problem:

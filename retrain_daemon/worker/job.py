@@ -81,7 +81,9 @@ class InspectDrops:
 
     `known_rows` are row-key files whose rows are not new any more; files of this job count after one another in
     the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row), and the
-    keys of the leak check as `<fingerprint>.units.npy`.
+    keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in
+    `data.features` stand for; without one it is the first file. With `needs_framework` a model whose framework is not
+    installed here is refused by name before any file is read.
     """
 
     kind: Literal["inspect_drops"] = "inspect_drops"
@@ -90,6 +92,8 @@ class InspectDrops:
     files: tuple[DropFile, ...]
     known_rows: tuple[str, ...]
     rows_folder: str
+    reference: str = ""
+    needs_framework: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +129,14 @@ class DropsInspected:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectModel:
-    """Say how one registered version can be trained further, and why not otherwise."""
+    """Say how one registered version can be trained further, and why not otherwise.
+
+    With a reason in `untrusted` only its description is read, and nothing of it is loaded.
+    """
 
     kind: Literal["inspect_model"] = "inspect_model"
     source: Source
+    untrusted: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +177,7 @@ class RecordLearned:
     data: DataSpec
     paths: tuple[str, ...]
     learned_file: str
+    reference: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +199,8 @@ class Train:
     `learned` are key files of rows the champion or an ancestor it continued from learned; rows first seen up to
     `unknown_until` may have been learned by an ancestor without such a record and never judge, nor do units of the
     key files `early`, which were seen then in files that have other bytes now. The challenger's own keys are written
-    to `learned_file`. `tags` go on the run as they are; `now` is the time of the decision.
+    to `learned_file`. `tags` go on the run as they are; `now` is the time of the decision. `code_folder` may hold
+    modules that the recipe names.
     """
 
     kind: Literal["train"] = "train"
@@ -213,6 +223,7 @@ class Train:
     experiment: str
     tags: Mapping[str, str] = field(default_factory=dict)
     challenger: Challenger | None = None
+    code_folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +242,7 @@ class Failed:
     """A job that ended without result: one sentence, what to do, and whether another try may help.
 
     `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit. `unreachable`: MLflow did not
-    answer.
+    answer. `framework_missing`: the model's framework is not installed where the worker ran.
     """
 
     kind: Literal["failed"] = "failed"
@@ -240,6 +251,7 @@ class Failed:
     temporary: bool = False
     lost: bool = False
     unreachable: bool = False
+    framework_missing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What `retraind inspect` says of a registered model: how it can be trained further, why not, what would help.
 
-Reads the MLmodel file first and loads weights only of models that can be trained here.
+Reads the MLmodel file first and fetches the model only where its framework can do something with it.
 """
 
 from __future__ import annotations
@@ -9,21 +9,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from retrain_daemon.core.policy import DataSpec, Mode, Target
 from retrain_daemon.errors import Refused
+from retrain_daemon.worker.cards import ModelCard, connect, read_version
+from retrain_daemon.worker.flavors import framework_of
 from retrain_daemon.worker.job import InspectModel, ModelInspected, ModeReport, Progress, Source
-from retrain_daemon.worker.model_store import (
-    SKLEARN,
-    LoadedModel,
-    ModelCard,
-    connect,
-    load,
-    read_version,
-    requirements_alone,
-    spelled,
-)
+from retrain_daemon.worker.model_files import fetch, requirements_alone
+from retrain_daemon.worker.requirements import as_installed
+from retrain_daemon.worker.schema import NETWORKS
 from retrain_daemon.worker.signature import read_schema
 
 #: A policy that leaves the features to the signature.
@@ -36,14 +30,30 @@ def inspect_model(job: InspectModel, progress: Callable[[Progress], None]) -> Mo
     progress(Progress(phase="reading the model's description"))
     card = read_version(job.source)
     with tempfile.TemporaryDirectory(prefix="retraind-inspect-") as scratch:
-        if card.flavor != SKLEARN:
-            return _of_other_flavor(card, Path(scratch))
+        if job.untrusted:
+            return _by_card(card, Path(scratch), job.untrusted, "Nothing of it was loaded.")
+        try:
+            framework = framework_of(card)
+        except Refused as refusal:
+            return _by_card(card, Path(scratch), refusal.message, refusal.hint)
         progress(Progress(phase="loading the model"))
-        return _of_sklearn(job.source, load(card, Path(scratch)))
+        files = fetch(card, Path(scratch))
+        described = framework.describe(files)
+    return ModelInspected(
+        flavor=card.flavor,
+        storage=card.storage,
+        estimator=described.estimator,
+        task=described.task,
+        classes=described.classes,
+        features=_features(card),
+        modes=_without_columns(job.source, card, described.modes),
+        hyperparameters=described.hyperparameters,
+        trained_with=files.requirements,
+        notes=(*described.notes, *as_installed(files.requirements, ()).notes),
+    )
 
 
-def _of_other_flavor(card: ModelCard, folder: Path) -> ModelInspected:
-    reason = f"training {spelled(card.flavor)} models is not built yet"
+def _by_card(card: ModelCard, folder: Path, reason: str, remedy: str) -> ModelInspected:
     return ModelInspected(
         flavor=card.flavor,
         storage=card.storage,
@@ -51,58 +61,40 @@ def _of_other_flavor(card: ModelCard, folder: Path) -> ModelInspected:
         task="",
         classes=(),
         features=_features(card),
-        modes=_impossible(reason, "Models logged with mlflow.sklearn.log_model can be trained further."),
+        modes=_impossible(reason.rstrip("."), remedy),
         hyperparameters=(),
         trained_with=requirements_alone(card, folder),
     )
 
 
-def _of_sklearn(source: Source, model: LoadedModel) -> ModelInspected:
-    from retrain_daemon.worker.frameworks import sklearn  # a second of imports that other flavours do not need
-
-    shown = ModelInspected(
-        flavor=model.card.flavor,
-        storage=model.card.storage,
-        estimator=_text(model.estimator),
-        task="",
-        classes=(),
-        features=_features(model.card),
-        modes=(),
-        hyperparameters=sklearn.hyperparameter_texts(model.estimator),
-        trained_with=model.requirements,
-    )
-    try:
-        task = sklearn.task_of(model.estimator)
-    except Refused as refusal:
-        return replace(shown, modes=_impossible(_clause(refusal.message), refusal.hint))
-    classes = sklearn.classes_of(model.estimator)
-    names = () if classes is None else tuple(str(name) for name in classes.tolist())
-    modes = sklearn.describe_modes(model.estimator)
+def _without_columns(source: Source, card: ModelCard, modes: tuple[ModeReport, ...]) -> tuple[ModeReport, ...]:
+    """A table model without named columns cannot be trained from files; a network's columns are the policy's."""
+    if card.flavor in NETWORKS or not any(mode.possible for mode in modes):
+        return modes
     try:
         read_schema(source, _BY_SIGNATURE)
     except Refused as refusal:
-        modes = _impossible(_clause(refusal.message), refusal.hint)
-    return replace(shown, task=task.value, classes=names, modes=modes)
+        reason, remedy = refusal.message.rstrip("."), refusal.hint
+        return tuple(
+            replace(mode, possible=False, reason=reason, remedy=remedy) if mode.possible else mode for mode in modes
+        )
+    return modes
 
 
 def _features(card: ModelCard) -> tuple[tuple[str, str], ...]:
-    """Input names and types of the signature; a tensor has no name."""
+    """Input names and types of the signature; a tensor has no name, and its shape belongs to its type."""
     signature = card.info.signature
     if signature is None or signature.inputs is None:
         return ()
-    return tuple(
-        (str(entry.name or ""), str(getattr(entry.type, "name", entry.type))) for entry in signature.inputs.inputs
-    )
+    return tuple((str(entry.name or ""), _type(entry)) for entry in signature.inputs.inputs)
+
+
+def _type(entry: object) -> str:
+    kind = getattr(entry, "type", "")
+    shape = getattr(entry, "shape", None)
+    name = str(getattr(kind, "name", kind))
+    return name if shape is None else f"{name} {list(shape)}"
 
 
 def _impossible(reason: str, remedy: str) -> tuple[ModeReport, ...]:
     return tuple(ModeReport(mode=mode.value, possible=False, reason=reason, remedy=remedy) for mode in Mode)
-
-
-def _clause(sentence: str) -> str:
-    return sentence.rstrip(".")
-
-
-def _text(estimator: Any) -> str:
-    """The estimator as scikit-learn writes it, on one line."""
-    return " ".join(repr(estimator).split())

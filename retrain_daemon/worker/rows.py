@@ -28,7 +28,7 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.worker.columns import MISSING_WORDS, cast, is_text, to_arrow
 from retrain_daemon.worker.durable import write_whole
 
-__all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "unit_keys"]
+__all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
 
 Keys = NDArray[np.uint64]
 
@@ -37,6 +37,7 @@ _MISSING, _WHOLE, _FRACTION, _MOMENT, _TEXT, _TRUTH = (np.uint64(salt) for salt 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0x5EED0F0F0F0F5EED)
 _JUDGING = np.uint64(0x0DD5B0A7D5EED5A1)
+_STOPPING = np.uint64(0x57095A7E12C4B9D3)
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
 _MOMENT_TEXT = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
@@ -59,6 +60,11 @@ def unit_keys(frame: pd.DataFrame, columns: Sequence[str]) -> Keys:
 def judges(keys: Keys, share: float) -> NDArray[np.bool_]:
     """Whether each key is on the judging side when `share` (0 to 1) of all judge; who judges at 0.1 judges at 0.2."""
     return _mixed(keys ^ _JUDGING) < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
+
+
+def stops(keys: Keys, share: float) -> NDArray[np.bool_]:
+    """Whether each key is among the `share` (0 to 1) that early stopping watches; independent of who judges."""
+    return _mixed(keys ^ _STOPPING) < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
 
 
 def load_keys(paths: Iterable[str | Path]) -> Keys:

@@ -17,7 +17,7 @@ from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import FACTS
-from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text
+from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, training
 from retrain_daemon.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -132,12 +132,13 @@ def test_the_example_of_a_key_is_accepted_and_its_default_changes_nothing(row: t
 
 def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
     top = {key for key in file._KEYS if key not in ("data", "train", "retrain", "pace", "promote")}
-    train = {f"train.{key}" for key in file._TRAIN_KEYS if key != "limits"}
+    train = {f"train.{key}" for key in training._KEYS if key != "limits"}
     data_keys = {f"data.{key}" for key in data._KEYS}
     promote = {f"promote.{key}" for key in promotion._KEYS if key != "require"}
     require = {f"promote.require[].{key}" for key in ("metric", *(claim.value for claim in Claim))}
     nested = {
         "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
+        "data.target.classes", "data.target.unknown_classes",
         "data.holdout.newest", "train.limits.run_for", "train.limits.memory", "retrain[].name", "retrain[].when",
         "retrain[].train", "pace.cooldown", "pace.per_day",
     }  # fmt: skip
@@ -154,11 +155,11 @@ def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
 def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
-        *(f"train.{key}" for key in file._TRAIN_LATER),
+        *(f"train.{key}" for key in training._LATER),
         *(f"data.{key}" for key in data._LATER),
         *(f"promote.{key}" for key in promotion._LATER),
         *(f"promote.require[].{key}" for key in promotion._REQUIREMENT_LATER),
-        "data.target.classes", "retrain[].require", "pace.quiet_hours",
+        "retrain[].require", "pace.quiet_hours",
     }  # fmt: skip
     assert {bare(row[0]) for row in LATER_ROWS} == later
 

@@ -269,7 +269,29 @@ BAD_DATA = [
     (instead("target: churned", "target: {positive: 1}"), "`data.target.column` is missing"),
     (instead("target: churned", "target: {column: churned, positive: yes}"), 'Write true, or "yes" in quotes'),
     (instead("target: churned", "target: {column: churned, positive: null}"), "must be a class"),
-    (instead("target: churned", "target: {column: a, classes: [1]}"), "`data.target.classes` is not built yet"),
+    (instead("target: churned", "target: {column: a, classes: [1]}"), "`data.target.classes` names one class"),
+    (instead("target: churned", "target: {column: a, classes: [1, 1.0]}"), "`data.target.classes` names `1` twice"),
+    (instead("target: churned", "target: {column: a, classes: [1, null]}"), "must be a class"),
+    (instead("target: churned", "target: {column: a, classes: [a, b], positive: c}"), "is none of the classes (a, b)"),
+    (instead("target: churned", "target: {column: a, columns: [a, b]}"), "has both column and columns"),
+    (instead("target: churned", "target: {columns: [a]}"), "names one column. Write `column: a`."),
+    (instead("target: churned", "target: {columns: [a, b], positive: 1}"), "several columns are values"),
+    (instead("target: churned", "target: {columns: [a, b]}"), "`accuracy` is for classes, and the model predicts"),
+    (instead("target: churned", "target: {column: a, unknown_classes: 60%}"), "it must be between 0% and 50%"),
+    (instead("target: churned", "target: {column: a, classes: [a, b]}\n  model_outputs: value"),
+     "`data.model_outputs` is value, and the target has classes"),
+    (instead("target: churned", "target: {columns: [a, b]}\n  model_outputs: logits"), "and the target has 2 columns"),
+    (with_data("model_outputs: logit"), "Did you mean `logits`?"),
+    (with_data("model_outputs: value"), "`accuracy` is for classes, and the model predicts values"),
+    (instead("accuracy", "rmse").replace("target: churned", "target: churned\n  model_outputs: logits"),
+     "`rmse` is for values, and the model predicts classes"),
+    (instead("accuracy", "f1").replace("target: churned", "target: {column: c, positive: a, classes: [a, b, c]}"),
+     "`f1` is about one class of two, and `data.target` has 3"),
+    (with_data("shape: 8"), "must be a list of sizes. Write the shape of one row, such as [1, 8, 8]."),
+    (with_data("shape: [8, 0]"), "is 0; it must be between 1"),
+    (with_data("shape: [1, 1, 1, 1, 1, 1, 1, 1, 8]"), "has 9 dimensions"),
+    (with_data("weight: churned"), "`data.weight` names the target"),
+    (with_data("weight: id", "group: id"), "which is used for something else"),
     (with_data("complete: 30s"), "Write {settle: 30s}"),
     (with_data("complete: {settle: 30s, marker: x}"), "needs one of settle and marker"),
     (with_data("complete: {}"), "needs one of settle and marker"),
@@ -279,7 +301,6 @@ BAD_DATA = [
     (with_data("features: age"), "Write [age]"),
     (with_data("features: []"), "is an empty list"),
     (with_data("features: [a, a]"), "names `a` twice"),
-    (with_data('features: ["pixel_*"]'), "patterns such as `pixel_*` are not built yet"),
     (with_data("features: [a, churned]"), "`data.features` names the target"),
     (with_data("group: churned"), "`data.group` names the target"),
     (with_data("window: 2000000"), "Write 2000000 rows."),
@@ -293,7 +314,7 @@ BAD_DATA = [
     (with_data("holdout: {newest: 14d}", "group: id"), "groups come back over time"),
     (with_data("holdout: {newest: 14d}", "window: 7d"), "nothing would be left to train on"),
     *((with_data(f"{key}: 1"), f"5:3: `data.{key}` is not built yet.") for key in
-      ("expect", "shape", "weight", "missing", "label_delay")),
+      ("expect", "missing", "label_delay")),
 ]  # fmt: skip
 
 BAD_TRAIN = [
@@ -305,14 +326,19 @@ BAD_TRAIN = [
     (f"{MINIMAL}train: {{limits: {{time: 2h}}}}\n", "`time` is not a key of train.limits"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: {{low: 0, high: 1}}}}}}\n", "search spaces are not built yet"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: {{choices: [1]}}}}}}\n", "search spaces are not built yet"),
-    (f"{MINIMAL}train: {{hyperparameters: {{x: [1, 2]}}}}\n", "Lists are not built yet"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: [1, [2]]}}}}\n", "must be a single value, not a list"),
+    (f"{MINIMAL}train: {{hyperparameters: {{x: {{a: [1]}}}}}}\n", "must be a single value, not a list"),
+    (f"{MINIMAL}train: {{with: our/training.py}}\n", "without folders and .py"),
+    (f"{MINIMAL}train: {{with: our.training}}\n", "with one colon"),
+    (f"{MINIMAL}train: {{model: \"a:b:c\"}}\n", "with one colon"),
+    (f"{MINIMAL}train: {{python: bin/python}}\n", "must be the whole path of a Python interpreter"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: no}}}}\n", "Write false, or"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: None}}}}\n", "Write null, or"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: .nan}}}}\n", "must be finite"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: 1e999}}}}\n", "finite number"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: }}}}\n", "is empty"),
     *((f"{MINIMAL}train: {{{key}: x}}\n", f"11:9: `train.{key}` is not built yet.") for key in
-      ("search", "with", "model", "python", "replay")),
+      ("search", "replay")),
 ]  # fmt: skip
 
 BAD_RULES = [
@@ -615,3 +641,47 @@ def test_whatever_is_edited_no_model_ever_has_two_policies(
             write(path, file.name, model)
         models = [policy.model for policy in folder.refresh().policies]
         assert len(models) == len(set(models))
+
+
+def test_what_networks_need_is_read_as_written() -> None:
+    data = """\
+  features: ["pixel_*", age]
+  shape: [1, 8, 8]
+  model_outputs: probabilities
+  weight: trust"""
+    said = "target: {column: digit, classes: [0, 1], unknown_classes: 2%}"
+    text = MINIMAL.replace("target: churned", f"{said}\n{data}")
+    reading = read_policy_text(text, "churn.yaml", "/etc")
+    assert reading.problems == ()
+    found = reading.policies[0].data
+    assert (found.features, found.shape, found.weight) == (("pixel_*", "age"), (1, 8, 8), "trust")
+    assert (found.target.classes, found.target.unknown_classes) == ((0, 1), 0.02)
+    assert found.model_outputs == "probabilities"
+
+
+def test_several_target_columns_are_the_outputs_in_their_order() -> None:
+    text = MINIMAL.replace("target: churned", "target: {columns: [low, high]}").replace("accuracy", "rmse")
+    assert read_policy_text(text, "churn.yaml", "/etc").policies[0].data.target.columns == ("low", "high")
+
+
+def test_hyperparameters_may_be_lists_and_mappings() -> None:
+    words = '{freeze: [conv_1, "b*"], early_stopping: {patience: 2, share: 10%}, learning_rate: 1e-3}'
+    reading = read_policy_text(f"{MINIMAL}train: {{hyperparameters: {words}}}\n", "churn.yaml", "/etc")
+    assert reading.problems == ()
+    assert reading.policies[0].requested.hyperparameters == {
+        "freeze": ("conv_1", "b*"),
+        "early_stopping": {"patience": 2, "share": "10%"},
+        "learning_rate": 0.001,
+    }
+
+
+def test_a_rule_sets_and_unsets_a_teams_own_code() -> None:
+    text = MINIMAL.replace(
+        "    when: data.new_rows >= 100\n",
+        "    when: data.new_rows >= 100\n    train: {with: null, model: 'nets:build'}\n",
+    )
+    text += "train: {with: 'our.training:fit', python: /opt/env/bin/python}\n"
+    policy = read_policy_text(text, "churn.yaml", "/etc").policies[0]
+    assert (policy.requested.trainer, policy.requested.network) == ("our.training:fit", "")
+    recipe = policy.rules[0].recipe
+    assert (recipe.trainer, recipe.network, recipe.python) == ("", "nets:build", "/opt/env/bin/python")

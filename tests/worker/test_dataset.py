@@ -16,19 +16,15 @@ from hypothesis import strategies as st
 
 from retrain_daemon.core.policy import DataSpec, Holdout, Target, Window
 from retrain_daemon.errors import DataProblem, Refused, TrainingFailed
-from retrain_daemon.worker.dataset import (
-    Rows,
-    fingerprint,
-    read_file,
-    read_rows,
-    read_units,
-    read_window,
-    split,
-    unlearned,
-)
+from retrain_daemon.worker.dataset import read_window, split, unlearned
+from retrain_daemon.worker.features import Table
+from retrain_daemon.worker.files import fingerprint, read_file
 from retrain_daemon.worker.job import DropFile, Source
+from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.row_reading import read_rows, read_units
 from retrain_daemon.worker.rows import judges
-from retrain_daemon.worker.signature import Column, Schema, read_schema
+from retrain_daemon.worker.schema import Column, Schema
+from retrain_daemon.worker.signature import read_schema
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SPEC = DataSpec(folder="/drops", pattern="*", target=Target("y"))
@@ -70,7 +66,7 @@ def test_the_same_rows_have_the_same_keys_in_every_kind_of_file_and_any_order(tm
     for rows in found:
         assert rows.unit_keys.tolist() == found[0].unit_keys.tolist()
         assert rows.row_keys.tolist() == found[0].row_keys.tolist()
-        pd.testing.assert_frame_equal(rows.features, found[0].features)
+        pd.testing.assert_frame_equal(rows.features.frame(), found[0].features.frame())
         pd.testing.assert_series_equal(rows.target, found[0].target)
     backwards = read_rows(drop(write(FRAME[::-1], tmp_path / "back.csv")), SPEC, SCHEMA).rows
     assert backwards.row_keys.tolist() == found[0].row_keys.tolist()[::-1]
@@ -83,7 +79,7 @@ def test_keys_of_rows_of_unknown_kinds_agree_too(tmp_path: Path) -> None:
         read_rows(drop(write(frame, tmp_path / name)), SPEC, schema).rows for name in ("a.csv", "a.parquet")
     )
     assert csv.row_keys.tolist() == parquet.row_keys.tolist()
-    pd.testing.assert_frame_equal(csv.features, parquet.features)
+    pd.testing.assert_frame_equal(csv.features.frame(), parquet.features.frame())
     assert csv.target.tolist() == parquet.target.tolist() == ["no", "yes", "yes"]
 
 
@@ -231,7 +227,7 @@ def made(values: list[tuple[int, int, int]], group: bool, days: int = 40) -> Row
     seen = np.datetime64("2026-01-01", "ns") + day * np.timedelta64(1, "D").astype("timedelta64[ns]")
     units = (groups if group else features).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return Rows(
-        features=pd.DataFrame({"n": features}), target=pd.Series(features), unit_keys=units,
+        features=Table(pd.DataFrame({"n": features})), target=pd.Series(features), unit_keys=units,
         row_keys=np.arange(len(units), dtype=np.uint64), groups=units if group else None, drop=day,
         first_seen=seen, event_time=seen,
     )  # fmt: skip
@@ -277,7 +273,7 @@ def test_rows_of_one_group_in_different_files_stay_on_one_side(tmp_path: Path) -
     assert len(np.unique(rows.unit_keys)) == 20
     sides = split(rows, spec, np.empty(0, dtype=np.uint64), None)
     assert len(sides.judging) > 0
-    assert not set(sides.training.features["n"] % 20) & set(sides.judging.features["n"] % 20)
+    assert not set(sides.training.features.frame()["n"] % 20) & set(sides.judging.features.frame()["n"] % 20)
 
 
 def test_the_newest_copy_of_a_row_wins_but_it_was_seen_when_the_first_was(tmp_path: Path) -> None:
@@ -285,7 +281,11 @@ def test_the_newest_copy_of_a_row_wins_but_it_was_seen_when_the_first_was(tmp_pa
     old = write(FRAME, tmp_path / "old.csv")
     new = write(FRAME[:1].assign(y=1), tmp_path / "new.csv")
     rows = read_window([drop(old, 1, days_ago=9), drop(new, 2)], spec, SCHEMA, NOW)
-    assert sorted(zip(rows.features["n"], rows.target, rows.drop, strict=True)) == [(1, 1, 2), (2, 1, 1), (3, 1, 1)]
+    assert sorted(zip(rows.features.frame()["n"], rows.target, rows.drop, strict=True)) == [
+        (1, 1, 2),
+        (2, 1, 1),
+        (3, 1, 1),
+    ]
     assert set(rows.first_seen) == {np.datetime64("2026-11-13")}
     assert rows.event_time.max() == np.datetime64("2026-11-22")
 
@@ -298,7 +298,7 @@ def test_history_that_comes_again_under_another_label_does_not_judge(tmp_path: P
     drops = [drop(history, 1, days_ago=30), drop(again, 2), drop(fresh, 3)]
     windowed = replace(spec, window=Window(files=2))  # history itself is out of sight
     found = split(read_window(drops, windowed, SCHEMA, NOW), windowed, np.empty(0, np.uint64), NOW - timedelta(days=10))
-    assert sorted(found.judging.features["n"]) == [7, 8, 9]
+    assert sorted(found.judging.features.frame()["n"]) == [7, 8, 9]
     assert found.too_early == 3
 
 
@@ -393,7 +393,7 @@ def test_a_registered_signature_is_read(register: Callable[..., Source]) -> None
 def test_signatures_that_cannot_be_used_are_refused_by_name(register: Callable[..., Source]) -> None:
     from mlflow.models import infer_signature
 
-    with pytest.raises(Refused, match="of tensors"):
+    with pytest.raises(Refused, match="of a tensor, so the policy must say which columns fill it"):
         read_schema(register(infer_signature(np.zeros((2, 3)), np.array([0, 1]))), SPEC)
     with pytest.raises(Refused, match=r"'l' .* is of type"):
         read_schema(register(infer_signature(pd.DataFrame({"l": [["a"], ["b"]]}))), SPEC)

@@ -13,11 +13,12 @@ import pytest
 
 from retrain_daemon.core.policy import DataSpec, Holdout, Target
 from retrain_daemon.errors import DataProblem, NotFound, Refused
-from retrain_daemon.worker.dataset import fingerprint, read_rows
+from retrain_daemon.worker.files import fingerprint
 from retrain_daemon.worker.inspection import inspect_drops, record_learned
 from retrain_daemon.worker.job import DropFile, DropReport, InspectDrops, Progress, RecordLearned, Source
+from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import load_keys
-from retrain_daemon.worker.signature import Column, Schema
+from retrain_daemon.worker.schema import Column, Schema
 
 SEEN = datetime(2026, 11, 22, tzinfo=UTC)
 SOURCE = Source(tracking_uri="sqlite://", registry_uri="sqlite://", model="churn", version=None)

@@ -21,7 +21,7 @@ from retrain_daemon.worker.dataset import read_window, split
 from retrain_daemon.worker.inspection import inspect_drops
 from retrain_daemon.worker.job import DropFile, DropReport, InspectDrops, Progress, Source, Train
 from retrain_daemon.worker.rows import load_keys, save_keys
-from retrain_daemon.worker.signature import Column, Schema
+from retrain_daemon.worker.schema import Column, Schema
 from retrain_daemon.worker.store import initialise
 from retrain_daemon.worker.training import train
 
@@ -56,7 +56,7 @@ def test_rows_of_history_do_not_judge_although_their_file_was_rewritten_with_mor
     rewritten = write(tmp_path / "history.csv", 3000)
     rows = read_window([rewritten], SPEC, SCHEMA, NOW)
     sides = split(rows, SPEC, NONE_LEARNED, FIRST_LOOK, load_keys([report.units_file]))
-    assert (sides.judging.features["a"] >= 2000).all()
+    assert (sides.judging.features.frame()["a"] >= 2000).all()
     assert len(sides.judging) > 150
     assert sides.too_early > 300
 

@@ -114,7 +114,7 @@ def test_another_frameworks_model_is_described_without_loading_it(uri: str) -> N
     found = inspect(uri, "echo")
     assert found.flavor == "python_function"
     assert [mode.possible for mode in found.modes] == [False] * 3
-    assert found.modes[0].reason == "training plain python_function models is not built yet"
+    assert "training plain python_function models is not built yet" in found.modes[0].reason
     assert "a-package==1" in found.trained_with
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from retrain_daemon.errors import DataProblem, StateUnusable
 from retrain_daemon.worker.rows import cast, contains, judges, load_keys, save_keys, unit_keys
-from retrain_daemon.worker.signature import Column, Schema
+from retrain_daemon.worker.schema import Column, Schema
 
 
 def keys(values: object, dtype: object = None) -> list[int]:

@@ -22,9 +22,10 @@ from sklearn.preprocessing import StandardScaler
 
 from retrain_daemon.core.policy import DataSpec, Holdout, Mode, Recipe, Target
 from retrain_daemon.errors import NotFound, Refused, TrainingFailed
-from retrain_daemon.worker.challenger_run import trusted_types
+from retrain_daemon.worker.cards import read_version
+from retrain_daemon.worker.frameworks.sklearn_storage import trusted_types
 from retrain_daemon.worker.job import DropFile, Progress, Source, Train, Trained
-from retrain_daemon.worker.model_store import load, read_version
+from retrain_daemon.worker.model_files import fetch
 from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.store import initialise
 from retrain_daemon.worker.training import train
@@ -121,7 +122,7 @@ def test_a_training_goes_on_from_the_champion_and_registers_nothing(store: Store
     new = mlflow.sklearn.load_model(done.challenger.model_uri)
     assert new[-1].t_ == old[-1].t_ + done.challenger.training_rows
     assert np.array_equal(new[0].mean_, old[0].mean_)
-    assert phases == ["reading rows", "training", "checking", "comparing", "logging"]
+    assert phases == ["loading the champion", "reading rows", "training", "checking", "comparing", "logging"]
     assert versions("churn") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -320,7 +321,7 @@ def test_the_champions_input_example_must_be_predicted(store: Store, tmp_path: P
 def test_a_type_that_the_champion_does_not_declare_is_not_trusted(store: Store, tmp_path: Path) -> None:
     kind = f"{Quirk.__module__}.{Quirk.__qualname__}"
     store.register("quirk", Quirk(random_state=0), skops_trusted_types=[kind])
-    model = load(read_version(store.source("quirk")), tmp_path)
+    model = fetch(read_version(store.source("quirk")), tmp_path)
     assert trusted_types(model, Quirk()) == [kind]
     strange = Quirk()
     strange.extra_ = Undeclared()

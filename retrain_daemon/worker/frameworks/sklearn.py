@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Mode, Scalar
+from retrain_daemon.core.policy import Hyperparameter, Mode
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.frameworks.sklearn_fitting import (
@@ -90,7 +90,7 @@ def classes_of(estimator: Any) -> NDArray[Any] | None:
     return np.asarray(estimator.classes_)
 
 
-def target_array(estimator: Any, target: pd.Series) -> NDArray[Any]:
+def target_array(estimator: Any, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
     """The target as this model's fit takes it: numbers, or labels of the type of its classes where they are equal.
 
     A file may give 1.0 where the model learned 1, or text as objects; labels the model does not know keep their type.
@@ -128,10 +128,11 @@ def predict(estimator: Any, features: pd.DataFrame) -> Predictions:
 def continue_training(
     estimator: Any,
     mode: Mode,
-    hyperparameters: Mapping[str, Scalar],
+    hyperparameters: Mapping[str, Hyperparameter],
     features: pd.DataFrame,
-    target: pd.Series,
+    target: pd.Series | pd.DataFrame,
     *,
+    weight: NDArray[np.float64] | None = None,
     seed: int,
     progress: Steps,
 ) -> Continued:
@@ -166,7 +167,7 @@ def _refuse_impossible(candidate: Any, mode: Mode) -> None:
 
 
 def _warm_start(
-    candidate: Any, hyperparameters: Mapping[str, Scalar], rows: Any, labels: NDArray[Any]
+    candidate: Any, hyperparameters: Mapping[str, Hyperparameter], rows: Any, labels: NDArray[Any]
 ) -> tuple[str, ...]:
     parts = parts_of(candidate)
     refuse_preprocessing_names(parts, Mode.WARM_START.value, hyperparameters)
@@ -181,7 +182,7 @@ def _warm_start(
 
 def _learn_in_batches(
     candidate: Any,
-    hyperparameters: Mapping[str, Scalar],
+    hyperparameters: Mapping[str, Hyperparameter],
     rows: Any,
     labels: NDArray[Any],
     seed: int,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from retrain_daemon.core.policy import Scalar
+from retrain_daemon.core.policy import Hyperparameter
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.frameworks.sklearn_parts import Parts, name_of
 
@@ -21,7 +21,7 @@ GROWTH_SHARE = 0.2
 GROWTH_AT_LEAST = 10
 
 
-def grow(parts: Parts, hyperparameters: Mapping[str, Scalar]) -> str:
+def grow(parts: Parts, hyperparameters: Mapping[str, Hyperparameter]) -> str:
     """Give an ensemble room for more members and say so in a sentence; other predictors are left alone ("").
 
     It grows by a fifth of the members it has, at least ten: enough to matter, few enough that a model retrained

@@ -12,7 +12,7 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from retrain_daemon.core.policy import Scalar
+from retrain_daemon.core.policy import Hyperparameter
 from retrain_daemon.errors import Refused
 
 
@@ -48,7 +48,7 @@ def transform(parts: Parts, features: Any) -> Any:
     return features
 
 
-def set_hyperparameters(estimator: Any, hyperparameters: Mapping[str, Scalar]) -> None:
+def set_hyperparameters(estimator: Any, hyperparameters: Mapping[str, Hyperparameter]) -> None:
     """Set hyperparameters by the names of `get_params`; raises Refused for a name that cannot be set."""
     present = estimator.get_params(deep=True)
     for name in hyperparameters:
@@ -74,7 +74,7 @@ def hyperparameter_texts(estimator: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-def refuse_preprocessing_names(parts: Parts, mode: str, hyperparameters: Mapping[str, Scalar]) -> None:
+def refuse_preprocessing_names(parts: Parts, mode: str, hyperparameters: Mapping[str, Hyperparameter]) -> None:
     """Raise Refused for a hyperparameter of a step that `mode` leaves as it is: setting it would do nothing."""
     for name in hyperparameters:
         if not name.startswith(parts.prefix):

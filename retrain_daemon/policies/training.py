@@ -1,0 +1,109 @@
+"""The `train` section of a policy, at the top or in a rule: how to train, merged key by key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from retrain_daemon.core.policy import Hyperparameter, Mode, Recipe
+from retrain_daemon.core.policy import Scalar as PolicyScalar
+from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong
+from retrain_daemon.policies.units import anything, choice, count, duration, mapping, size, word
+
+_KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python")
+_LATER = {"search": "Write single hyperparameters.", "replay": ""}
+_SEARCHED = frozenset({"low", "high", "choices", "log"})
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a `train` mapping sets; None leaves what was set before, an empty text unsets it."""
+
+    mode: Mode | None = None
+    hyperparameters: Mapping[str, Hyperparameter] | None = None
+    run_for: timedelta | None = None
+    memory: int | None = None
+    retries: int | None = None
+    trainer: str | None = None
+    network: str | None = None
+    python: str | None = None
+
+    def over(self, recipe: Recipe) -> Recipe:
+        """The recipe with this change, merged key by key."""
+        return Recipe(
+            mode=self.mode or recipe.mode,
+            hyperparameters={**recipe.hyperparameters, **(self.hyperparameters or {})},
+            run_for=self.run_for or recipe.run_for,
+            memory=self.memory or recipe.memory,
+            retries=recipe.retries if self.retries is None else self.retries,
+            trainer=recipe.trainer if self.trainer is None else self.trainer,
+            network=recipe.network if self.network is None else self.network,
+            python=recipe.python if self.python is None else self.python,
+        )
+
+
+NOTHING = Change()
+_NO_LIMITS: tuple[timedelta | None, int | None] = (None, None)
+
+
+def read_change(node: Node) -> Change:
+    """What a `train` mapping sets; what is wrong is noted."""
+    section = mapping(node).expect(_KEYS, _LATER)
+    run_for, memory = section.take("limits", _limits, _NO_LIMITS)
+    return Change(
+        mode=section.take("mode", choice(Mode), None),
+        hyperparameters=section.take("hyperparameters", _hyperparameters, None),
+        run_for=run_for,
+        memory=memory,
+        retries=section.take("retries", count(0, 100), None),
+        trainer=section.take("with", _or_nothing(_reference), None),
+        network=section.take("model", _or_nothing(_reference), None),
+        python=section.take("python", _or_nothing(_interpreter), None),
+    )
+
+
+def _limits(node: Node) -> tuple[timedelta | None, int | None]:
+    section = mapping(node).expect(("run_for", "memory"))
+    return section.take("run_for", duration, None), section.take("memory", size, None)
+
+
+def _hyperparameters(node: Node) -> Mapping[str, Hyperparameter]:
+    section = mapping(node)
+    return {key: section.take(key, _hyperparameter, None) for key in section.entries}
+
+
+def _hyperparameter(node: Node) -> Hyperparameter:
+    """One value, a list of values, or values by name."""
+    if isinstance(node, Sequence):
+        return tuple(anything(item.called(node.name)) for item in node.items)
+    if not isinstance(node, MappingNode):
+        return anything(node)
+    if node.entries.keys() & _SEARCHED:
+        raise Wrong(f"`{node.name}`: search spaces are not built yet.", "Write a single value.")
+    empty: PolicyScalar = None
+    return {key: node.take(key, anything, empty) for key in node.entries}
+
+
+def _or_nothing(read: Callable[[Node], str]) -> Callable[[Node], str]:
+    """A reader that takes null for nothing: a rule unsets so what `train` has set for all."""
+    return lambda node: "" if isinstance(node, Scalar) and node.plain and node.value == "null" else read(node)
+
+
+def _reference(node: Node) -> str:
+    value = word(node)
+    if _REFERENCE.fullmatch(value):
+        return value
+    message = f"`{node.name}` must name a module and what is in it, not `{value}`."
+    if "/" in value or ".py" in value:
+        raise Wrong(message, "Write it as Python imports it, without folders and .py: our_package.training:fit.")
+    raise Wrong(message, 'Write "our_package.training:fit", with one colon.')
+
+
+def _interpreter(node: Node) -> str:
+    value = word(node)
+    if not value.startswith("/"):
+        raise Wrong(f"`{node.name}` must be the whole path of a Python interpreter.", "Write /opt/envs/x/bin/python.")
+    return value

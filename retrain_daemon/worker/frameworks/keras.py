@@ -1,0 +1,354 @@
+"""Keras models on TensorFlow for training and judging: the door that `trainable.py` describes.
+
+The loop is in `keras_training.py`, optimizer and loss in `keras_compile.py`, files in `keras_files.py` and
+`keras_storage.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from retrain_daemon.core.metrics import Task
+from retrain_daemon.core.policy import Mode
+from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
+from retrain_daemon.worker.cards import capital, first_line
+from retrain_daemon.worker.custom import find
+from retrain_daemon.worker.evaluate import Predictions
+from retrain_daemon.worker.features import Features, Table
+from retrain_daemon.worker.frameworks import keras_files
+from retrain_daemon.worker.frameworks.network import (
+    PREDICTED_AT_ONCE,
+    Hyperparameters,
+    as_classes,
+    class_codes,
+    declared_classes,
+    note_missing_classes,
+    predictions_of,
+    read_hyperparameters,
+    row_weights,
+    stopping_split,
+)
+from retrain_daemon.worker.lesson import Lesson, Record
+from retrain_daemon.worker.model_files import ModelFiles, does_not_load
+from retrain_daemon.worker.schema import Tensor
+from retrain_daemon.worker.trainable import Described, Logged, Meaning
+
+
+def load(files: ModelFiles, meaning: Meaning) -> KerasModel:
+    """Load a model as it was saved, compiled or not.
+
+    Raises Refused for SavedModel exports, for what does not load, for several inputs or outputs, and where shape or
+    outputs are not what the policy says.
+    """
+    path = keras_files.model_path(files)
+    model = _loaded(files)
+    tensor = meaning.schema.tensor
+    assert tensor is not None  # a network's schema always has one
+    outputs = _count_outputs(model, tensor, files.card.label)
+    return KerasModel(
+        estimator=model,
+        files=files,
+        meaning=meaning,
+        outputs=outputs,
+        classes=declared_classes(meaning, outputs),
+        format=keras_files.H5 if path.suffix == ".h5" else keras_files.NATIVE,
+        recompile=path.suffix == ".h5",
+    )
+
+
+def describe(files: ModelFiles) -> Described:
+    """All from the Keras file itself, without importing TensorFlow."""
+    stored = keras_files.read_stored(keras_files.model_path(files), files.card.label)
+    settings = (stored.optimizer or {}).get("config") or {}
+    shown = {
+        "optimizer": (stored.optimizer or {}).get("class_name"),
+        "learning_rate": settings.get("learning_rate"),
+        "weight_decay": settings.get("weight_decay"),
+        "loss": stored.loss or None,
+    }
+    return Described(
+        estimator=f"{stored.model_class}, {len(stored.layers)} layers, {stored.format}",
+        modes=keras_files.describe_modes(stored),
+        hyperparameters=(
+            *((name, str(value)) for name, value in shown.items() if value is not None),
+            *(("freeze", name) for name in stored.layers[:20]),
+        ),
+        notes=keras_files.notes_on(stored),
+    )
+
+
+@dataclass(frozen=True)
+class KerasModel:
+    """A Keras model, what its outputs mean, and the files it can be loaded from once more.
+
+    `recompile`: it came from h5, and its optimizer cannot go on.
+    """
+
+    estimator: Any
+    files: ModelFiles
+    meaning: Meaning
+    outputs: int
+    classes: NDArray[Any] | None
+    format: str
+    recompile: bool
+
+    @property
+    def task(self) -> Task:
+        """Classification where the policy names classes."""
+        return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
+
+    def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
+        """Labels as the policy's classes, or numbers."""
+        values = np.asarray(target.to_numpy())
+        return values.astype(np.float64) if self.classes is None else as_classes(values, self.classes)
+
+    def predict(self, features: Features) -> Predictions:
+        """Predict some rows at a time, without training; raises TrainingFailed with the cause."""
+        found = []
+        with _told():
+            for start in range(0, len(features), PREDICTED_AT_ONCE):
+                rows = features.array(slice(start, start + PREDICTED_AT_ONCE), self._tensor.dtype)
+                outputs = self.estimator.predict_on_batch(rows.reshape(len(rows), *self._tensor.shape))
+                found.append(np.asarray(outputs).reshape(len(rows), -1))
+        rows = np.concatenate(found) if found else np.empty((0, self.outputs))
+        return predictions_of(rows, self.meaning, self.classes)
+
+    def predict_example(self, example: Any) -> Predictions | None:
+        """Predict an array or a table of numbers; None for anything else."""
+        try:
+            rows = np.asarray(example, dtype=self._tensor.dtype).reshape(len(example), -1)
+        except (ValueError, TypeError):
+            return None
+        return self.predict(Table(pd.DataFrame(rows)))
+
+    def copied(self) -> KerasModel:
+        """The champion loaded once more from its files: Keras has no other true copy of weights and optimizer."""
+        return replace(self, estimator=_loaded(self.files))
+
+    def continue_training(self, lesson: Lesson) -> tuple[KerasModel, Record]:
+        """Train a model loaded once more by the loop of `keras_training.py`; refit starts from fresh weights."""
+        from retrain_daemon.worker.frameworks.keras_compile import compile_as_wanted, targets_for
+        from retrain_daemon.worker.frameworks.keras_training import Course, Material, learning, refuse_diverged, run
+
+        wanted = read_hyperparameters(lesson.hyperparameters, lesson.mode)
+        seed = lesson.seed if wanted.seed is None else wanted.seed
+        _seed(seed)
+        model, kept = self._start(lesson.mode)
+        kind = self.meaning.data.model_outputs
+        assert kind is not None  # declared_classes has refused otherwise
+        compiled = compile_as_wanted(model, wanted, kind, self.outputs, lesson.mode, self.recompile)
+        codes, weights, found = self._codes(lesson, wanted)
+        targets = (
+            _values(lesson) if codes is None else targets_for(compiled.loss, codes, len(self._known), self.outputs)
+        )
+        material = Material(lesson.rows.features, targets, weights, self._tensor)
+        course = Course(model, wanted, lesson.tell)
+        training, watched = _sides(lesson, wanted)
+        with _told(), learning(model, wanted):
+            run(course, material, training, watched, seed)
+        refuse_diverged(model)
+        trained = len(course.epochs)
+        early = (f"Stopped after {trained} of {wanted.epochs} epochs; the best weights were taken.",)
+        record = Record(
+            notes=(*kept, *compiled.notes, *found, *(early if trained < wanted.epochs else ())),
+            epochs=tuple(course.epochs),
+            parameters={
+                "framework_optimizer": compiled.optimizer,
+                "framework_loss": compiled.loss,
+                "device": _device(),
+                "epochs_trained": trained,
+            },
+        )
+        return replace(self, estimator=model, recompile=False), record
+
+    def holding(self, estimator: Any) -> KerasModel:
+        """Around another Keras model; raises TrainingFailed for anything else."""
+        import keras
+
+        from retrain_daemon.worker.frameworks.keras_training import refuse_diverged
+
+        if not isinstance(estimator, keras.Model):
+            raise TrainingFailed(f"The training function gave a {type(estimator).__name__}, which is no Keras model.")
+        if not estimator.compiled:
+            raise TrainingFailed(
+                "The training function gave a model that is not compiled, so its training could not go on later.",
+                "Call compile() on it.",
+            )
+        refuse_diverged(estimator)
+        return replace(self, estimator=estimator, recompile=False)
+
+    def log(self, name: str, like: ModelFiles, folder: Path) -> Logged:
+        """Store it in the champion's flavour and format (see `keras_storage.log_keras`)."""
+        from retrain_daemon.worker.frameworks.keras_storage import log_keras
+
+        return log_keras(self.estimator, name, like, self.format, folder)
+
+    @property
+    def _tensor(self) -> Tensor:
+        assert self.meaning.schema.tensor is not None
+        return self.meaning.schema.tensor
+
+    @property
+    def _known(self) -> NDArray[Any]:
+        assert self.classes is not None
+        return self.classes
+
+    def _start(self, mode: Mode) -> tuple[Any, tuple[str, ...]]:
+        """The model a training begins with, and what was kept of the champion although the weights are fresh."""
+        if mode is not Mode.REFIT:
+            return _loaded(self.files), ()
+        if self.meaning.network:
+            built = find(self.meaning.network, self.meaning.code_folder)()
+            return self.holding_uncompiled(built), ()
+        return _fresh(_loaded(self.files), self.files)
+
+    def holding_uncompiled(self, built: Any) -> Any:
+        """What `train.model` built, if it is a Keras model of the same outputs; raises Refused otherwise."""
+        import keras
+
+        if not isinstance(built, keras.Model):
+            raise Refused(f"{self.meaning.network} gives a {type(built).__name__}, which is no Keras model.")
+        outputs = _count_outputs(built, self._tensor, self.meaning.network)
+        if outputs != self.outputs:
+            raise Refused(f"{self.meaning.network} gives {outputs} outputs a row, and the champion {self.outputs}.")
+        return built
+
+    def _codes(
+        self, lesson: Lesson, wanted: Hyperparameters
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None, tuple[str, ...]]:
+        if self.classes is None:
+            return None, row_weights(lesson.weight, wanted.class_weight, None, None), ()
+        codes = class_codes(np.asarray(lesson.target.to_numpy()), self.classes)
+        weights = row_weights(lesson.weight, wanted.class_weight, codes, self.classes)
+        return codes, weights, note_missing_classes(codes, self.classes)
+
+
+def _values(lesson: Lesson) -> NDArray[Any]:
+    values = np.asarray(lesson.target.to_numpy(), dtype=np.float32)
+    return values.reshape(len(values), -1)
+
+
+def _sides(lesson: Lesson, wanted: Hyperparameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if wanted.early_stopping is None:
+        return np.arange(len(lesson)), np.empty(0, dtype=np.int64)
+    return stopping_split(lesson.rows.unit_keys, wanted.early_stopping)
+
+
+def _loaded(files: ModelFiles) -> Any:
+    """By the flavour's own loader: one does not read what the other wrote."""
+    _prepare_tensorflow()
+    import mlflow
+
+    unsafe = {"safe_mode": False}  # loading a version runs its code in any case: who may register is the policy's trust
+    try:
+        if files.card.flavor == "keras":
+            model = mlflow.keras.load_model(str(files.folder), load_model_kwargs=unsafe)
+        else:
+            model = mlflow.tensorflow.load_model(str(files.folder), keras_model_kwargs=unsafe)
+    except Exception as problem:
+        # What a stored object raises while it comes to life is up to its author.
+        raise _does_not_load(files, problem) from problem
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise Refused(f"The files of {files.card.label} hold a {type(model).__name__}, which is no Keras model.")
+    return model
+
+
+def _does_not_load(files: ModelFiles, problem: Exception) -> Refused:
+    said = str(problem)
+    if "custom" in said and ("register" in said or "custom_objects" in said):
+        return Refused(
+            f"{capital(files.card.label)} does not load: {type(problem).__name__}: {first_line(problem)}.",
+            "Log it with mlflow.tensorflow.log_model(model, custom_objects={...}), which carries its own classes; "
+            "mlflow.keras does not.",
+        )
+    return does_not_load(files.card, problem)
+
+
+def _prepare_tensorflow() -> None:
+    import os
+
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow
+
+    for device in tensorflow.config.list_physical_devices("GPU"):
+        tensorflow.config.experimental.set_memory_growth(device, True)
+
+
+def _device() -> str:
+    import tensorflow
+
+    return "cuda" if tensorflow.config.list_physical_devices("GPU") else "cpu"
+
+
+def _seed(seed: int) -> None:
+    import keras
+
+    keras.utils.set_random_seed(seed % 2**32)
+
+
+def _fresh(model: Any, files: ModelFiles) -> tuple[Any, tuple[str, ...]]:
+    """The same architecture with fresh weights, compiled alike; what layers learned by `adapt` is no weight of a fit
+    and stays.
+    """
+    import keras
+
+    try:
+        anew = keras.models.clone_model(model)
+    except Exception as problem:
+        # Cloning runs the constructors of a team's own layers.
+        raise Refused(
+            f"Mode refit is not possible: {files.card.label} cannot be built anew: {first_line(problem)}.",
+            'Name what builds it in train.model: "package.module:factory".',
+        ) from problem
+    adapted = [layer for layer in model.layers if hasattr(layer, "adapt") and layer.weights]
+    for layer in adapted:
+        twin = anew.get_layer(layer.name)
+        twin.set_weights(layer.get_weights())
+        twin.finalize_state()
+    if model.compiled:
+        anew.compile_from_config(model.get_compile_config())
+    names = ", ".join(layer.name for layer in adapted)
+    return anew, (f"What {names} learned by adapt() was kept; all other weights are fresh.",) if adapted else ()
+
+
+def _count_outputs(model: Any, tensor: Tensor, label: str) -> int:
+    """How many numbers the model gives a row; raises Refused for other shapes than the policy's, and several heads."""
+    try:
+        outputs = model(np.zeros((2, *tensor.shape), dtype=tensor.dtype), training=False)
+    except Exception as problem:
+        # TensorFlow has errors of its own for shapes that do not fit.
+        taken = getattr(model, "input_shape", None)
+        raise Refused(
+            f"{capital(label)} does not take rows of shape {list(tensor.shape)}"
+            f"{f', it takes {list(taken[1:])}' if isinstance(taken, tuple) else ''}: {first_line(problem)}.",
+            "Write the shape of one row as the model takes it in data.shape.",
+        ) from problem
+    if isinstance(outputs, list | tuple | dict):
+        raise Refused(f"{capital(label)} has {len(outputs)} outputs; models of several outputs are not built yet.")
+    values = np.asarray(outputs)
+    if values.ndim == 0 or len(values) != 2:
+        raise Refused(f"{capital(label)} gives a tensor of shape {list(values.shape)} for 2 rows.")
+    return int(values.size // 2)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What Keras and TensorFlow raise, as TrainingFailed with the first line of the cause."""
+    try:
+        yield
+    except (RetrainError, MemoryError):
+        raise
+    except Exception as problem:
+        # TensorFlow's own errors derive from Exception alone.
+        raise TrainingFailed(f"Keras says: {first_line(problem)}.") from problem

@@ -1,0 +1,128 @@
+"""What the files of a stored Keras model say without importing TensorFlow: format, layers, optimizer, loss."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from retrain_daemon.core.policy import Mode
+from retrain_daemon.errors import Refused
+from retrain_daemon.worker.cards import ModelCard, capital
+from retrain_daemon.worker.job import ModeReport
+from retrain_daemon.worker.model_files import ModelFiles
+
+NATIVE, H5 = "keras", "h5"
+_LOG_NATIVE = "Log it as it can be trained further: mlflow.keras.log_model(model, name=..., signature=...)."
+_REFITTABLE = ("Sequential", "Functional")
+
+
+@dataclass(frozen=True)
+class StoredKeras:
+    """A Keras file as it describes itself: class, layer names, and optimizer and loss with their settings, if any."""
+
+    format: str
+    model_class: str
+    layers: tuple[str, ...]
+    optimizer: Mapping[str, Any] | None
+    loss: str
+
+
+def refuse_exports(card: ModelCard) -> None:
+    """Raise Refused for a SavedModel export: its graph is fixed, and holds no layers to train."""
+    exported = card.flavor == "keras" and card.settings.get("save_exported_model")
+    if exported or (card.flavor == "tensorflow" and card.settings.get("model_type") != "keras"):
+        raise Refused(
+            f"{capital(card.label)} is a SavedModel export: a fixed graph for predicting, which cannot be trained "
+            "further.",
+            _LOG_NATIVE,
+        )
+
+
+def model_path(files: ModelFiles) -> Path:
+    """The Keras file; raises Refused where there is only a SavedModel, or nothing."""
+    refuse_exports(files.card)
+    folder = files.folder / str(files.card.settings.get("data", "data"))
+    for name in ("model.keras", "model.h5"):
+        if (folder / name).exists():
+            return folder / name
+    what = "a SavedModel export, which cannot be trained further" if any(folder.rglob("saved_model.pb")) else "no model"
+    raise Refused(f"The files of {files.card.label} hold {what}.", _LOG_NATIVE)
+
+
+def read_stored(path: Path, label: str) -> StoredKeras:
+    """Describe a Keras file; raises Refused when it is damaged."""
+    try:
+        return _read_h5(path) if path.suffix == ".h5" else _read_native(path)
+    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as problem:
+        raise Refused(
+            f"The Keras file of {label} cannot be read: {type(problem).__name__}: {problem}.", _LOG_NATIVE
+        ) from problem
+
+
+def kept_iterations(path: Path) -> int | None:
+    """How many steps the optimizer in a .keras file has made; None where there is none in it."""
+    with zipfile.ZipFile(path) as archive:
+        if not json.loads(archive.read("config.json")).get("compile_config", {}).get("optimizer"):
+            return None
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
+            variables = weights.get("optimizer/vars")
+            return None if variables is None or "0" not in variables else int(variables["0"][()])
+
+
+def describe_modes(stored: StoredKeras) -> tuple[ModeReport, ...]:
+    """A Keras model can always go on; fresh weights need layers that know how they were made."""
+    reason = ""
+    if stored.model_class not in _REFITTABLE:
+        reason = f"{stored.model_class} is a model class of its own, which cannot be built anew from its file"
+    remedy = 'Name what builds it in train.model: "package.module:factory".' if reason else ""
+    return (
+        ModeReport(mode=Mode.REFIT.value, possible=not reason, reason=reason, remedy=remedy),
+        ModeReport(mode=Mode.WARM_START.value, possible=True),
+        ModeReport(mode=Mode.INCREMENTAL.value, possible=True),
+    )
+
+
+def notes_on(stored: StoredKeras) -> tuple[str, ...]:
+    """What a policy's author should know of it."""
+    notes = []
+    if stored.format == H5:
+        notes.append(f"h5: the optimizer's state is lost whenever training goes on. {_LOG_NATIVE}")
+    if stored.optimizer is None:
+        notes.append(
+            "Not compiled: training goes on with the policy's optimizer and loss, else adam and the usual loss."
+        )
+    return tuple(notes)
+
+
+def _read_native(path: Path) -> StoredKeras:
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    compiled = config.get("compile_config") or {}
+    return _stored(NATIVE, config, compiled.get("optimizer"), compiled.get("loss"))
+
+
+def _read_h5(path: Path) -> StoredKeras:
+    with h5py.File(path) as file:
+        config = json.loads(file.attrs["model_config"])
+        compiled = json.loads(file.attrs["training_config"]) if "training_config" in file.attrs else {}
+    return _stored(H5, config, compiled.get("optimizer_config"), compiled.get("loss"))
+
+
+def _stored(format: str, config: Mapping[str, Any], optimizer: Mapping[str, Any] | None, loss: Any) -> StoredKeras:
+    layers = (config.get("config") or {}).get("layers") or []
+    names = [layer.get("config", {}).get("name") or layer.get("name") or "" for layer in layers]
+    shown = loss.get("class_name") or loss.get("config") if isinstance(loss, Mapping) else loss
+    return StoredKeras(
+        format=format,
+        model_class=str(config.get("class_name")),
+        layers=tuple(name for name in names if name),
+        optimizer=optimizer,
+        loss=str(shown or ""),
+    )

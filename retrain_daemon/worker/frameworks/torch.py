@@ -1,0 +1,280 @@
+"""PyTorch models for training and judging: the door that `trainable.py` describes.
+
+The loop is in `torch_training.py`, optimizers in `torch_optimizer.py`, storing in `torch_storage.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from retrain_daemon.core.metrics import Task
+from retrain_daemon.core.policy import Mode
+from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
+from retrain_daemon.worker.cards import first_line
+from retrain_daemon.worker.custom import find
+from retrain_daemon.worker.evaluate import Predictions
+from retrain_daemon.worker.features import Features, Table
+from retrain_daemon.worker.frameworks import torch_export, torch_files, torch_optimizer, torch_storage
+from retrain_daemon.worker.frameworks.network import (
+    PREDICTED_AT_ONCE,
+    Hyperparameters,
+    as_classes,
+    class_codes,
+    declared_classes,
+    note_missing_classes,
+    predictions_of,
+    read_hyperparameters,
+    row_weights,
+    stopping_split,
+)
+from retrain_daemon.worker.frameworks.torch_losses import loss_of
+from retrain_daemon.worker.frameworks.torch_modes import describe_modes, duplicated, fresh
+from retrain_daemon.worker.frameworks.torch_training import (
+    Course,
+    Material,
+    half_type,
+    learning,
+    pick_device,
+    refuse_diverged,
+    run,
+)
+from retrain_daemon.worker.lesson import Lesson, Record
+from retrain_daemon.worker.model_files import ModelFiles, does_not_load
+from retrain_daemon.worker.schema import Tensor
+from retrain_daemon.worker.trainable import Described, Logged, Meaning
+
+#: What a module, also a team's own, raises on input it cannot take.
+_MODULE_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
+
+
+def load(files: ModelFiles, meaning: Meaning) -> TorchModel:
+    """Load a module in eval mode, with the optimizer state kept beside it.
+
+    Raises Refused for a pt2 export without `train.model`, a module that cannot be imported, and outputs that are not
+    what the policy says.
+    """
+    if torch_files.is_export(files):
+        module = torch_export.rebuilt(files, meaning)
+    else:
+        module = _loaded(files)
+    module.eval()
+    tensor = meaning.schema.tensor
+    assert tensor is not None  # a network's schema always has one
+    outputs = _count_outputs(module, tensor, files.card.label)
+    path = torch_files.optimizer_path(files)
+    return TorchModel(
+        estimator=module,
+        meaning=meaning,
+        outputs=outputs,
+        classes=declared_classes(meaning, outputs),
+        kept=torch_optimizer.read_kept(path) if path else None,
+    )
+
+
+def describe(files: ModelFiles) -> Described:
+    """Modes by format; a pickled module must be loaded to tell whether it can start from fresh weights."""
+    if torch_files.is_export(files):
+        return Described(estimator="pt2 export", modes=torch_files.export_modes())
+    module = _loaded(files)
+    parameters = dict(module.named_parameters())
+    count = sum(parameter.numel() for parameter in parameters.values())
+    path = torch_files.optimizer_path(files)
+    kept = f"{torch_optimizer.read_kept(path).name}" if path else "none"
+    return Described(
+        estimator=f"{type(module).__name__}, {len(parameters)} parameters with {count:,} numbers",
+        modes=describe_modes(module),
+        hyperparameters=(("optimizer", kept), *(("freeze", name) for name in list(parameters)[:20])),
+        notes=() if path else ("No optimizer state is kept with this version; the first training starts one.",),
+    )
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """A module in eval mode, what its outputs mean, and the optimizer state of its last training."""
+
+    estimator: Any
+    meaning: Meaning
+    outputs: int
+    classes: NDArray[Any] | None
+    kept: torch_optimizer.Kept | None = None
+
+    @property
+    def task(self) -> Task:
+        """Classification where the policy names classes."""
+        return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
+
+    def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
+        """Labels as the policy's classes, or numbers."""
+        values = np.asarray(target.to_numpy())
+        return values.astype(np.float64) if self.classes is None else as_classes(values, self.classes)
+
+    def predict(self, features: Features) -> Predictions:
+        """Predict in eval mode, some rows at a time; raises TrainingFailed with the cause."""
+        tensor = self._tensor
+        device = pick_device()
+        material = Material(features, np.empty(0), None, tensor)
+        found = []
+        with _told(), _on(self.estimator, device), torch.inference_mode():
+            for start in range(0, len(features), PREDICTED_AT_ONCE):
+                outputs = self.estimator(material.batch(slice(start, start + PREDICTED_AT_ONCE)).to(device))
+                found.append(outputs.float().cpu().numpy().reshape(len(outputs), -1))
+        rows = np.concatenate(found) if found else np.empty((0, self.outputs))
+        return predictions_of(rows, self.meaning, self.classes)
+
+    def predict_example(self, example: Any) -> Predictions | None:
+        """Predict an array or a table of numbers; None for anything else."""
+        try:
+            rows = np.asarray(example, dtype=self._tensor.dtype).reshape(len(example), -1)
+        except (ValueError, TypeError):
+            return None
+        return self.predict(Table(pd.DataFrame(rows)))
+
+    def copied(self) -> TorchModel:
+        """The same model around a copy of the module."""
+        return replace(self, estimator=duplicated(self.estimator))
+
+    def continue_training(self, lesson: Lesson) -> tuple[TorchModel, Record]:
+        """Train a copy by the loop of `torch_training.py`; refit starts from fresh weights."""
+        wanted = read_hyperparameters(lesson.hyperparameters, lesson.mode)
+        seed = lesson.seed if wanted.seed is None else wanted.seed
+        torch.manual_seed(seed)
+        module = self._start(lesson.mode)
+        device = pick_device()
+        module.to(device)
+        name, optimizer, notes = torch_optimizer.build(module, self.kept, lesson.mode, wanted)
+        kind = self.meaning.data.model_outputs
+        assert kind is not None  # declared_classes has refused otherwise
+        loss_name, loss = loss_of(wanted.loss, kind, self.outputs)
+        material, found = self._material(lesson, wanted)
+        training, watched = _sides(lesson, wanted)
+        course = Course(module, optimizer, loss, wanted, device, lesson.tell)
+        with _told(), learning(module, wanted.freeze):
+            run(course, material, training, watched, seed)
+        module.to("cpu")
+        refuse_diverged(module)
+        record = Record(
+            notes=(*notes, *found, *_early(course)),
+            epochs=tuple(course.epochs),
+            parameters={
+                "framework_optimizer": name,
+                "framework_loss": loss_name,
+                "device": device.type,
+                "mixed_precision": half_type(device) is not None,
+                "epochs_trained": len(course.epochs),
+            },
+        )
+        kept = torch_optimizer.keep(name, optimizer, module)
+        return replace(self, estimator=module, kept=kept), record
+
+    def holding(self, estimator: Any) -> TorchModel:
+        """Around another module; its optimizer is not known, so none is kept."""
+        if not isinstance(estimator, nn.Module):
+            raise TrainingFailed(
+                f"The training function gave a {type(estimator).__name__}, which is no PyTorch module."
+            )
+        estimator.eval()
+        refuse_diverged(estimator)
+        return replace(self, estimator=estimator.to("cpu"), kept=None)
+
+    def log(self, name: str, like: ModelFiles, folder: Path) -> Logged:
+        """Store module and optimizer state (see `torch_storage.log_module`)."""
+        return torch_storage.log_module(self.estimator, self.kept, name, like, self.meaning, folder)
+
+    @property
+    def _tensor(self) -> Tensor:
+        assert self.meaning.schema.tensor is not None
+        return self.meaning.schema.tensor
+
+    def _start(self, mode: Mode) -> nn.Module:
+        if mode is not Mode.REFIT:
+            return duplicated(self.estimator)
+        if self.meaning.network:
+            built = find(self.meaning.network, self.meaning.code_folder)()
+            if not isinstance(built, nn.Module):
+                raise Refused(f"{self.meaning.network} gives a {type(built).__name__}, which is no PyTorch module.")
+            return built
+        return fresh(duplicated(self.estimator))
+
+    def _material(self, lesson: Lesson, wanted: Hyperparameters) -> tuple[Material, tuple[str, ...]]:
+        values = np.asarray(lesson.target.to_numpy())
+        if self.classes is None:
+            weights = row_weights(lesson.weight, wanted.class_weight, None, None)
+            targets = values.astype(np.float32).reshape(len(values), -1)
+            return Material(lesson.rows.features, targets, weights, self._tensor), ()
+        codes = class_codes(values, self.classes)
+        weights = row_weights(lesson.weight, wanted.class_weight, codes, self.classes)
+        return Material(lesson.rows.features, codes, weights, self._tensor), note_missing_classes(codes, self.classes)
+
+
+def _sides(lesson: Lesson, wanted: Hyperparameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if wanted.early_stopping is None:
+        return np.arange(len(lesson)), np.empty(0, dtype=np.int64)
+    return stopping_split(lesson.rows.unit_keys, wanted.early_stopping)
+
+
+def _early(course: Course) -> tuple[str, ...]:
+    if len(course.epochs) == course.wanted.epochs:
+        return ()
+    return (f"Stopped after {len(course.epochs)} of {course.wanted.epochs} epochs; the best weights were taken.",)
+
+
+def _loaded(files: ModelFiles) -> nn.Module:
+    try:
+        module = mlflow.pytorch.load_model(str(files.folder), map_location="cpu")
+    except Exception as problem:
+        # What a stored object raises while it comes to life is up to its author.
+        raise does_not_load(files.card, problem) from problem
+    if not isinstance(module, nn.Module):
+        raise Refused(f"The files of {files.card.label} hold a {type(module).__name__}, which is no PyTorch module.")
+    return module
+
+
+def _count_outputs(module: nn.Module, tensor: Tensor, label: str) -> int:
+    """How many numbers the module gives a row, by a try on zeros; raises Refused when it does not take the shape."""
+    example = torch.from_numpy(np.zeros((2, *tensor.shape), dtype=tensor.dtype))
+    try:
+        with torch.inference_mode():
+            outputs = module(example)
+    except _MODULE_ERRORS as problem:
+        raise Refused(
+            f"{label} does not take rows of shape {list(tensor.shape)} ({tensor.dtype}): {first_line(problem)}.",
+            "Write the shape of one row as the module takes it in data.shape.",
+        ) from problem
+    if not isinstance(outputs, torch.Tensor):
+        raise Refused(f"{label} gives a {type(outputs).__name__}; a module must give one tensor.")
+    if outputs.ndim == 0 or len(outputs) != 2:
+        raise Refused(f"{label} gives a tensor of shape {list(outputs.shape)} for 2 rows; one entry a row is needed.")
+    return int(outputs.numel() // 2)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What a module raises, as TrainingFailed with the first line of the cause."""
+    try:
+        yield
+    except RetrainError:
+        raise
+    except _MODULE_ERRORS as problem:
+        raise TrainingFailed(f"PyTorch says: {first_line(problem)}.") from problem
+
+
+@contextmanager
+def _on(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """On a device for a while, in eval mode."""
+    module.eval()
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to("cpu")

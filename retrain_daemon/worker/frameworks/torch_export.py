@@ -1,0 +1,78 @@
+"""A pt2 export taken up again: the policy's own code builds the network, the export gives the weights."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from retrain_daemon.errors import Refused
+from retrain_daemon.worker.cards import capital, first_line
+from retrain_daemon.worker.custom import find
+from retrain_daemon.worker.frameworks.torch_files import EXPORT_REASON, EXPORT_REMEDY, export_path
+from retrain_daemon.worker.model_files import ModelFiles, does_not_load
+from retrain_daemon.worker.trainable import Meaning
+
+_TRIED_ROWS = 8
+_TOLERANCE = 1e-4
+
+
+def rebuilt(files: ModelFiles, meaning: Meaning) -> nn.Module:
+    """The network of `train.model` with the export's weights, in eval mode.
+
+    It must predict what the export predicts. Raises Refused without `train.model`, for weights that do not fit, and
+    for a network that predicts otherwise: also one that was exported in training mode.
+    """
+    if not meaning.network:
+        raise Refused(f"{capital(files.card.label)} cannot be trained further: {EXPORT_REASON}.", EXPORT_REMEDY)
+    module = find(meaning.network, meaning.code_folder)()
+    if not isinstance(module, nn.Module):
+        raise Refused(f"{meaning.network} gives a {type(module).__name__}, which is no PyTorch module.")
+    export = _export(files)
+    try:
+        module.load_state_dict(export.state_dict)
+    except RuntimeError as problem:
+        said = " ".join(str(problem).split("\n\t")[1:2]) or first_line(problem)
+        raise Refused(
+            f"The weights of {files.card.label} do not fit the network of {meaning.network}: {said.strip()}",
+            "Name what builds the very network that was exported.",
+        ) from problem
+    module.eval()
+    _refuse_other_network(module, export, files, meaning)
+    return module
+
+
+def _export(files: ModelFiles) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(export_path(files))
+    except Exception as problem:
+        # A damaged archive makes torch raise whatever its parts raise.
+        raise does_not_load(files.card, problem) from problem
+
+
+def _refuse_other_network(module: nn.Module, export: Any, files: ModelFiles, meaning: Meaning) -> None:
+    """Same weights need not mean the same network: both predict the same rows."""
+    tensor = meaning.schema.tensor
+    assert tensor is not None
+    drawn = np.random.default_rng(0).normal(size=(_TRIED_ROWS, *tensor.shape)).astype(tensor.dtype)
+    rows = torch.from_numpy(drawn)
+    try:
+        with torch.no_grad():
+            ours, theirs = module(rows), export.module()(rows)
+    except Exception as problem:
+        # An export checks its input by itself, with errors of several kinds.
+        raise Refused(
+            f"{meaning.network} could not be tried against {files.card.label}: {first_line(problem)}.",
+            "The export must take any number of rows: log it with a dynamic batch.",
+        ) from problem
+    if not torch.allclose(ours, theirs, atol=_TOLERANCE, rtol=_TOLERANCE):
+        raise Refused(
+            f"The network of {meaning.network} with the weights of {files.card.label} predicts other values than the "
+            f"export (by up to {float((ours - theirs).abs().max()):.3g}).",
+            "It is another network, or it was exported in training mode: call model.eval() before it is exported.",
+        )

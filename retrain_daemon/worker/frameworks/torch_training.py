@@ -1,0 +1,211 @@
+"""The training loop of PyTorch modules: batches, loss, clipping, early stopping, and what stays frozen.
+
+Mode is set rightly on both sides: `train()` while learning, `eval()` while watching and afterwards.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.worker.features import Features
+from retrain_daemon.worker.frameworks.network import (
+    PREDICTED_AT_ONCE,
+    Hyperparameters,
+    batches,
+    frozen_names,
+    refuse_bad_loss,
+)
+from retrain_daemon.worker.frameworks.torch_losses import Loss
+from retrain_daemon.worker.job import Progress
+from retrain_daemon.worker.lesson import Epoch, Tell
+from retrain_daemon.worker.schema import Tensor
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned: features (n rows), targets (n,) codes or (n, k) values, weights (n,) or None."""
+
+    features: Features
+    targets: NDArray[Any]
+    weights: NDArray[np.float32] | None
+    tensor: Tensor
+
+    def batch(self, positions: NDArray[np.int64] | slice) -> torch.Tensor:
+        """The rows at `positions` in the shape the module takes."""
+        rows = self.features.array(positions, self.tensor.dtype)
+        return torch.from_numpy(np.ascontiguousarray(rows)).reshape(len(rows), *self.tensor.shape)
+
+
+@dataclass
+class Course:
+    """One training under way: the module on its device, its optimizer and loss, and what was measured."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    wanted: Hyperparameters
+    device: torch.device
+    tell: Tell
+    epochs: list[Epoch] = field(default_factory=list)
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def half_type(device: torch.device) -> torch.dtype | None:
+    """The short number type for mixed precision where the device has one."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def run(course: Course, material: Material, training: NDArray[np.int64], watched: NDArray[np.int64], seed: int) -> None:
+    """Train for the wanted epochs, or until the loss on the `watched` rows has stopped falling; then the best weights
+    are put back. Raises TrainingFailed when loss or gradients are no numbers.
+    """
+    generator = np.random.default_rng(seed)
+    best, best_weights, waited = math.inf, None, 0
+    stopping = course.wanted.early_stopping
+    scaler = torch.amp.GradScaler(course.device.type, enabled=half_type(course.device) is torch.float16)
+    for number in range(1, course.wanted.epochs + 1):
+        metrics = {"loss": _epoch(course, material, training, number, generator, scaler)}
+        if stopping is not None:
+            metrics["stopping_loss"] = mean_loss(course, material, watched)
+        course.epochs.append(Epoch(number, metrics))
+        if stopping is None:
+            continue
+        if metrics["stopping_loss"] < best - stopping.min_delta:
+            best, best_weights, waited = metrics["stopping_loss"], copy.deepcopy(course.module.state_dict()), 0
+        else:
+            waited += 1
+        if waited >= stopping.patience:
+            break
+    if best_weights is not None:
+        course.module.load_state_dict(best_weights)
+
+
+def _epoch(
+    course: Course, material: Material, training: NDArray[np.int64], number: int, generator: np.random.Generator,
+    scaler: torch.amp.GradScaler,
+) -> float:  # fmt: skip
+    parts = list(batches(training, course.wanted.batch_size, generator))
+    total = weight = 0.0
+    for place, positions in enumerate(parts, start=1):
+        loss, rows = _step(course, material, positions, number, place, scaler)
+        total, weight = total + loss * rows, weight + rows
+        phase = f"training, epoch {number} of {course.wanted.epochs}, loss {total / max(weight, 1e-12):.4g}"
+        course.tell(Progress(phase=phase, done=place, total=len(parts)))
+    return total / max(weight, 1e-12)
+
+
+def _step(
+    course: Course, material: Material, positions: NDArray[np.int64], epoch: int, place: int,
+    scaler: torch.amp.GradScaler,
+) -> tuple[float, float]:  # fmt: skip
+    """One batch: its mean loss and the weight it has."""
+    loss, weight = _batch_loss(course, material, positions)
+    if weight == 0:
+        return 0.0, 0.0
+    refuse_bad_loss(float(loss.detach()), epoch, place)
+    course.optimizer.zero_grad()
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
+    scaler.unscale_(course.optimizer)
+    limit = course.wanted.gradient_clip or math.inf
+    norm = float(nn.utils.clip_grad_norm_(course.module.parameters(), limit))
+    if not math.isfinite(norm) and not scaler.is_enabled():  # the scaler skips such a step itself
+        raise TrainingFailed(
+            f"The gradients exploded in epoch {epoch}, batch {place}: their norm is {norm}.",
+            "Use a smaller learning_rate, or set gradient_clip.",
+        )
+    scaler.step(course.optimizer)
+    scaler.update()
+    return float(loss.detach()), weight
+
+
+def _batch_loss(course: Course, material: Material, positions: NDArray[np.int64]) -> tuple[torch.Tensor, float]:
+    short = half_type(course.device)
+    with torch.autocast(course.device.type, dtype=short, enabled=short is not None):
+        outputs = course.module(material.batch(positions).to(course.device))
+    target = torch.from_numpy(material.targets[positions]).to(course.device)
+    by_row = course.loss(outputs.float().reshape(len(positions), -1), target)
+    if material.weights is None:
+        return by_row.mean(), float(len(positions))
+    weights = torch.from_numpy(material.weights[positions]).to(course.device)
+    total = weights.sum()
+    return (by_row * weights).sum() / total.clamp(min=1e-12), float(total)
+
+
+def mean_loss(course: Course, material: Material, positions: NDArray[np.int64]) -> float:
+    """The weighted mean loss over rows, in eval mode; the module is in its training mode again afterwards."""
+    total = weight = 0.0
+    with _evaluating(course.module), torch.no_grad():
+        for start in range(0, len(positions), PREDICTED_AT_ONCE):
+            loss, rows = _batch_loss(course, material, positions[start : start + PREDICTED_AT_ONCE])
+            total, weight = total + float(loss) * rows, weight + rows
+    return total / max(weight, 1e-12)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def learning(module: nn.Module, patterns: tuple[str, ...]) -> Iterator[None]:
+    """In training mode, with what the patterns name frozen to the bit, statistics of batch normalisation included.
+
+    Afterwards in eval mode, and what could be trained before can be again. Raises Refused for a pattern that names
+    nothing, or when nothing is left to train.
+    """
+    trainable = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    modules = [name for name, _ in module.named_modules() if name]
+    frozen = frozen_names(patterns, [*modules, *trainable], "modules and parameters") if patterns else frozenset()
+    module.train()
+    for name, part in module.named_modules():
+        if _within(name, frozen):
+            part.train(False)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(trainable[name] and not _within(name, frozen))
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise Refused("Every parameter of the model is frozen; nothing would be trained.", "Freeze fewer.")
+    try:
+        yield
+    finally:
+        module.eval()
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(trainable[name])
+
+
+def _within(name: str, frozen: frozenset[str]) -> bool:
+    """Whether a module or parameter is named, or lies in one that is."""
+    parts = name.split(".")
+    return any(".".join(parts[: end + 1]) in frozen for end in range(len(parts)))
+
+
+def refuse_diverged(module: nn.Module) -> None:
+    """Raise TrainingFailed when a weight is no number."""
+    for name, value in module.state_dict().items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise TrainingFailed(
+                f"The training diverged: {name} holds NaN or infinity.",
+                "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data.",
+            )
