@@ -28,14 +28,16 @@ from retrain_daemon.core.attempts import (
     WorkerState,
     next_step,
 )
+from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.judge import judge
-from retrain_daemon.core.policy import PREVIOUS_ALIAS, unit_of
+from retrain_daemon.core.judge import Verdict, judge
+from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, unit_of
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.labels import (
+    ATTEMPT_TAG,
     KEY_TAG,
     REPLACES_TAG,
     SUMMARY_TAG,
@@ -48,7 +50,7 @@ from retrain_daemon.labels import (
 )
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView
-from retrain_daemon.registry import Registry
+from retrain_daemon.registry import LONGEST_TAG, Registry
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
 
 _log = get_logger()
@@ -187,6 +189,7 @@ class Acting:
         policy = attempt.policy
         unit = unit_of(policy.data)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
+        versions |= {attempt.offered} if attempt.offered is not None else set()
         learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
         unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
         return Train(
@@ -262,8 +265,7 @@ class Acting:
         assert attempt.verdict is not None
         match effect:
             case Effect.VERDICT:
-                tags = {VERDICT_TAG: attempt.verdict.outcome.value, SUMMARY_TAG: attempt.verdict.summary}
-                self._registry.tag_run(attempt.challenger.run_id, tags)
+                self._tag_verdict(attempt, attempt.challenger, attempt.verdict)
             case Effect.REPLACES:
                 assert attempt.version is not None
                 self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
@@ -271,8 +273,20 @@ class Acting:
                 self._move_alias(attempt)
             case Effect.PREVIOUS:
                 self._set_previous(attempt)
+            case Effect.UNOFFER:
+                self._view.outdate(attempt.model)
+                self._registry.delete_alias(attempt.model, CHALLENGER_ALIAS)
             case Effect.REGISTER:
                 raise AssertionError("registering has its own way")
+
+    def _tag_verdict(self, attempt: Attempt, challenger: Challenger, verdict: Verdict) -> None:
+        """On the run of our challenger; on the version itself where a person brought it."""
+        tags = {VERDICT_TAG: verdict.outcome.value, SUMMARY_TAG: verdict.summary}
+        if attempt.offered is None:
+            self._registry.tag_run(challenger.run_id, tags)
+            return
+        for tag, value in {**tags, ATTEMPT_TAG: attempt.id}.items():
+            self._registry.tag_version(attempt.model, attempt.offered, tag, value[:LONGEST_TAG])
 
     def _set_previous(self, attempt: Attempt) -> None:
         """The promotion stands, whether or not the version before it is still there to be pointed to."""
@@ -360,6 +374,6 @@ def _harmless(step: Step) -> bool:
         case StartWorker() | TakeUpChampion() | JudgeAgain():
             return False
         case Perform(effect=effect, already=already):
-            return already or effect in (Effect.VERDICT, Effect.PREVIOUS)
+            return already or effect in (Effect.VERDICT, Effect.PREVIOUS, Effect.UNOFFER)
         case _:
             return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from retrain_daemon.core.attempts import Attempt, Effect
-from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.facts import Champion, ChampionState, Offered
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
@@ -21,7 +21,7 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
 
     Raises RegistryUnreachable; the move is then followed at the next look.
     """
-    if champion.state is not ChampionState.FOUND or champion.version is None:
+    if champion.state not in (ChampionState.FOUND, ChampionState.UNTRUSTED) or champion.version is None:
         return
     row = journal.models.ensure(policy.model, policy.source, policy.alias, now)
     if row.champion_seen != champion.version:
@@ -33,6 +33,14 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
     if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
         assert champion.created_at is not None
         _assume_nothing(journal, policy.model, champion.version, max(champion.created_at, row.adopted_at), now)
+
+
+def note_offered(policy: Policy, offered: Offered, created_at: datetime, journal: Journal, now: datetime) -> None:
+    """A version that a person put up as challenger: where nobody recorded what it learned, nothing is assumed."""
+    row = journal.models.find(policy.model)
+    if row is None or row.adopted_at is None or journal.models.lineage(policy.model, offered.version) is not None:
+        return
+    _assume_nothing(journal, policy.model, offered.version, max(created_at, row.adopted_at), now)
 
 
 def _moving(attempts: tuple[Attempt, ...]) -> bool:
@@ -52,4 +60,4 @@ def _assume_nothing(journal: Journal, model: str, version: int, until: datetime,
     """Nobody recorded what this version learned: it may have been any row first seen until then."""
     lineage = Lineage(version=version, continues=None, learned_file=None, unknown_until=until, attempt=None)
     journal.models.record_lineage(model, lineage, now)
-    _log.info("champion.unrecorded", model=model, version=version, judged_on_rows_after=until.isoformat("T", "seconds"))
+    _log.info("version.unrecorded", model=model, version=version, judged_on_rows_after=until.isoformat("T", "seconds"))

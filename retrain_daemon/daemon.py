@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
-from retrain_daemon.champions import note_champion
+from retrain_daemon.champions import note_champion, note_offered
 from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.decide import Action, Decision, decide
-from retrain_daemon.core.facts import ChampionState
+from retrain_daemon.core.evidence import Challenger
+from retrain_daemon.core.facts import Champion, ChampionState, Offered
 from retrain_daemon.core.policy import Mode, Policy
+from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import RegistryUnreachable, RetrainError
 from retrain_daemon.executor import Executor
@@ -63,14 +65,15 @@ class Daemon:
     """One daemon for one state folder; its caller holds the lock."""
 
     def __init__(
-        self, gateways: Gateways, state: Path, rhythm: Rhythm, clock: Callable[[], datetime], wake: threading.Event
-    ) -> None:
+        self, gateways: Gateways, state: Path, rhythm: Rhythm, clock: Callable[[], datetime], wake: threading.Event,
+        trust: Trust = NOBODY_NAMED,
+    ) -> None:  # fmt: skip
         self._to = gateways
         self._rhythm = rhythm
         self._clock = clock
         self._wake = wake
         self._stopping = threading.Event()
-        self._view = RegistryView(gateways.registry)
+        self._view = RegistryView(gateways.registry, trust)
         self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state)
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing
@@ -255,21 +258,35 @@ class Daemon:
         changed = False
         if champion.state is ChampionState.FOUND:
             changed = self._intake.inspect(policy, source, now)
+        self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")
         facts = gather(policy, self._to.journal, self._view, now, problem)
         decision = decide(policy, facts, now)
         if decision.action is Action.TRAIN and champion.version is not None:
             self._plan(policy, decision, champion.version, now)
             return True
+        if decision.action is Action.JUDGE and champion.version is not None and facts.offered is not None:
+            self._plan_offered(policy, decision, champion.version, facts.offered, now)
+            return True
         if decision.code != "attempt_open":
             self._note_decision(policy.model, decision, now)
         self._to.alarms.at(f"decide {policy.model}", decision.until)
         return changed
 
+    def _note_offered(self, policy: Policy, champion: Champion, now: datetime) -> None:
+        """What a person's challenger learned is recorded as unknown before anything is asked about it."""
+        if champion.state is not ChampionState.FOUND:
+            return
+        offered = self._view.offered(policy, champion)
+        if offered is not None and not offered.obstacle:
+            note_offered(policy, offered, self._view.created_at(policy.model, offered.version), self._to.journal, now)
+
     def _note_decision(self, model: str, decision: Decision, now: datetime) -> None:
         """Journaled and logged once for each kind of reason, not at each look."""
         before = self._to.journal.attempts.standing_decision(model)
         self._to.journal.attempts.note(model, decision, now)
+        if decision.offered and (before is None or before.offered != decision.offered):
+            _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)
         if before is None or before.code != decision.code:
             _log.info("decision.wait", model=model, code=decision.code, reason=decision.sentence)
 
@@ -288,6 +305,23 @@ class Daemon:
         _log.info(
             "decision.train", model=policy.model, attempt=attempt.id, rule=decision.rule, reason=decision.sentence
         )
+
+    def _plan_offered(self, policy: Policy, decision: Decision, champion: int, offered: Offered, now: datetime) -> None:
+        """A person's challenger is judged as ours are; the frozen drops are those whose held-out rows may judge."""
+        challenger = Challenger(
+            run_id=offered.run_id,
+            model_uri=f"models:/{policy.model}/{offered.version}",
+            digest="",
+            learned_file="",
+            training_rows=0,
+            offered=offered.version,
+        )
+        journal = self._to.journal
+        with journal.transaction():
+            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
+            attempt = journal.attempts.plan(policy, decision, champion, None, drops, now, challenger)
+        _log.info("decision.judge", model=policy.model, attempt=attempt.id, version=offered.version,
+                  reason=decision.sentence)  # fmt: skip
 
     def _idle(self) -> bool:
         """Nothing is under way that this pass could bring to an end."""

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
+from retrain_daemon.core.decide import FRAMEWORK_MISSING
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
 from retrain_daemon.executor import Ended, Executor, Limits, Running
@@ -197,7 +198,8 @@ class Intake:
     def _note_failure(self, model: str, running: _Inspection, failed: Failed, now: datetime) -> None:
         sentence = f"drops cannot be inspected: {failed.message} {failed.hint}".strip()
         _log.warning("inspection.failed", model=model, reason=sentence, temporary=failed.temporary)
-        self._journal.models.set_trouble(model, sentence, now)
+        code = FRAMEWORK_MISSING if failed.framework_missing else ""
+        self._journal.models.set_trouble(model, sentence, now, code)
         if failed.lost:
             self._note_loss(model, running, failed, now)
         if failed.temporary:

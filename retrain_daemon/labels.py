@@ -77,6 +77,8 @@ def detail(attempt: Attempt, effect: Effect) -> str:
             return f"{attempt.policy.alias} from version {attempt.champion_version} to {attempt.version}"
         case Effect.PREVIOUS:
             return f"version {attempt.champion_version}"
+        case Effect.UNOFFER:
+            return f"from version {attempt.offered}"
 
 
 def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float | None]:

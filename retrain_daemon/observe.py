@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, RetrainRequest
-from retrain_daemon.core.policy import Policy, unit_of
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, Offered, RetrainRequest
+from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
+from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import ModelRow
@@ -23,8 +24,10 @@ REQUEST_TAG, REQUEST_VALUE = "retrain", "now"
 class RegistryView:
     """The registry as last polled: one request for all watched models, versions looked up once each."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, trust: Trust = NOBODY_NAMED) -> None:
         self._registry = registry
+        self._trust = trust
+        self._authors: dict[tuple[str, int], str] = {}
         self._models: Mapping[str, RegisteredModel] = {}
         self._versions: dict[tuple[str, int], Version] = {}
         self._outdated: set[str] = set()
@@ -60,7 +63,49 @@ class RegistryView:
         if found is None:
             return _no_model(policy)
         number = found.aliases.get(policy.alias)
-        return _without_alias(policy, found, seen) if number is None else self._found(policy, number)
+        champion = _without_alias(policy, found, seen) if number is None else self._found(policy, number)
+        return replace(champion, challenger=found.aliases.get(CHALLENGER_ALIAS))
+
+    def offered(self, policy: Policy, champion: Champion) -> Offered | None:
+        """The version a person put up as challenger, and what stands against judging it apart from rows.
+
+        Raises RegistryUnreachable.
+        """
+        found = self._models.get(policy.model)
+        if self.problem or found is None or champion.version is None:
+            return None
+        number = champion.challenger
+        if number is None:
+            return _misspelled_offer(policy, found)
+        if number == champion.version:
+            return _obstacle(
+                number, "champion_itself", f"the alias challenger is on version {number}, the champion itself"
+            )
+        try:
+            version = self._version(policy.model, number)
+        except (NotFound, Refused) as error:
+            return _obstacle(number, "not_found", f"the alias challenger is on version {number}: {error}")
+        authors = self._author(policy.model, number), self._author(policy.model, champion.version)
+        untrusted = self._trust.against_offered(*authors, number)
+        if untrusted:
+            return _obstacle(number, "untrusted", untrusted)
+        return Offered(version=number, run_id=version.run_id or "")
+
+    def created_at(self, model: str, number: int) -> datetime:
+        """When a version was made; raises RegistryUnreachable, NotFound."""
+        return self._version(model, number).created_at
+
+    def _version(self, model: str, number: int) -> Version:
+        key = (model, number)
+        if key not in self._versions:
+            self._versions[key] = self._registry.version(*key)
+        return self._versions[key]
+
+    def _author(self, model: str, number: int) -> str:
+        key = (model, number)
+        if key not in self._authors:
+            self._authors[key] = self._registry.author(self._version(model, number))
+        return self._authors[key]
 
     def wants_retrain(self, model: str) -> bool | None:
         """Whether the registered model carries the tag retrain=now; None when the registry does not answer."""
@@ -70,16 +115,30 @@ class RegistryView:
         return found is not None and found.tags.get(REQUEST_TAG) == REQUEST_VALUE
 
     def _found(self, policy: Policy, number: int) -> Champion:
-        key = (policy.model, number)
         try:
-            if key not in self._versions:
-                self._versions[key] = self._registry.version(*key)
+            created_at = self._version(policy.model, number).created_at
+            untrusted = self._trust.users and self._trust.against_champion(self._author(policy.model, number), number)
         except NotFound:
             detail = f"alias {policy.alias} of {policy.model} points to version {number}, which does not exist"
             return Champion(state=ChampionState.LOST, version=number, detail=detail)
         except (RegistryUnreachable, Refused) as error:
             return Champion(state=ChampionState.UNKNOWN, detail=str(error))
-        return Champion(state=ChampionState.FOUND, version=number, created_at=self._versions[key].created_at)
+        if untrusted:
+            detail = f"{untrusted}: nothing of it is loaded; add its author to trust.users, or move the alias"
+            return Champion(state=ChampionState.UNTRUSTED, version=number, created_at=created_at, detail=detail)
+        return Champion(state=ChampionState.FOUND, version=number, created_at=created_at)
+
+
+def _obstacle(number: int, code: str, sentence: str) -> Offered:
+    return Offered(version=number, code=code, obstacle=sentence)
+
+
+def _misspelled_offer(policy: Policy, found: RegisteredModel) -> Offered | None:
+    spelled = spell_alias(found.aliases, CHALLENGER_ALIAS)
+    if spelled is None:
+        return None
+    sentence = f"{policy.model} has the alias {spelled}; a version to be judged has the alias {CHALLENGER_ALIAS}"
+    return _obstacle(found.aliases[spelled], "misspelled", sentence)
 
 
 def _no_model(policy: Policy) -> Champion:
@@ -115,6 +174,7 @@ def gather(policy: Policy, journal: Journal, view: RegistryView, now: datetime, 
     champion = view.champion(policy, row.champion_seen if row else None)
     last = journal.attempts.last_ended(policy.model)
     opened = journal.attempts.open(policy.model)
+    known = champion.state is ChampionState.FOUND
     return Facts(
         model=policy.model,
         champion=champion,
@@ -126,7 +186,21 @@ def gather(policy: Policy, journal: Journal, view: RegistryView, now: datetime, 
         hold=row.hold if row else None,
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
+        offered=_offered(policy, journal, view, champion) if known and not opened else None,
     )
+
+
+def _offered(policy: Policy, journal: Journal, view: RegistryView, champion: Champion) -> Offered | None:
+    """A person's challenger, with how many rows may judge it: those that neither of the two may have learned."""
+    offered = view.offered(policy, champion)
+    if offered is None or offered.obstacle or champion.version is None:
+        return offered
+    refused = journal.attempts.last_refused_offer(policy.model, offered.version, champion.version, policy.digest)
+    if refused:
+        return replace(offered, code="refused", obstacle=f"version {offered.version} was not judged: {refused}")
+    unit = unit_of(policy.data)
+    both = journal.models.learned_by_either(policy.model, champion.version, offered.version, unit)
+    return replace(offered, judging_rows=journal.count_rows(policy.model, both, None).judging)
 
 
 def _data_facts(
@@ -147,6 +221,7 @@ def _data_facts(
         retracted_since=counts.retracted_since,
         missing_files=counts.missing,
         trouble=row.trouble if row else "",
+        trouble_code=row.trouble_code if row else "",
     )
     return replace(facts, unlearned_rows=counts.unlearned, judging_rows=counts.judging) if known else facts
 

@@ -54,6 +54,8 @@ class RegisteredModel:
 
 
 #: MLflow refuses longer values of a run's tag.
+#: Who ran what a run or a logged model came from, as MLflow writes it down.
+AUTHOR_TAG = "mlflow.user"
 LONGEST_TAG = 5000
 
 
@@ -90,6 +92,14 @@ class Registry(Protocol):
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Point the alias at the version, wherever it pointed before: MLflow has no compare-and-set."""
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        """Remove an alias; one that is not there is no error."""
+
+    def author(self, version: Version) -> str:
+        """Who made a version: as the store says, else the user of its run, else that of its logged model; "" when
+        nobody says it.
+        """
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, replacing their values."""
@@ -152,6 +162,23 @@ class MlflowRegistry:
         client = self._client()
         with understood(self.registry_uri):
             client.set_registered_model_alias(model, alias, str(number))
+
+    def delete_alias(self, model: str, alias: str) -> None:
+        client = self._client()
+        with understood(self.registry_uri):
+            client.delete_registered_model_alias(model, alias)
+
+    def author(self, version: Version) -> str:
+        client = self._client()
+        if version.user:
+            return version.user
+        with suppress(NotFound), understood(self.tracking_uri):
+            if version.run_id and (user := client.get_run(version.run_id).data.tags.get(AUTHOR_TAG)):
+                return str(user)
+        with suppress(NotFound), understood(self.tracking_uri):
+            if version.model_id:
+                return str(client.get_logged_model(version.model_id).tags.get(AUTHOR_TAG, ""))
+        return ""
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         client = self._client()

@@ -41,6 +41,7 @@ class Settings:
     rescan: timedelta = timedelta(seconds=60)
     retry_backoff: timedelta = timedelta(minutes=1)
     log_format: str = "auto"
+    trust_users: tuple[str, ...] = ()
     file: Path | None = None
 
 
@@ -105,12 +106,21 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Option:
-    """One setting: its field and key in the file, the table it stands in, its variable, and how it is read."""
+    """One setting: its field, the table it stands in, its variable, how it is read, and its key in the file ("": as
+    the field). One that `takes_list` is a list of texts in the file, separated by commas elsewhere.
+    """
 
     name: str
     table: str
     variable: str
     read: Callable[[_Given], object]
+    key: str = ""
+    takes_list: bool = False
+
+    @property
+    def written(self) -> str:
+        """The key in the file."""
+        return self.key or self.name
 
 
 def _path(given: _Given) -> Path:
@@ -145,6 +155,10 @@ def _log_format(given: _Given) -> str:
     return given.text
 
 
+def _names(given: _Given) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.text.split(",") if name.strip())
+
+
 _OPTIONS = (
     _Option("tracking_uri", "mlflow", "MLFLOW_TRACKING_URI", _uri),
     _Option("registry_uri", "mlflow", "MLFLOW_REGISTRY_URI", _uri),
@@ -154,6 +168,7 @@ _OPTIONS = (
     _Option("rescan", "daemon", "RETRAIND_RESCAN", _span),
     _Option("retry_backoff", "daemon", "RETRAIND_RETRY_BACKOFF", _span),
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", _log_format),
+    _Option("trust_users", "trust", "RETRAIND_TRUST_USERS", _names, "users", takes_list=True),
 )
 _TABLES = tuple(dict.fromkeys(option.table for option in _OPTIONS))
 
@@ -190,12 +205,20 @@ def _given(
     if text := environment.get(option.variable):
         return _Given(text, f"environment variable {option.variable}", Path.cwd(), home)
     table = content.get(option.table)
-    if file is None or not isinstance(table, Mapping) or option.name not in table:
+    if file is None or not isinstance(table, Mapping) or option.written not in table:
         return None
-    where, value = f"{file}: [{option.table}] {option.name}", table[option.name]
+    where, value = f"{file}: [{option.table}] {option.written}", table[option.written]
+    if option.takes_list:
+        return _Given(_joined(where, value), where, file.parent, home)
     if not isinstance(value, str):
         raise _Wrong(f"{where} is {_toml(value)}, it must be text in quotes{_example(option)}")
     return _filled(_Given(value, where, file.parent, home))
+
+
+def _joined(where: str, value: object) -> str:
+    if not isinstance(value, list) or not all(isinstance(each, str) and each and "," not in each for each in value):
+        raise _Wrong(f'{where} is {_toml(value)}, it must be a list of names, for example ["alice", "ci"]')
+    return ",".join(value)
 
 
 def _filled(given: _Given) -> _Given:
@@ -244,7 +267,7 @@ def _unknown_names(file: Path | None, content: Mapping[str, object]) -> Iterable
         elif not isinstance(table, Mapping):
             yield f"{file}: {name} is {_toml(table)}, it must be a table, [{name}]"
         else:
-            known = [option.name for option in _OPTIONS if option.table == name]
+            known = [option.written for option in _OPTIONS if option.table == name]
             for key in table:
                 if key not in known:
                     yield f"{file}: [{name}] {key} is no setting{_belongs(key, known)}"
@@ -256,7 +279,7 @@ def _place(name: str, value: object) -> str:
 
 def _belongs(name: str, known: Iterable[str]) -> str:
     """Where a setting that stands in the wrong table belongs, else what may have been meant."""
-    table = next((option.table for option in _OPTIONS if option.name == name), None)
+    table = next((option.table for option in _OPTIONS if option.written == name), None)
     return f"; it belongs in [{table}]" if table else _meant(name, known)
 
 

@@ -17,6 +17,7 @@ from retrain_daemon.act import Pacing
 from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.evidence import Evidence
 from retrain_daemon.core.policy import unit_of
+from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.executor import Limits
@@ -134,6 +135,7 @@ class FakeBox:
     report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
+    trust: Trust = NOBODY_NAMED
     jobs: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -191,7 +193,7 @@ class FakeBox:
         )
         rhythm = Rhythm(pacing=Pacing(backoff=timedelta(seconds=1)))
         try:
-            yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake)
+            yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake, self.trust)
         finally:
             alarms.close()
             folders.close()

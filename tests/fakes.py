@@ -74,6 +74,14 @@ class FakeRegistry:
         with self._effect("set_alias", model, alias, number):
             self._set_alias(model, alias, number)
 
+    def delete_alias(self, model: str, alias: str) -> None:
+        with self._effect("delete_alias", model, alias):
+            self._model(model).aliases.pop(alias, None)
+
+    def author(self, version: Version) -> str:
+        self._answer()
+        return version.user or self._run_tags.get(version.run_id or "", {}).get("mlflow.user", "")
+
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         with self._effect("tag_run", run_id):
             if run_id not in self._run_tags:
@@ -101,9 +109,11 @@ class FakeRegistry:
         self._run_tags[run_id] = dict(tags)
         return run_id
 
-    def create_version_by_hand(self, model: str, source: str = "models:/m-by-hand", run_id: str = "run-0") -> Version:
+    def create_version_by_hand(
+        self, model: str, source: str = "models:/m-by-hand", run_id: str = "run-0", user: str = "ada"
+    ) -> Version:
         self.add_model_by_hand(model)
-        return self._create(model, source, run_id, {})
+        return self._create(model, source, run_id, {}, user)
 
     def delete_version_by_hand(self, model: str, number: int) -> None:
         self._version(model, number)
@@ -148,7 +158,7 @@ class FakeRegistry:
             raise NotFound(f"Model Version (name={model}, version={number}) not found.")
         return version
 
-    def _create(self, model: str, source: str, run_id: str, tags: Mapping[str, str]) -> Version:
+    def _create(self, model: str, source: str, run_id: str, tags: Mapping[str, str], user: str = "") -> Version:
         versions = self._model(model).versions
         version = Version(
             model=model,
@@ -158,7 +168,7 @@ class FakeRegistry:
             run_id=run_id,
             model_id=source.removeprefix("models:/"),
             tags=dict(tags),
-            user="",
+            user=user,
             ready=True,
         )
         versions[version.number] = version

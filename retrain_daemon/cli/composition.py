@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from retrain_daemon.act import Pacing
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.trust import Trust
 from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
@@ -48,10 +50,15 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
     )
     closers: tuple[Callable[[], None], ...] = (alarms.close, folders.close, executor.close, journal.close)
     try:
-        yield Daemon(gateways, settings.state, rhythm, clock, wake)
+        yield Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings))
     finally:
         for close in closers:
             close()
+
+
+def trust_of(settings: Settings) -> Trust:
+    """Whose versions are loaded, by the settings and this process's own user."""
+    return Trust(users=frozenset(settings.trust_users), own=getpass.getuser())
 
 
 def registry_of(settings: Settings) -> MlflowRegistry:

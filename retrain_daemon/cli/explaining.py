@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of
+from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of, trust_of
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.decide import Decision, RuleReport, decide
 from retrain_daemon.core.facts import Facts
@@ -31,7 +31,7 @@ def plan(arguments: Arguments, settings: Settings) -> int:
     """Print the decision for one model or for all."""
     policies = chosen(policies_in_force(settings.policies), arguments.model)
     journal = journal_to_read(settings)
-    view = RegistryView(registry_of(settings))
+    view = RegistryView(registry_of(settings), trust_of(settings))
     now = clock()
     view.poll([policy.model for policy in policies])
     plans = []
@@ -65,10 +65,12 @@ def chosen(policies: dict[str, Policy], model: str | None) -> list[Policy]:
 
 
 def _print(plan: Plan) -> None:
-    verb = "would train" if plan.decision.action == "train" else "waits"
+    verb = {"train": "would train", "judge": "would judge"}.get(plan.decision.action, "waits")
     print(f"{plan.model}: {verb} ({plan.decision.code})")
     print(f"  {plan.decision.sentence}")
-    if plan.decision.recipe:
+    if plan.decision.offered:
+        print(f"  challenger: {plan.decision.offered}")
+    if plan.decision.recipe and plan.decision.action == "train":
         settings = ", ".join(f"{name}={value}" for name, value in plan.decision.recipe.hyperparameters.items())
         print(f"  recipe: {plan.decision.recipe.mode.value}{', ' + settings if settings else ''}")
     if plan.decision.until:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, registry_of
+from retrain_daemon.cli.composition import clock, registry_of, trust_of
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.policy import DEFAULT_ALIAS
 from retrain_daemon.errors import NotFound, Refused
@@ -24,7 +24,7 @@ def inspect(arguments: Arguments, settings: Settings) -> int:
     """Print modes, why not, what to change, and the hyperparameters a policy may set."""
     model = arguments.model or ""
     source = _source(settings, model, arguments.version)
-    report = _run(InspectModel(source=source))
+    report = _run(InspectModel(source=source, untrusted=_untrusted(settings, source)))
     if arguments.json:
         print_json(report)
     else:
@@ -44,6 +44,14 @@ def _source(settings: Settings, model: str, version: int | None) -> Source:
             raise NotFound(f"{model} has no alias {alias}.", "Name a version with --version.")
     registry.version(model, version)
     return Source(tracking_uri=registry.tracking_uri, registry_uri=registry.registry_uri, model=model, version=version)
+
+
+def _untrusted(settings: Settings, source: Source) -> str:
+    """Why nothing of the version is loaded: its author is not among those the settings name."""
+    assert source.version is not None
+    registry = registry_of(settings)
+    trust = trust_of(settings)
+    return trust.against_champion(registry.author(registry.version(source.model, source.version)), source.version)
 
 
 def _alias(settings: Settings, model: str) -> str:

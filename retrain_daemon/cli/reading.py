@@ -134,6 +134,12 @@ def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | N
 
 
 def _why(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    """The standing reason, and how a version stands that a person put up as challenger."""
+    why = _reason(row, opened, decision)
+    return f"{why}; challenger: {decision.offered}" if decision and decision.offered and not opened else why
+
+
+def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
     if row.hold:
         return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
     if opened:

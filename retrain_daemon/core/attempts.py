@@ -47,6 +47,7 @@ class Effect(StrEnum):
     REPLACES = "tag version with what it replaces"
     ALIAS = "move alias"
     PREVIOUS = "set previous_champion"
+    UNOFFER = "remove alias challenger"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Attempt:
     """The journaled attempt. `begun` and `done` are the effects of the present round.
 
     `champion_version` is the one it is judged against; `continues` the version whose learned state it took up.
+    `offered` is the version a person put up as challenger: it is judged, and nothing is trained.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Attempt:
     ended_at: datetime | None = None
     begun: frozenset[Effect] = frozenset()
     done: frozenset[Effect] = frozenset()
+    offered: int | None = None
 
 
 class WorkerState(StrEnum):
@@ -192,9 +195,22 @@ def _before_worker(attempt: Attempt, champion: Champion, now: datetime) -> Step:
         return Wait("waits before the next try", attempt.due_at)
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return Wait(f"the champion is {champion.state.value}: nothing is trained until it is found again")
+    if withdrawn := _withdrawn(attempt, champion):
+        return Conclude(State.ABANDONED, withdrawn)
     if champion.version == attempt.champion_version:
         return StartWorker()
     return TakeUpChampion(champion.version) if attempt.challenger is None else JudgeAgain(champion.version)
+
+
+def _withdrawn(attempt: Attempt, champion: Champion) -> str:
+    """Why a person's challenger is not to be judged any more: they changed their mind. "" when they did not."""
+    if attempt.offered is None:
+        return ""
+    if champion.version == attempt.offered:
+        return f"someone made version {attempt.offered} the champion before it was judged"
+    if champion.challenger != attempt.offered:
+        return f"someone took the alias challenger off version {attempt.offered}"
+    return ""
 
 
 def _after_worker(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
@@ -236,9 +252,18 @@ def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
         case Outcome.PROMOTE:
             return _promote(attempt, champion)
         case Outcome.REJECT:
-            return Conclude(State.REJECTED, attempt.verdict.summary)
+            return _unoffer(attempt, champion) or Conclude(State.REJECTED, attempt.verdict.summary)
         case Outcome.INCONCLUSIVE:
-            return Conclude(State.INCONCLUSIVE, attempt.verdict.summary)
+            return _unoffer(attempt, champion) or Conclude(State.INCONCLUSIVE, attempt.verdict.summary)
+
+
+def _unoffer(attempt: Attempt, champion: Champion) -> Step | None:
+    """A person's challenger that was judged is no challenger any more; an alias they moved meanwhile is theirs."""
+    if attempt.offered is None or Effect.UNOFFER in attempt.done:
+        return None
+    if champion.state is ChampionState.UNKNOWN:
+        return Wait("the registry does not answer; the alias challenger is still to be removed")
+    return Perform(Effect.UNOFFER, already=champion.challenger != attempt.offered)
 
 
 def _moved_on(attempt: Attempt, champion: Champion) -> bool:
@@ -257,6 +282,8 @@ def _promote(attempt: Attempt, champion: Champion) -> Step:
         return Perform(Effect.ALIAS, already=True)
     if champion.version != attempt.champion_version:
         return _after_someone_moved(attempt, champion.version)
+    if Effect.ALIAS not in attempt.begun and (withdrawn := _withdrawn(attempt, champion)):
+        return Conclude(State.REJECTED, f"{withdrawn} before the promotion")
     if attempt.version is None:
         return Perform(Effect.REGISTER)
     if Effect.REPLACES not in attempt.done:
@@ -279,4 +306,4 @@ def _complete(attempt: Attempt, champion: Champion) -> Step:
         if champion.state is ChampionState.UNKNOWN:
             return Wait("the registry does not answer; previous_champion is still to be set")
         return Perform(Effect.PREVIOUS, already=champion.version != attempt.version)
-    return Conclude(State.PROMOTED, attempt.verdict.summary if attempt.verdict else "")
+    return _unoffer(attempt, champion) or Conclude(State.PROMOTED, attempt.verdict.summary if attempt.verdict else "")

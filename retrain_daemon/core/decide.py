@@ -7,24 +7,31 @@ call the very same function.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
-from retrain_daemon.core.facts import ChampionState, Facts
+from retrain_daemon.core.facts import ChampionState, Facts, Offered
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 
 #: The rule that a person's request is journaled under.
 REQUEST_RULE = "request"
+#: The rule that judging a person's challenger is journaled under.
+OFFER_RULE = "challenger"
 #: So many abandoned attempts in a row hold a model.
 ABANDONED_TO_HOLD = 3
+
+
+#: The code of trouble with files that is not theirs: the model's framework is not installed.
+FRAMEWORK_MISSING = "framework_missing"
 
 
 class Action(StrEnum):
     """What a decision says."""
 
     TRAIN = "train"
+    JUDGE = "judge"  #: compare the version that a person put up as challenger; nothing is trained
     WAIT = "wait"
 
 
@@ -44,7 +51,8 @@ class RuleReport:
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What to do and why. `code` is stable for programs, `sentence` is for people; `until`: when time alone may
-    change it. `rule` and `recipe` belong to TRAIN.
+    change it. `rule` and `recipe` belong to TRAIN and JUDGE. `offered` says how the version stands that a person put
+    up as challenger, with `offered_code` for programs; empty where there is none.
     """
 
     action: Action
@@ -55,6 +63,8 @@ class Decision:
     recipe: Recipe | None = None
     request: str | None = None
     until: datetime | None = None
+    offered: str = ""
+    offered_code: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,46 @@ class _Reason:
     until: datetime | None = None
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """How a person's challenger stands."""
+
+    code: str
+    sentence: str
+
+
 def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
-    """Given a policy, the facts and the time, return whether to train now, by which rule and recipe, and why."""
+    """Given a policy, the facts and the time, return whether to train or judge now, by which rule, and why."""
+    offer = _offer(policy, facts)
+    decision = _decide(policy, facts, now, ready=offer is not None and not offer.code)
+    return decision if offer is None else replace(decision, offered=offer.sentence, offered_code=offer.code or "ready")
+
+
+def _offer(policy: Policy, facts: Facts) -> _Offer | None:
+    """How a person's challenger stands; an empty code: it can be judged now."""
+    offered = facts.offered
+    if offered is None:
+        return None
+    if offered.obstacle:
+        return _Offer(offered.code, offered.obstacle)
+    rows, needed = offered.judging_rows, policy.promote.min_rows
+    named = f"version {offered.version}, put up as challenger,"
+    if rows is None:
+        return _Offer("rows_unknown", f"it is not known how many rows may judge {named}")
+    if rows < needed:
+        return _Offer("too_few_rows", f"{named} waits for {needed - rows:,} held-out rows newer than it")
+    return _Offer("", f"{named} can be judged by at most {rows:,} rows")
+
+
+def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decision:
     rules = tuple(report_rules(policy, facts, now))
     for obstacle in (_not_ready(facts), _no_rows(facts)):
         if obstacle:
             return _wait(obstacle, rules)
     if facts.request:
         return _train_on_request(policy, facts, rules)
+    if ready and facts.offered is not None:
+        return _judge_offered(policy, facts.offered, rules)
     for obstacle in (_cannot_settle(policy, facts), _nothing_new(policy, facts)):
         if obstacle:
             return _wait(obstacle, rules)
@@ -126,6 +168,18 @@ def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...
     )
 
 
+def _judge_offered(policy: Policy, offered: Offered, rules: tuple[RuleReport, ...]) -> Decision:
+    """Judged with the limits and the interpreter of the policy's own `train`."""
+    return Decision(
+        action=Action.JUDGE,
+        code="challenger_offered",
+        sentence=f"someone put up version {offered.version} as challenger",
+        rules=rules,
+        rule=OFFER_RULE,
+        recipe=policy.requested,
+    )
+
+
 def _not_ready(facts: Facts) -> _Reason | None:
     """What stands in the way of everything, also of a request."""
     if facts.open_attempt:
@@ -151,6 +205,8 @@ def _no_rows(facts: Facts) -> _Reason | None:
         others = f" and {more} more" if more else ""
         return _Reason("files_missing", f"recorded file {name}{others} is gone: put it back, or retract it")
     if facts.data.trouble:
+        if facts.data.trouble_code == FRAMEWORK_MISSING:
+            return _Reason("framework_missing", facts.data.trouble)
         return _Reason("inspection_trouble", facts.data.trouble)
     if facts.data.usable_drops == 0:
         waiting = facts.data.uninspected

@@ -16,6 +16,7 @@ class ChampionState(StrEnum):
     FOUND = "found"  #: the alias points to a version
     NONE = "none"  #: the model has no such alias and never had one as far as is known
     LOST = "lost"  #: the alias was there and is gone
+    UNTRUSTED = "untrusted"  #: the alias points to a version of an author whom the settings do not name
     MISSPELLED = "misspelled"  #: the alias exists in another spelling only
     NO_MODEL = "no_model"  #: no registered model has this name
     UNKNOWN = "unknown"  #: the registry did not answer
@@ -23,12 +24,29 @@ class ChampionState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The champion as the registry shows it; `detail` completes the sentence of a state that is not FOUND."""
+    """The champion as the registry shows it; `detail` completes the sentence of a state that is not FOUND.
+
+    `challenger` is the version under the alias `challenger` at the same moment: that alias belongs to people.
+    """
 
     state: ChampionState
     version: int | None = None
     created_at: datetime | None = None
     detail: str = ""
+    challenger: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offered:
+    """A version that a person put up as challenger. `code` and `obstacle` (a sentence) say why it is not judged,
+    whatever the rows; empty where nothing stands against it. At most `judging_rows` rows may judge it and the champion.
+    """
+
+    version: int
+    run_id: str = ""
+    code: str = ""
+    obstacle: str = ""
+    judging_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +57,7 @@ class DataFacts:
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
     rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
     last attempt was retracted. `missing_files`: recorded and gone.
-    `folder_problem` and `trouble` (drops cannot be inspected) are sentences.
+    `folder_problem` and `trouble` (drops cannot be inspected, with its code) are sentences.
     """
 
     new_rows: int | None = None
@@ -54,6 +72,7 @@ class DataFacts:
     retracted_since: bool = False
     missing_files: tuple[str, ...] = ()
     trouble: str = ""
+    trouble_code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +120,4 @@ class Facts:
     hold: Hold | None = None
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
+    offered: Offered | None = None

@@ -16,6 +16,8 @@ Hyperparameter = Scalar | tuple[Scalar, ...] | Mapping[str, Scalar]
 
 DEFAULT_ALIAS = "champion"
 PREVIOUS_ALIAS = "previous_champion"
+#: Belongs to people: the version they want to have judged.
+CHALLENGER_ALIAS = "challenger"
 DEFAULT_MIN_ROWS = 200
 
 

@@ -38,6 +38,7 @@ class DecisionRow:
     code: str
     sentence: str
     rules: tuple[RuleReport, ...]
+    offered: str = ""
 
 
 class Attempts:
@@ -50,21 +51,24 @@ class Attempts:
         """Journal a decision when it differs in kind from the one before; returns the number of the standing one."""
         last = self._database.row("SELECT * FROM decision WHERE model = ? ORDER BY id DESC LIMIT 1", model)
         same = last is not None and (last["action"], last["code"]) == (decision.action.value, decision.code)
+        same = same and last is not None and last["offered"] == decision.offered
         if last is not None and same and decision.action.value == "wait":
             return int(last["id"])
         cursor = self._database.run(
-            "INSERT INTO decision (model, at, action, code, sentence, details) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO decision (model, at, action, code, sentence, details, offered) VALUES (?, ?, ?, ?, ?, ?, ?)",
             model, to_text(now), decision.action.value, decision.code, decision.sentence,
-            _RULES.dump_json(decision.rules).decode(),
+            _RULES.dump_json(decision.rules).decode(), decision.offered,
         )  # fmt: skip
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def plan(
         self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
-        now: datetime,
+        now: datetime, challenger: Challenger | None = None,
     ) -> Attempt:  # fmt: skip
-        """Decision, attempt, frozen champion and frozen drops: one transaction."""
+        """Decision, attempt, frozen champion and frozen drops: one transaction. With a `challenger` that a person
+        offered, only that is judged.
+        """
         assert decision.recipe is not None
         with self._database.transaction():
             number = self._next_number()
@@ -76,6 +80,11 @@ class Attempts:
                 name, number, policy.model, decision.rule, standing, _POLICY.dump_json(policy).decode(),
                 _RECIPE.dump_json(decision.recipe).decode(), champion, continues, to_text(now), to_text(now),
             )  # fmt: skip
+            if challenger is not None:
+                self._database.run(
+                    "UPDATE attempt SET challenger = ?, version = ?, offered = ? WHERE id = ?",
+                    _CHALLENGER.dump_json(challenger).decode(), challenger.offered, challenger.offered, name,
+                )  # fmt: skip
             for drop in drops:
                 self._database.run("INSERT INTO attempt_drop (attempt, drop_id) VALUES (?, ?)", name, drop)
         return self.get(name)
@@ -129,7 +138,9 @@ class Attempts:
     def last_ended(self, model: str) -> LastAttempt | None:
         """The newest attempt of a model that has ended."""
         row = self._database.row(
-            "SELECT * FROM attempt WHERE model = ? AND ended_at IS NOT NULL ORDER BY number DESC LIMIT 1", model
+            "SELECT * FROM attempt WHERE model = ? AND ended_at IS NOT NULL AND offered IS NULL"
+            " ORDER BY number DESC LIMIT 1",
+            model,
         )
         if row is None:
             return None
@@ -143,18 +154,31 @@ class Attempts:
             reason=row["reason"],
         )
 
+    def last_refused_offer(self, model: str, version: int, champion: int, policy_digest: str) -> str:
+        """Why the last judging of a version that a person offered gave no verdict, against the same champion and under
+        the same policy; "" when it was not tried so.
+        """
+        row = self._database.row(
+            "SELECT reason FROM attempt WHERE model = ? AND offered = ? AND champion_version = ?"
+            " AND state = 'abandoned' AND json_extract(policy, '$.digest') = ? ORDER BY number DESC LIMIT 1",
+            model, version, champion, policy_digest,
+        )  # fmt: skip
+        return row["reason"] if row else ""
+
     def starts_since(self, model: str, since: datetime) -> tuple[datetime, ...]:
         """When attempts of a model were decided since then, and in any case the newest."""
         rows = self._database.rows(
-            "SELECT started_at FROM attempt WHERE model = ?1 AND (started_at >= ?2 OR number ="
-            " (SELECT max(number) FROM attempt WHERE model = ?1)) ORDER BY number", model, to_text(since),
+            "SELECT started_at FROM attempt WHERE model = ?1 AND offered IS NULL AND (started_at >= ?2 OR number ="
+            " (SELECT max(number) FROM attempt WHERE model = ?1 AND offered IS NULL)) ORDER BY number",
+            model, to_text(since),
         )  # fmt: skip
         return tuple(to_moment(row["started_at"]) for row in rows)
 
     def abandoned_in_a_row(self, model: str, since: datetime | None) -> int:
         """How many of the newest ended attempts were abandoned one after another, not counting before `since`."""
         rows = self._database.rows(
-            "SELECT state FROM attempt WHERE model = ?1 AND ended_at IS NOT NULL AND (?2 IS NULL OR ended_at > ?2)"
+            "SELECT state FROM attempt WHERE model = ?1 AND offered IS NULL AND ended_at IS NOT NULL"
+            " AND (?2 IS NULL OR ended_at > ?2)"
             " ORDER BY number DESC", model, to_text(since) if since else None,
         )  # fmt: skip
         states = [row["state"] for row in rows]
@@ -223,7 +247,8 @@ class Attempts:
         """What was trained does not count any more: a new worker, from this champion, on the drops that are left."""
         self._change(
             attempt, State.PLANNED, now,
-            "round = round + 1, challenger = NULL, evidence = NULL, verdict = NULL, version = NULL, notes = '[]',"
+            "round = round + 1, challenger = CASE WHEN offered IS NULL THEN NULL ELSE challenger END,"
+            " evidence = NULL, verdict = NULL, version = offered, notes = '[]',"
             " failures = 0, starts = 0, due_at = NULL, champion_version = ?,"
             " continues = CASE WHEN continues IS NULL THEN NULL ELSE ? END, reason = ?", champion, champion, reason,
         )  # fmt: skip
@@ -276,6 +301,7 @@ class Attempts:
             ended_at=to_moment_or_none(row["ended_at"]),
             begun=frozenset(Effect(effect["name"]) for effect in effects),
             done=frozenset(Effect(effect["name"]) for effect in effects if effect["done_at"]),
+            offered=row["offered"],
         )
 
 
@@ -288,4 +314,5 @@ def _decision(row: sqlite3.Row) -> DecisionRow:
         code=row["code"],
         sentence=row["sentence"],
         rules=_RULES.validate_json(row["details"]),
+        offered=row["offered"],
     )

@@ -123,8 +123,8 @@ def _make_or_check(database: Database, read_only: bool) -> None:
         )
     if 0 < found < SCHEMA_VERSION and read_only:
         raise StateUnusable(
-            f"the journal {database.path} has schema {found} and is brought to {SCHEMA_VERSION} when a daemon opens it.",
-            "Start the daemon of this version once.",
+            f"the journal {database.path} has schema {found}; a daemon of this version brings it to {SCHEMA_VERSION}.",
+            "Start it once.",
         )
     if found < SCHEMA_VERSION and not read_only:
         database.run("PRAGMA foreign_keys = OFF")  # a table that others refer to may be made anew

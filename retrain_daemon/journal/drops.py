@@ -13,7 +13,7 @@ _JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 #: Drops of the model ?1 that a judged attempt had, whatever its verdict.
 DROPS_JUDGED = (
     "SELECT drop_id FROM attempt_drop JOIN attempt ON attempt.id = attempt_drop.attempt"
-    f" WHERE attempt.model = ?1 AND attempt.state IN ({_JUDGED})"
+    f" WHERE attempt.model = ?1 AND attempt.offered IS NULL AND attempt.state IN ({_JUDGED})"
 )
 
 

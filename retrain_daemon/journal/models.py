@@ -27,6 +27,7 @@ class ModelRow:
     resumed_at: datetime | None
     tag_request_taken: bool
     trouble: str
+    trouble_code: str
     settling_at_first: tuple[str, ...]
     inspected_as: str
 
@@ -132,6 +133,7 @@ class Models:
         """Lift the hold, and forget earlier failures."""
         self._database.run(
             "UPDATE model SET hold_since = NULL, hold_by = NULL, hold_why = NULL, resumed_at = ?, trouble = '',"
+            " trouble_code = '',"
             " changed_at = ? WHERE name = ?",
             to_text(now), to_text(now), name,
         )  # fmt: skip
@@ -142,11 +144,11 @@ class Models:
             "UPDATE model SET tag_request_taken = ?, changed_at = ? WHERE name = ?", int(taken), to_text(now), name
         )
 
-    def set_trouble(self, name: str, trouble: str, now: datetime) -> None:
-        """Why the model's drops cannot be inspected; empty when they can."""
+    def set_trouble(self, name: str, trouble: str, now: datetime, code: str = "") -> None:
+        """Why the model's drops cannot be inspected, and its code; empty when they can."""
         self._database.run(
-            "UPDATE model SET trouble = ?, changed_at = ? WHERE name = ? AND trouble <> ?",
-            trouble, to_text(now), name, trouble,
+            "UPDATE model SET trouble = ?, trouble_code = ?, changed_at = ? WHERE name = ? AND trouble <> ?",
+            trouble, code, to_text(now), name, trouble,
         )  # fmt: skip
 
     def lineage(self, name: str, version: int) -> Lineage | None:
@@ -182,6 +184,17 @@ class Models:
             unknown_until=max(unknown, default=None),
             attempts=tuple(link.attempt for link in chain if link.attempt),
             fingerprints=frozenset(mark for link in chain for mark in link.fingerprints),
+        )
+
+    def learned_by_either(self, name: str, first: int, second: int, unit: str) -> Learned:
+        """What two versions and their ancestors learned, together."""
+        one, other = (self.learned(name, version, unit) for version in (first, second))
+        unknown = [each.unknown_until for each in (one, other) if each.unknown_until is not None]
+        return Learned(
+            files=tuple(dict.fromkeys((*one.files, *other.files))),
+            unknown_until=max(unknown, default=None),
+            attempts=tuple(dict.fromkeys((*one.attempts, *other.attempts))),
+            fingerprints=one.fingerprints | other.fingerprints,
         )
 
     def versions_of_attempts(self, name: str, attempts: tuple[str, ...]) -> tuple[int, ...]:
@@ -224,6 +237,7 @@ def _model(row: sqlite3.Row) -> ModelRow:
         resumed_at=to_moment_or_none(row["resumed_at"]),
         tag_request_taken=bool(row["tag_request_taken"]),
         trouble=row["trouble"],
+        trouble_code=row["trouble_code"],
         settling_at_first=tuple(json.loads(row["settling_at_first"])),
         inspected_as=row["inspected_as"],
     )

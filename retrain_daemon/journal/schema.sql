@@ -97,6 +97,7 @@ CREATE TABLE attempt (
     verdict            TEXT,              -- JSON
     notes              TEXT NOT NULL DEFAULT '[]',  -- JSON: sentences of the worker for a reviewer
     version            INTEGER,           -- the registered version, if it became one
+    offered            INTEGER,           -- a version that a person put up as challenger: judged, nothing is trained
     reason             TEXT NOT NULL DEFAULT '',
     champion_after     INTEGER,           -- the champion known when it ended
     started_at         TEXT NOT NULL,

@@ -299,7 +299,7 @@ def test_every_verb_is_explained_on_the_operations_page(capsys: pytest.CaptureFi
 def test_the_table_of_settings_is_what_is_read() -> None:
     rows = table(DOCS / "operations.md", "Settings")
     documented = {(bare(table_name), bare(key), bare(variable)) for table_name, key, variable, _ in rows}
-    assert documented == {(f"[{one.table}]", one.name, one.variable) for one in settings._OPTIONS}
+    assert documented == {(f"[{one.table}]", one.written, one.variable) for one in settings._OPTIONS}
 
 
 def test_the_defaults_in_the_table_of_settings_are_the_defaults(
@@ -310,7 +310,7 @@ def test_the_defaults_in_the_table_of_settings_are_the_defaults(
     shown = {
         "tracking_uri": "sqlite:///STATE/mlflow.db", "registry_uri": "the tracking URI",
         "state": "~/.local/state/retraind", "policies": "./policies", "poll_registry": "15s", "rescan": "60s",
-        "retry_backoff": "1m", "log_format": "auto",
+        "retry_backoff": "1m", "log_format": "auto", "users": "none",
     }  # fmt: skip
     documented = {bare(key): default for _, key, _, default in table(DOCS / "operations.md", "Settings")}
     assert {key: bare(default.split(",")[0]) for key, default in documented.items()} == shown

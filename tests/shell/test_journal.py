@@ -82,6 +82,34 @@ def test_a_journal_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None
         Journal.open(tmp_path)
 
 
+def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    name = planned(journal)
+    journal.close()
+    connection = sqlite3.connect(tmp_path / "journal.db")
+    connection.executescript(AS_SCHEMA_1)
+    connection.close()
+    with pytest.raises(StateUnusable, match="schema 1; a daemon of this version brings it to 2"):
+        Journal.open(tmp_path, read_only=True)
+    journal = Journal.open(tmp_path)
+    attempt = journal.attempts.get(name)
+    assert attempt.offered is None
+    decision = journal.attempts.decision_of(name)
+    assert decision is not None
+    assert (decision.action, decision.offered) == ("train", "")
+    journal.attempts.start(attempt, NOW)
+
+
+AS_SCHEMA_1 = """
+PRAGMA foreign_keys = OFF;
+DROP TRIGGER decision_inserted;
+ALTER TABLE model DROP COLUMN trouble_code;
+ALTER TABLE attempt DROP COLUMN offered;
+ALTER TABLE decision DROP COLUMN offered;
+PRAGMA user_version = 1;
+"""
+
+
 def test_a_file_that_is_no_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"this is not a database, but it is long enough to look like one" * 20)
     with pytest.raises(StateUnusable, match=r"journal\.db"):

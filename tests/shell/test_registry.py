@@ -251,3 +251,20 @@ def test_a_run_is_found_by_the_tag_it_was_given_later(world: World) -> None:
     world.registry.tag_run(run, {"retraind.key": value})
     assert world.registry.end_runs_of("retraind.key", "another") == ()
     assert world.registry.end_runs_of("retraind.key", value) == (run,)
+
+
+def test_an_alias_is_removed_and_one_that_is_not_there_is_no_error(world: World, model: str) -> None:
+    world.registry.set_alias(model, "challenger", 1)
+    world.registry.delete_alias(model, "challenger")
+    world.registry.delete_alias(model, "challenger")
+    assert aliases(world, model) == {}
+    with pytest.raises(NotFound):
+        world.registry.delete_alias("unknown", "challenger")
+
+
+def test_the_author_of_a_version_is_the_user_of_its_run(world: World, model: str) -> None:
+    source, _ = world.log_model()
+    for tags, author in (({"mlflow.user": "ada"}, "ada"), ({}, "")):
+        run = world.start_run(tags)
+        made = world.registry.create_version(model, source=source, run_id=run, tags={}, description="")
+        assert world.registry.author(made) == author

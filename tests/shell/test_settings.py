@@ -161,7 +161,7 @@ mlflow = true
         "retraind.toml: [daemon] tracking_uri is no setting; it belongs in [mlflow]",
         "retraind.toml: mlflow is true, it must be a table, [mlflow]",
         "retraind.toml: [notify] is not built yet",
-        "retraind.toml: [email] is no setting; there are mlflow, daemon",
+        "retraind.toml: [email] is no setting; there are mlflow, daemon, trust",
         "retraind.toml: [daemon] policies is empty",
         'retraind.toml: [daemon] poll_registry is 15, it must be text in quotes, for example "15s"',
         'retraind.toml: [daemon] rescan is "soon", which is no duration above zero; '
@@ -197,3 +197,14 @@ def test_a_refused_uri_is_shown_without_credentials(home: Path) -> None:
 )
 def test_credentials_are_hidden_in_any_text(text: str, hidden: str) -> None:
     assert hide_credentials(text) == hidden
+
+
+def test_trusted_people_are_a_list_in_the_file_and_a_line_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text('[trust]\nusers = ["alice", "ci"]\n')
+    assert read_settings(file, {}).trust_users == ("alice", "ci")
+    assert read_settings(file, {"RETRAIND_TRUST_USERS": "bob, eve"}).trust_users == ("bob", "eve")
+    for wrong in ('"alice"', "[1]", '["a,b"]', '[""]'):
+        file.write_text(f"[trust]\nusers = {wrong}\n")
+        with pytest.raises(SettingsProblem, match="it must be a list of names"):
+            read_settings(file, {})

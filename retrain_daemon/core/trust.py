@@ -1,0 +1,40 @@
+"""Whose versions are loaded: loading a model runs code of whoever made it.
+
+Pure; who made a version is read in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Trust:
+    """`users` as the settings name them, empty where they name none; `own` is the daemon's user."""
+
+    users: frozenset[str] = frozenset()
+    own: str = ""
+
+    def against_champion(self, author: str, version: int) -> str:
+        """What stands against loading the champion, as a clause; "" when nothing does.
+
+        Without named users whoever made a version champion vouches for it.
+        """
+        if not self.users or author == self.own or author in self.users:
+            return ""
+        return f"version {version} is by {author or 'nobody known'}, who is not among trust.users"
+
+    def against_offered(self, author: str, champion_author: str, version: int) -> str:
+        """The same for a version under the alias `challenger`: without named users only the daemon's own user and the
+        champion's author are trusted. Not knowing who made it is not a yes.
+        """
+        if author and (author == self.own or author in (self.users or {champion_author})):
+            return ""
+        who = f"is by {author}" if author else "is by nobody known (its run has no tag mlflow.user)"
+        allowed = "is not among trust.users" if self.users else "is neither the daemon's user nor the champion's author"
+        return (
+            f"version {version} {who}, who {allowed}: it is not loaded; name its author in trust.users of the settings"
+        )
+
+
+NOBODY_NAMED = Trust()

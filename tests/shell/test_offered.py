@@ -1,0 +1,253 @@
+"""A version that a person puts up as challenger: judged without training, promoted if it wins, theirs to withdraw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from retrain_daemon.core.attempts import Attempt, State
+from retrain_daemon.core.trust import Trust
+from retrain_daemon.labels import KEY_TAG, REPLACES_TAG, SUMMARY_TAG, VERDICT_TAG
+from retrain_daemon.worker.job import Failed
+from tests.fake_box import MODEL, FakeBox
+from tests.made import CHAMPION, some_evidence
+from tests.shell.test_interruption import Points, cut, live_until_cut
+
+OFFERED = CHAMPION + 1
+BETTER = some_evidence()
+WORSE = replace(
+    BETTER,
+    metrics=tuple(replace(each, gain=-0.05, gain_low=-0.07, gain_high=-0.03) for each in BETTER.metrics),
+)
+
+
+def a_box(root: Path, *, better: bool = True, user: str = "ada", alias: str = "challenger") -> FakeBox:
+    """Rows that may judge are there, no rule asks for training, and a person puts a new version up."""
+    root.mkdir(exist_ok=True)
+    box = FakeBox(root, evidence=BETTER if better else WORSE)
+    box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 1000000")
+    box.record_champion()
+    box.registry.create_version_by_hand(MODEL, source="models:/m-theirs", run_id="run-theirs", user=user)
+    box.registry.move_alias_by_hand(MODEL, alias, OFFERED)
+    box.drop()
+    return box
+
+
+def offered_sentence(box: FakeBox) -> str:
+    with box.journal() as journal:
+        decision = journal.attempts.standing_decision(MODEL)
+    return decision.offered if decision else ""
+
+
+def test_a_better_challenger_is_promoted_without_any_training(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.live()
+    (attempt,) = box.attempts()
+    assert (attempt.state, attempt.rule, attempt.version) == (State.PROMOTED, "challenger", OFFERED)
+    assert box.aliases() == {"champion": OFFERED, "previous_champion": CHAMPION}
+    (job,) = box.trainings()
+    assert job.challenger is not None
+    assert (job.challenger.offered, job.challenger.model_uri) == (OFFERED, f"models:/{MODEL}/{OFFERED}")
+    tags = box.registry.version(MODEL, OFFERED).tags
+    assert (tags[VERDICT_TAG], tags[REPLACES_TAG]) == ("promote", str(CHAMPION))
+    assert KEY_TAG not in tags
+    assert not any(call.startswith("create_version") for call in box.registry.calls)
+
+
+def test_a_worse_challenger_keeps_its_verdict_and_loses_the_alias(tmp_path: Path) -> None:
+    box = a_box(tmp_path, better=False)
+    box.live()
+    (attempt,) = box.attempts()
+    assert attempt.state is State.REJECTED
+    assert box.aliases() == {"champion": CHAMPION}
+    tags = box.registry.version(MODEL, OFFERED).tags
+    assert tags[VERDICT_TAG] == "reject"
+    assert tags[SUMMARY_TAG] == attempt.reason
+
+
+def test_rows_that_only_judged_are_still_new_for_training(tmp_path: Path) -> None:
+    box = a_box(tmp_path, better=False)
+    box.live()
+    box.edit_policy("data.new_rows >= 1000000", "data.new_rows >= 1000")
+    box.live()
+    assert [attempt.rule for attempt in box.attempts()][-1] == "enough fresh rows"
+
+
+def test_rows_seen_before_it_was_made_do_not_judge_it(tmp_path: Path) -> None:
+    box = a_box(tmp_path, alias="theirs")
+    box.live()
+    box.registry.now = box.clock() + timedelta(days=1)
+    newest = box.registry.create_version_by_hand(MODEL).number
+    box.registry.move_alias_by_hand(MODEL, "challenger", newest)
+    box.live()
+    assert box.attempts() == ()
+    said = f"version {newest}, put up as challenger, waits for 200 held-out rows newer than it"
+    assert offered_sentence(box) == said
+    box.clock.now += timedelta(days=2)
+    box.drop("b.csv", "x,churned\n2,no\n")
+    box.live()
+    assert box.attempts()[0].version == newest
+    assert box.trainings()[0].unknown_until == box.registry.version(MODEL, newest).created_at
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda box: box.registry.move_alias_by_hand(MODEL, "challenger", CHAMPION), "the champion itself"),
+        (lambda box: box.registry.delete_version_by_hand(MODEL, OFFERED), ""),
+    ],
+)
+def test_an_alias_that_makes_no_sense_is_told_and_nothing_is_judged(
+    tmp_path: Path, prepare: Callable[[FakeBox], None], said: str
+) -> None:
+    box = a_box(tmp_path)
+    prepare(box)
+    box.live()
+    assert box.attempts() == ()
+    assert said in offered_sentence(box)
+
+
+def test_a_misspelled_alias_is_told(tmp_path: Path) -> None:
+    box = a_box(tmp_path, alias="Challenger")
+    box.live()
+    assert offered_sentence(box).startswith(f"{MODEL} has the alias Challenger")
+
+
+@pytest.mark.parametrize(
+    ("user", "trust", "judged"),
+    [
+        ("ada", Trust(), True),
+        ("daemon", Trust(own="daemon"), True),
+        ("eve", Trust(), False),
+        ("", Trust(), False),
+        ("eve", Trust(users=frozenset({"ada", "eve"})), True),
+        ("eve", Trust(users=frozenset({"ada"})), False),
+    ],
+)
+def test_only_versions_of_trusted_people_are_loaded(tmp_path: Path, user: str, trust: Trust, judged: bool) -> None:
+    box = a_box(tmp_path, user=user)
+    box.trust = trust
+    box.live()
+    assert bool(box.trainings()) is judged
+    if not judged:
+        assert "it is not loaded; name its author in trust.users" in offered_sentence(box)
+
+
+def test_a_champion_of_someone_the_settings_do_not_name_is_left_alone(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.edit_policy("data.new_rows >= 1000000", "data.new_rows >= 1000")
+    box.trust = Trust(users=frozenset({"grace"}))
+    box.live()
+    assert box.attempts() == ()
+    code, sentence = box.standing()
+    assert code == "champion_untrusted"
+    assert f"version {CHAMPION} is by ada, who is not among trust.users" in sentence
+
+
+def test_a_challenger_that_does_not_load_is_tried_again_only_under_another_policy_or_champion(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.failure = Failed(message="Version 8 of churn does not load.")
+    for _ in range(4):
+        box.live()
+    (attempt,) = box.attempts()
+    assert attempt.state is State.ABANDONED
+    assert box.aliases()["challenger"] == OFFERED
+    assert offered_sentence(box) == f"version {OFFERED} was not judged: Version 8 of churn does not load."
+    box.failure = None
+    box.edit_policy("data.new_rows >= 1000000", "data.new_rows >= 1000")
+    box.live()
+    again = box.attempts()[1]
+    assert (again.rule, again.state) == ("challenger", State.PROMOTED)
+
+
+def assert_judged_once(box: FakeBox, better: bool, where: str) -> None:
+    (attempt,) = box.attempts()
+    assert attempt.state is (State.PROMOTED if better else State.REJECTED), where
+    wanted = {"champion": OFFERED, "previous_champion": CHAMPION} if better else {"champion": CHAMPION}
+    assert box.aliases() == wanted, where
+    assert box.registry.version(MODEL, OFFERED).tags[VERDICT_TAG] == ("promote" if better else "reject"), where
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_cut_off_before_and_after_every_effect_it_is_judged_once(tmp_path: Path, better: bool) -> None:
+    number = 0
+    while True:
+        number += 1
+        box = a_box(tmp_path / str(number), better=better)
+        points = Points(number, cut)
+        was_cut = live_until_cut(box, points)
+        box.live()
+        box.live()
+        assert_judged_once(box, better, f"cut {number} at {points.names[-1]}")
+        if not was_cut:
+            break
+    assert number > 25
+
+
+def withdraw(box: FakeBox) -> None:
+    box.registry.delete_alias_by_hand(MODEL, "challenger")
+
+
+def move_champion(box: FakeBox) -> None:
+    box.registry.move_alias_by_hand(MODEL, "champion", 6)
+
+
+def crown(box: FakeBox) -> None:
+    box.registry.move_alias_by_hand(MODEL, "champion", OFFERED)
+
+
+def assert_person_is_right(box: FakeBox, act: Callable[[FakeBox], None], attempt: Attempt | None, where: str) -> None:
+    champion = box.aliases()["champion"]
+    if act is crown:
+        assert champion == OFFERED, where
+    elif act is move_champion and champion == OFFERED:
+        assert attempt is not None, where
+        assert attempt.champion_version == 6, f"{where}: promoted without being judged against the person's champion"
+    elif act is withdraw:
+        assert champion in (CHAMPION, OFFERED), where
+
+
+@pytest.mark.parametrize("act", [withdraw, move_champion, crown])
+def test_whatever_a_person_does_at_any_point_stays_in_force(tmp_path: Path, act: Callable[[FakeBox], None]) -> None:
+    number = 0
+    while True:
+        number += 1
+        box = a_box(tmp_path / str(number))
+        acted: list[str] = []
+
+        def happen(name: str, box: FakeBox = box, acted: list[str] = acted) -> None:
+            if not name.startswith("before set_alias"):
+                acted.append(name)
+                act(box)
+
+        points = Points(number, happen)
+        live_until_cut(box, points)
+        box.live()
+        attempts = box.attempts()
+        assert all(attempt.ended_at for attempt in attempts), f"at {points.names[number - 1 :][:1]}"
+        if acted:
+            assert_person_is_right(box, act, attempts[-1] if attempts else None, f"point {number}, {acted[0]}")
+        if len(points.names) < number:
+            break
+    assert number > 25
+
+
+def test_taking_the_alias_off_before_the_worker_starts_ends_it(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    seen: list[str] = []
+
+    def take_off(name: str) -> None:
+        if name == "before start" and not seen:
+            seen.append(name)
+            withdraw(box)
+
+    box.reached = take_off
+    box.live()
+    (attempt,) = box.attempts()
+    assert attempt.state in (State.REJECTED, State.ABANDONED)
+    assert attempt.reason.startswith(f"someone took the alias challenger off version {OFFERED}")
+    assert box.aliases() == {"champion": CHAMPION}
