@@ -3,17 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready-dev
 READY_DEMO := $(VENV)/.ready-demo
+# An environment with another scikit-learn, for the tests of train.python; all else is that of $(VENV).
+OTHER := $(VENV)/other
+OTHER_SKLEARN := 1.8.0
 
 .PHONY: demo test quick lint benchmark clean
 
 demo: $(READY_DEMO)
 	$(VENV)/bin/retraind demo
 
-test: lint
+test: lint $(OTHER)/.ready
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 # Without the tests that start processes, servers and trainings.
-quick: lint
+quick: lint $(OTHER)/.ready
 	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: $(READY)
@@ -39,6 +42,14 @@ $(READY_DEMO): $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(READY): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(OTHER)/.ready: $(READY)
+	$(VENV)/bin/python -m venv --without-pip $(OTHER)
+	$(VENV)/bin/python -m pip --python $(OTHER)/bin/python install --quiet --disable-pip-version-check --no-deps \
+	    scikit-learn==$(OTHER_SKLEARN)
+	$(VENV)/bin/python -c 'import os, sysconfig; print(sysconfig.get_path("purelib"), os.getcwd(), sep="\n")' \
+	    > "$$($(OTHER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
 	touch $@
 
 clean:

@@ -115,12 +115,20 @@ def compare(
 def _unusable(truth: NDArray[Any], champion: Predictions, challenger: Predictions) -> str:
     if not len(truth):
         return "there is no row to judge on"
+    outputs = [_outputs_of(model) for model in (champion, challenger)]
+    if outputs[0] != outputs[1]:
+        return f"the champion predicts {outputs[0]} values a row and the challenger {outputs[1]}"
     for name, model in (("champion", champion), ("challenger", challenger)):
         rows = count_not_a_number(model)
         if rows:
             return f"the {name} predicts no number on {rows:,} of {len(truth):,} rows"
     rows = count_not_a_number(Predictions(labels=truth))
     return f"the true value is missing in {rows:,} rows" if rows else ""
+
+
+def _outputs_of(model: Predictions) -> int:
+    """How many values a row; 0 for classes."""
+    return 0 if model.values is None else model.values.size // max(len(model.values), 1)
 
 
 def _evidence(name: str, champion: Scored, challenger: Scored, trial: _Trial) -> MetricEvidence:
@@ -270,7 +278,9 @@ def _varied(found: Interval) -> Interval:
 def _differing(name: str, champion: Scored, challenger: Scored) -> Flags:
     """Rows on which this metric could tell the two models apart."""
     if METRICS[name].needs is Needs.VALUES:
-        return np.asarray(champion.values != challenger.values)
+        assert champion.values is not None
+        assert challenger.values is not None
+        return np.asarray((champion.values != challenger.values).any(axis=1))
     if METRICS[name].needs is Needs.PROBABILITIES:
         assert champion.probabilities is not None
         assert challenger.probabilities is not None

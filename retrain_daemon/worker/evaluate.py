@@ -40,7 +40,7 @@ _SUM_TOLERANCE = 1e-3
 @dataclass(frozen=True)
 class Predictions:
     """What a model says of n rows: `labels` (n,), `probabilities` (n, k) in the column order of `classes` (k,), or
-    `values` (n,). What the model does not give is None.
+    `values` (n,), of a regression with several outputs (n, outputs). What the model does not give is None.
     """
 
     labels: NDArray[Any] | None = None
@@ -54,7 +54,7 @@ class Scored:
     """One model's predictions beside the truth, in codes of one list of `classes`, which all models judged share.
 
     `truth` and `labels` (n,) are codes; `probabilities` (n, k) has zeros for classes the model does not know;
-    `numbers` and `values` (n,) are a regression's truth and prediction. `positive` is a code, None where none
+    `numbers` and `values` (n, outputs) are a regression's truth and prediction. `positive` is a code, None where none
     is named; `positive_problem` says why the one that is named cannot be used.
     """
 
@@ -103,13 +103,13 @@ def canonical(value: object) -> str:
 def align(truth: NDArray[Any], models: Sequence[Predictions], positive: Scalar) -> tuple[Scored, ...]:
     """Put the models' outputs beside the truth; classes are those of the rows and of all models together.
 
-    Raises ValueError when lengths differ or probabilities come without their classes.
+    Raises ValueError when lengths or numbers of outputs differ, or probabilities come without their classes.
     """
     for output in (output for model in models for output in _outputs(model)):
         if len(output) != len(truth):
             raise ValueError(f"{len(output)} predictions do not belong to {len(truth)} rows")
     if any(model.values is not None for model in models):
-        numbers = np.asarray(truth, dtype=np.float64)
+        numbers = _columns(truth)
         return tuple(_regression(numbers, model) for model in models)
     known = _classes([truth, *(array for model in models for array in (model.labels, model.classes))])
     code, problem = _positive(known, positive)
@@ -181,8 +181,15 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def _columns(values: NDArray[Any]) -> Array:
+    """Numbers with one column an output."""
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+
+
 def _regression(numbers: Array, model: Predictions) -> Scored:
-    values = None if model.values is None else np.asarray(model.values, dtype=np.float64)
+    values = None if model.values is None else _columns(model.values)
+    if values is not None and values.shape != numbers.shape:
+        raise ValueError(f"{values.shape[1]} predicted values a row do not belong to {numbers.shape[1]} true ones")
     return Scored((), np.zeros(len(numbers), dtype=np.intp), numbers, None, None, values, None, "")
 
 
@@ -228,8 +235,8 @@ def _number_problem(metric: Metric, scored: Scored) -> str:
     numbers, probabilities = scored.numbers, scored.probabilities
     if metric.name == "mape" and numbers is not None and (numbers == 0).any():
         # scikit-learn divides by a tiny number instead, and one such row then is the whole metric
-        return f"mape is undefined: the true value is 0 in {int((numbers == 0).sum()):,} rows"
-    if metric.name == "r2" and numbers is not None and len(numbers) and np.ptp(numbers) == 0:
+        return f"mape is undefined: the true value is 0 in {int((numbers == 0).any(axis=1).sum()):,} rows"
+    if metric.name == "r2" and numbers is not None and len(numbers) and (np.ptp(numbers, axis=0) == 0).any():
         return "r2 is undefined: the true value is the same in every row"
     if metric.name in {"log_loss", "brier"} and probabilities is not None and len(probabilities):
         off = np.abs(probabilities.sum(axis=1) - 1).max()
@@ -279,7 +286,8 @@ def _error(name: str, scored: Scored) -> Measure:
         return explained(scored.numbers, scored.values)
     if name == "rmse":
         return root_mean_of(error**2)
-    return mean_of(np.abs(error) if name == "mae" else np.abs(error / scored.numbers))
+    size = np.abs(error) if name == "mae" else np.abs(error / scored.numbers)
+    return mean_of(size.mean(axis=1))
 
 
 _MEASURES: dict[str, Callable[[str, Scored], Measure]] = {

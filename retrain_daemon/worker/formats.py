@@ -25,7 +25,7 @@ from retrain_daemon.worker.columns import to_arrow
 MAX_COLUMNS = 5_000
 _HEADER_BYTES = 8 * 2**20
 _BLOCK_BYTES = 16 * 2**20
-_PIECE_ROWS = 16_384
+_PIECE_ROWS = 8_192
 _DISGUISES = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -215,7 +215,7 @@ def read_parquet(path: str, columns: Collection[str] | None) -> Iterator[Any]:
         _refuse_disguise(path, start, "parquet")
         raise DataProblem(f"{shown(path)} is not a parquet file.", "Give it the name of what it is.")
     try:
-        with pa.parquet.ParquetFile(path) as file:
+        with pa.parquet.ParquetFile(path, pre_buffer=False) as file:
             schema = file.schema_arrow
             wanted = _choose(path, schema.names, columns)
             _refuse_nested(path, schema, wanted)

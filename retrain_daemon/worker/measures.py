@@ -109,19 +109,25 @@ def mean_of(column: Array) -> Sums:
     return Sums((np.ones(len(column)), column), lambda sums: _ratio(sums[:, 1], sums[:, 0]))
 
 
-def root_mean_of(column: Array) -> Sums:
-    """The square root of the weighted mean."""
-    return Sums((np.ones(len(column)), column), lambda sums: np.sqrt(_ratio(sums[:, 1], sums[:, 0])))
+def root_mean_of(columns: Array) -> Sums:
+    """The square root of the weighted mean of each of the columns (n, k), on average over them."""
+
+    def value(sums: Array) -> Array:
+        return np.asarray(np.sqrt(_ratio(sums[:, 1:], sums[:, :1])).mean(axis=1))
+
+    return Sums((np.ones(len(columns)), *columns.T), value)
 
 
 def explained(truth: Array, predicted: Array) -> Sums:
-    """Share of the variance of `truth` that the prediction explains (r2)."""
-    centred = truth - truth.mean()  # keeps the sums of squares exact where the mean is far from zero
-    columns = (np.ones(len(truth)), centred, centred**2, (truth - predicted) ** 2)
+    """Share of the variance of each column of `truth` (n, k) that the prediction explains (r2), on average."""
+    centred = truth - truth.mean(axis=0)  # keeps the sums of squares exact where the mean is far from zero
+    columns = (np.ones(len(truth)), *centred.T, *(centred**2).T, *((truth - predicted) ** 2).T)
 
     def value(sums: Array) -> Array:
-        total = sums[:, 2] - _ratio(sums[:, 1] ** 2, sums[:, 0])
-        return 1 - _ratio(sums[:, 3], np.where(total > 1e-12 * sums[:, 2], total, 0.0))
+        rows = sums[:, :1]
+        mean, square, error = np.split(sums[:, 1:], 3, axis=1)
+        total = square - _ratio(mean**2, rows)
+        return np.asarray((1 - _ratio(error, np.where(total > 1e-12 * square, total, 0.0))).mean(axis=1))
 
     return Sums(columns, value)
 
@@ -204,5 +210,6 @@ def _precision_influence(scores: Array, positive: Flags) -> Array:
 
 
 def _ratio(above: Array, below: Array) -> Array:
+    below = np.broadcast_to(below, np.shape(above))
     ratio: Array = np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
     return ratio

@@ -16,7 +16,7 @@ from retrain_daemon.worker.cards import ModelCard, connect, read_version
 from retrain_daemon.worker.flavors import framework_of
 from retrain_daemon.worker.job import InspectModel, ModelInspected, ModeReport, Progress, Source
 from retrain_daemon.worker.model_files import fetch, requirements_alone
-from retrain_daemon.worker.requirements import as_installed
+from retrain_daemon.worker.requirements import differing
 from retrain_daemon.worker.schema import NETWORKS
 from retrain_daemon.worker.signature import read_schema
 
@@ -49,7 +49,7 @@ def inspect_model(job: InspectModel, progress: Callable[[Progress], None]) -> Mo
         modes=_without_columns(job.source, card, described.modes),
         hyperparameters=described.hyperparameters,
         trained_with=files.requirements,
-        notes=(*described.notes, *as_installed(files.requirements, ()).notes),
+        notes=(*described.notes, *differing(files.requirements)),
     )
 
 

@@ -13,6 +13,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+#: Its models are only meant for the very version they were made with, so that minor versions count as well.
+_PROMISES_NOTHING = "scikit-learn"
+
 
 @dataclass(frozen=True)
 class Requirements:
@@ -38,6 +41,21 @@ def as_installed(lines: Iterable[str], needed: Iterable[str]) -> Requirements:
     return Requirements(tuple(pinned.values()), tuple(notes))
 
 
+def differing(lines: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for each library that is installed here in another major version than the model was trained with."""
+    found = (requirement for line in lines if (requirement := _plain(line)) is not None)
+    pairs = ((requirement, _installed(requirement.name)) for requirement in found)
+    notes = (_other_major(requirement, installed) for requirement, installed in pairs if installed is not None)
+    return tuple(note for note in notes if note)
+
+
+def _plain(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
+
+
 def _pin(line: str) -> tuple[str, str, str]:
     """One line: its name, the line to write, and a note or ""."""
     try:
@@ -50,7 +68,7 @@ def _pin(line: str) -> tuple[str, str, str]:
         return name, line, f"The requirement {line!r} is kept as the champion has it: not installed in this worker."
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     marker = f"; {requirement.marker}" if requirement.marker else ""
-    return name, f"{requirement.name}{extras}=={installed}{marker}", _other_major(requirement, installed)
+    return name, f"{requirement.name}{extras}=={installed}{marker}", ""
 
 
 def _installed(name: str) -> Version | None:
@@ -65,7 +83,8 @@ def _other_major(requirement: Requirement, installed: Version) -> str:
     if not exact or exact[0].endswith("*"):
         return ""
     trained = Version(exact[0])
-    if trained.major == installed.major:
+    depth = 2 if canonicalize_name(requirement.name) == _PROMISES_NOTHING else 1
+    if trained.release[:depth] == installed.release[:depth]:
         return ""
     was, here = (f"{version.major}.{version.minor}" for version in (trained, installed))
     return f"The champion was trained with {requirement.name} {was}, this worker has {here}."

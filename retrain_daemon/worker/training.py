@@ -23,6 +23,7 @@ from retrain_daemon.worker.job import Challenger, Progress, Source, Train, Train
 from retrain_daemon.worker.judging import check_predicts, measure
 from retrain_daemon.worker.lesson import Lesson, Record, Tell
 from retrain_daemon.worker.loaded import Loaded, load
+from retrain_daemon.worker.requirements import differing
 from retrain_daemon.worker.rows import save_keys
 from retrain_daemon.worker.schema import Schema, unit_name
 from retrain_daemon.worker.signature import read_schema
@@ -66,8 +67,12 @@ def _set_stage(job: Train, folder: Path, tell: Tell) -> _Stage:
     schema = read_schema(job.source, job.data, _reference(job))
     tell(Progress(phase="loading the champion"))
     champion = load(card, _meaning(job, schema), folder)
+    differences = differing(champion.files.requirements)
+    for sentence in differences:
+        print(sentence)  # noqa: T201  in the log before anything is trained
     tell(Progress(phase="reading rows"))
     window = read_job_rows(job, schema, champion.model, folder)
+    window = replace(window, notes=(*differences, *window.notes))
     return _Stage(job=job, champion=champion, schema=schema, window=window, folder=folder, tell=tell)
 
 

@@ -289,3 +289,24 @@ def test_a_bound_at_95_percent_is_right_in_about_95_of_100_worlds(name):
     assert 0.885 <= low <= 1
     assert 0.885 <= high <= 1
     assert low + high < 2
+
+
+def test_a_gain_in_several_outputs_is_shown_and_other_numbers_of_outputs_are_not_compared():
+    random = np.random.default_rng(0)
+    truth = random.normal(10, 2, (500, 2))
+    noise = random.normal(size=(500, 2))
+    champion, challenger = Predictions(values=truth + noise), Predictions(values=truth + noise * 0.8)
+    for groups in (None, np.repeat(np.arange(100, dtype=np.uint64), 5)):
+        for found in compared(truth, champion, challenger, ("rmse", "mae", "mape", "r2"), groups=groups):
+            assert 0 < found.gain_low < found.gain < found.gain_high, found
+    refused = compared(truth, champion, Predictions(values=truth[:, :1]), ("rmse",))
+    assert refused.problem == "rmse is unknown: the champion predicts 2 values a row and the challenger 1"
+
+
+def test_classes_are_matched_by_their_text_whatever_array_holds_them():
+    truth, champion, challenger = world(classes=("no", "yes"))
+    objects = Predictions(
+        challenger.labels.astype(object), challenger.probabilities, None, challenger.classes.astype(object)
+    )
+    wanted = compared(truth, champion, challenger, ["accuracy", "log_loss"], positive="yes")
+    assert compared(truth.astype(object), champion, objects, ["accuracy", "log_loss"], positive="yes") == wanted

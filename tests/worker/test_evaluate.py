@@ -218,3 +218,23 @@ def test_a_class_is_known_by_its_text():
 def test_predictions_for_other_rows_are_an_error():
     with pytest.raises(ValueError, match="3 predictions do not belong to 4 rows"):
         align(np.arange(4), [Predictions(np.arange(3))], None)
+
+
+def test_metrics_of_several_outputs_are_the_mean_over_them() -> None:
+    random = np.random.default_rng(3)
+    truth = random.normal(size=(200, 3)) * [1, 10, 100] + [5, 50, 500]
+    predicted = truth + random.normal(size=(200, 3)) * [0.1, 5, 20]
+    found = {name: value(name, truth, Predictions(values=predicted)) for name in ("rmse", "mae", "mape", "r2")}
+    assert found == {
+        "rmse": pytest.approx(reference.root_mean_squared_error(truth, predicted)),
+        "mae": pytest.approx(reference.mean_absolute_error(truth, predicted)),
+        "mape": pytest.approx(reference.mean_absolute_percentage_error(truth, predicted)),
+        "r2": pytest.approx(reference.r2_score(truth, predicted)),
+    }
+    truth[:, 1] = 7
+    assert problem("r2", truth, Predictions(values=predicted)).startswith("r2 is undefined")
+
+
+def test_other_numbers_of_outputs_do_not_belong_together() -> None:
+    with pytest.raises(ValueError, match="2 predicted values a row do not belong to 3 true ones"):
+        align(np.ones((4, 3)), [Predictions(values=np.ones((4, 2)))], None)

@@ -25,9 +25,10 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier, SGDRegressor
 from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputRegressor, RegressorChain
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -39,6 +40,7 @@ from retrain_daemon.worker.frameworks.sklearn import (
     Continued,
     continue_training,
     describe_modes,
+    outputs_of,
     predict,
     target_array,
     task_of,
@@ -342,7 +344,6 @@ def test_a_pipeline_that_ends_in_a_passthrough_can_do_nothing() -> None:
         (KMeans(2, n_init=1).fit(rows()), "clusterers such as this KMeans"),
         (IsolationForest(n_estimators=3).fit(rows()), "outlier detectors such as this IsolationForest"),
         (StandardScaler().fit(rows()), "neither classifier nor regressor, such as this StandardScaler"),
-        (LinearRegression().fit(rows(), rows()[["a", "b"]]), "several targets such as this LinearRegression"),
         (RandomForestClassifier(3).fit(rows(), rows()[["a", "b"]] > 0), "several targets such as this RandomForest"),
         (make_pipeline(StandardScaler(), "passthrough").fit(rows()), "such as this Pipeline"),
     ],
@@ -402,3 +403,81 @@ def test_a_model_fitted_without_column_names_goes_on_without() -> None:
         outcome = continued(old, mode)
         assert outcome.notes == ()
         assert not hasattr(outcome.estimator, "feature_names_in_")
+
+
+def two_numbers(features: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"low": features["a"] * 2, "high": features["b"] - features["c"]})
+
+
+@pytest.mark.parametrize(
+    ("estimator", "mode"),
+    [
+        (LinearRegression(), Mode.REFIT),
+        (RandomForestRegressor(4, random_state=0), Mode.WARM_START),
+        (MLPRegressor(hidden_layer_sizes=(8,), max_iter=20, random_state=0), Mode.INCREMENTAL),
+        (MultiOutputRegressor(SGDRegressor(random_state=0)), Mode.REFIT),
+        (make_pipeline(StandardScaler(), RegressorChain(LinearRegression())), Mode.REFIT),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_regression_with_several_outputs_learns_and_predicts_them_all(estimator: Any, mode: Mode) -> None:
+    past, new = rows(200), rows(400, seed=1)
+    fitted = estimator.fit(past, two_numbers(past))
+    assert (task_of(fitted), outputs_of(fitted)) == (Task.REGRESSION, 2)
+    continued = continue_training(fitted, mode, {}, new, two_numbers(new), seed=1, progress=lambda done, total: None)
+    values = predict(continued.estimator, new).values
+    assert values is not None
+    assert values.shape == (400, 2)
+
+
+def test_an_ensemble_of_single_values_has_one_output() -> None:
+    features = rows()
+    assert outputs_of(BaggingRegressor(n_estimators=7).fit(features, numbers(features))) == 1
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("piped", [False, True])
+def test_rows_of_weight_zero_teach_nothing(mode: Mode, piped: bool) -> None:
+    past, new = rows(200), rows(600, seed=1)
+    made = SGDClassifier(loss="log_loss", random_state=0)
+    fitted = (make_pipeline(StandardScaler(), made) if piped else made).fit(past, labels(past))
+    wrong = labels(new).map({"yes": "no", "no": "yes"})
+    told = labels(new).where(new.index < 300, wrong)
+    weight = np.where(new.index < 300, 1.0, 0.0)
+    continued = continue_training(fitted, mode, {}, new, told, weight=weight, seed=1, progress=lambda d, t: None)
+    assert (predict(continued.estimator, new).labels == labels(new).to_numpy()).mean() > 0.85
+
+
+def test_a_model_that_takes_no_weights_is_refused_and_so_are_weights_that_are_all_zero() -> None:
+    features = rows()
+    neighbours = KNeighborsClassifier().fit(features, labels(features))
+    ones = np.ones(len(features))
+    with pytest.raises(Refused, match="KNeighborsClassifier takes no weights in fit"):
+        continue_training(
+            neighbours, Mode.REFIT, {}, features, labels(features), weight=ones, seed=1, progress=lambda d, t: None
+        )
+    linear = SGDClassifier().fit(features, labels(features))
+    with pytest.raises(TrainingFailed, match="All training rows have the weight 0"):
+        continue_training(
+            linear, Mode.REFIT, {}, features, labels(features), weight=ones * 0, seed=1, progress=lambda d, t: None
+        )
+
+
+def test_hyperparameters_may_be_lists_and_factors_by_class() -> None:
+    features = rows()
+    network = MLPClassifier((4,), max_iter=20, random_state=0).fit(features, labels(features))
+    words: dict[str, Any] = {"hidden_layer_sizes": (8, 3)}
+    made = continue_training(
+        network, Mode.REFIT, words, features, labels(features), seed=1, progress=lambda d, t: None
+    ).estimator
+    assert [weights.shape[1] for weights in made.coefs_[:-1]] == [8, 3]
+    codes = (features["a"] > 0).astype(int)
+    linear = SGDClassifier(random_state=0).fit(features, codes)
+    weighted = continue_training(
+        linear, Mode.REFIT, {"class_weight": {"1": 50.0}}, features, codes, seed=1, progress=lambda d, t: None
+    ).estimator
+    assert weighted.class_weight == {1: 50.0}
+    with pytest.raises(Refused, match=r"class_weight names the class '7'. The model knows 0, 1"):
+        continue_training(
+            linear, Mode.REFIT, {"class_weight": {"7": 2.0}}, features, codes, seed=1, progress=lambda d, t: None
+        )

@@ -6,6 +6,7 @@ Knows estimators, rows and labels only; MLflow, files and verdicts are elsewhere
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier, is_clusterer, is_outlier_detector, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.multioutput import MultiOutputRegressor, RegressorChain
 from sklearn.utils.validation import check_is_fitted
 
 from retrain_daemon.core.metrics import Task
@@ -30,6 +32,7 @@ from retrain_daemon.worker.frameworks.sklearn_fitting import (
 from retrain_daemon.worker.frameworks.sklearn_growth import grow, old_bins_kept
 from retrain_daemon.worker.frameworks.sklearn_modes import describe_modes
 from retrain_daemon.worker.frameworks.sklearn_parts import (
+    by_class,
     hyperparameter_texts,
     name_of,
     parts_of,
@@ -45,6 +48,7 @@ __all__ = [
     "continue_training",
     "describe_modes",
     "hyperparameter_texts",
+    "outputs_of",
     "predict",
     "target_array",
     "task_of",
@@ -52,6 +56,7 @@ __all__ = [
 
 BATCH_ROWS = 1000
 
+_Weights = Mapping[str, NDArray[np.float64]]
 Steps = Callable[[int, int], None]
 """Told how many of how many steps are done."""
 
@@ -75,12 +80,22 @@ def task_of(estimator: Any) -> Task:
         raise Refused(f"This {name_of(estimator)} is not fitted.", "Register a model after its fit.") from problem
     if is_classifier(estimator) and not isinstance(getattr(estimator, "classes_", None), list):
         return Task.CLASSIFICATION
-    if is_regressor(estimator) and not _has_several_outputs(estimator):
+    if is_regressor(estimator):
         return Task.REGRESSION
     raise Refused(
         f"Training {_kind(estimator)} such as this {name_of(estimator)} is not built yet.",
-        "Classifiers and regressors with one target can be trained further.",
+        "Classifiers with one target and regressors can be trained further.",
     )
+
+
+def outputs_of(estimator: Any) -> int:
+    """How many values a fitted regressor predicts a row."""
+    predictor = parts_of(estimator).predictor
+    if isinstance(predictor, MultiOutputRegressor | RegressorChain):
+        return len(predictor.estimators_)
+    coefficients = getattr(predictor, "coef_", None)
+    by_coefficients = coefficients.shape[0] if isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 else 1
+    return int(getattr(predictor, "n_outputs_", by_coefficients))
 
 
 def classes_of(estimator: Any) -> NDArray[Any] | None:
@@ -109,14 +124,13 @@ def target_array(estimator: Any, target: pd.Series | pd.DataFrame) -> NDArray[An
 def predict(estimator: Any, features: pd.DataFrame) -> Predictions:
     """Predict rows of `features`; probabilities where the model gives them, else None.
 
-    `labels` and `values` have one entry a row, `probabilities` the shape (rows, classes). Raises Refused when the
-    model predicts several targets at once.
+    `labels` and `values` have one entry a row, or for several outputs (rows, outputs), `probabilities` the shape
+    (rows, classes).
     """
     rows = _as_fitted(estimator, features)
     outcome = np.asarray(estimator.predict(rows))
-    if outcome.ndim > 1 and outcome.shape[1] != 1:
-        raise Refused(f"Judging models with {outcome.shape[1]} targets is not built yet.")
-    outcome = outcome.reshape(len(outcome))
+    if outcome.ndim > 1 and outcome.shape[1] == 1:
+        outcome = outcome.reshape(len(outcome))
     classes = classes_of(estimator)
     if classes is None:
         return Predictions(labels=None, probabilities=None, values=outcome.astype(np.float64), classes=None)
@@ -140,22 +154,26 @@ def continue_training(
 
     refit: a clone learns the rows anew, preprocessing included. warm_start: the predictor goes on from what it
     learned, over all rows; ensembles get more members. incremental: one pass of `partial_fit` over the rows in
-    shuffled batches. In the last two the fitted preprocessing stays. `seed` makes it repeatable, also where the
-    model's own random_state is None. Raises Refused for what the model cannot do, TrainingFailed when it fails.
+    shuffled batches. In the last two the fitted preprocessing stays. `weight` (n,) goes to the predictor alone, not to
+    preprocessing. `seed` makes it repeatable, also where the model's own random_state is None. Raises Refused for what
+    the model cannot do, TrainingFailed when it fails.
     """
     task_of(estimator)
     candidate = clone(estimator) if mode is Mode.REFIT else copy.deepcopy(estimator)
+    hyperparameters = by_class(hyperparameters, classes_of(estimator))
     set_hyperparameters(candidate, hyperparameters)
     _refuse_impossible(candidate, mode)
+    weighing = _weighing(candidate, mode, weight)
     rows, labels = _as_fitted(estimator, features), target_array(estimator, target)
     notes = _check_classes(estimator, mode, labels)
     with told_in_a_sentence(estimator, len(labels)), seeded(seed), warnings_noted() as warned:
         if mode is Mode.REFIT:
-            candidate.fit(rows, labels)
+            prefix = parts_of(candidate).prefix
+            candidate.fit(rows, labels, **{f"{prefix}{name}": each for name, each in weighing.items()})
         elif mode is Mode.WARM_START:
-            notes += _warm_start(candidate, hyperparameters, rows, labels)
+            notes += _warm_start(candidate, hyperparameters, rows, labels, weighing)
         else:
-            _learn_in_batches(candidate, hyperparameters, rows, labels, seed, progress)
+            _learn_in_batches(candidate, hyperparameters, rows, labels, weighing, seed, progress)
     _refuse_diverged(candidate)
     return Continued(candidate, (*notes, *warned))
 
@@ -167,7 +185,7 @@ def _refuse_impossible(candidate: Any, mode: Mode) -> None:
 
 
 def _warm_start(
-    candidate: Any, hyperparameters: Mapping[str, Hyperparameter], rows: Any, labels: NDArray[Any]
+    candidate: Any, hyperparameters: Mapping[str, Hyperparameter], rows: Any, labels: NDArray[Any], weighing: _Weights
 ) -> tuple[str, ...]:
     parts = parts_of(candidate)
     refuse_preprocessing_names(parts, Mode.WARM_START.value, hyperparameters)
@@ -175,7 +193,7 @@ def _warm_start(
     as_registered = parts.predictor.get_params(deep=False)["warm_start"]
     parts.predictor.set_params(warm_start=True)
     with old_bins_kept(parts.predictor):
-        parts.predictor.fit(transform(parts, rows), labels)
+        parts.predictor.fit(transform(parts, rows), labels, **weighing)
     parts.predictor.set_params(warm_start=as_registered)
     return (note,) if note else ()
 
@@ -185,6 +203,7 @@ def _learn_in_batches(
     hyperparameters: Mapping[str, Hyperparameter],
     rows: Any,
     labels: NDArray[Any],
+    weighing: _Weights,
     seed: int,
     progress: Steps,
 ) -> None:
@@ -194,8 +213,25 @@ def _learn_in_batches(
     order = np.random.default_rng(seed).permutation(len(labels))
     batches = [order[start : start + BATCH_ROWS] for start in range(0, len(order), BATCH_ROWS)]
     for done, batch in enumerate(batches, start=1):
-        parts.predictor.partial_fit(transform(parts, _take(rows, batch)), labels[batch])
+        weights = {name: weight[batch] for name, weight in weighing.items()}
+        parts.predictor.partial_fit(transform(parts, _take(rows, batch)), labels[batch], **weights)
         progress(done, len(batches))
+
+
+def _weighing(candidate: Any, mode: Mode, weight: NDArray[np.float64] | None) -> _Weights:
+    """What goes to fit or partial_fit beside rows and labels; raises Refused for a model that takes no weights."""
+    if weight is None:
+        return {}
+    if not weight.sum() > 0:
+        raise TrainingFailed("All training rows have the weight 0.", "Look at the column that data.weight names.")
+    predictor = parts_of(candidate).predictor
+    method = predictor.partial_fit if mode is Mode.INCREMENTAL else predictor.fit
+    if "sample_weight" not in inspect.signature(method).parameters:
+        raise Refused(
+            f"{name_of(predictor)} takes no weights in {method.__name__}.",
+            "Leave data.weight out, or use another mode.",
+        )
+    return {"sample_weight": weight}
 
 
 def _check_classes(estimator: Any, mode: Mode, labels: NDArray[Any]) -> tuple[str, ...]:
@@ -238,16 +274,9 @@ def _refuse_diverged(candidate: Any) -> None:
                 )
 
 
-def _has_several_outputs(estimator: Any) -> bool:
-    predictor = parts_of(estimator).predictor
-    coefficients = getattr(predictor, "coef_", None)
-    by_coefficients = isinstance(coefficients, np.ndarray) and coefficients.ndim == 2 and coefficients.shape[0] > 1
-    return getattr(predictor, "n_outputs_", 1) > 1 or by_coefficients
-
-
 def _kind(estimator: Any) -> str:
-    if is_classifier(estimator) or is_regressor(estimator):
-        return "models with several targets"
+    if is_classifier(estimator):
+        return "classifiers with several targets"
     if is_clusterer(estimator):
         return "clusterers"
     if is_outlier_detector(estimator):

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused, TrainingFailed
-from retrain_daemon.worker.cards import first_line
+from retrain_daemon.worker.cards import capital, first_line
 from retrain_daemon.worker.evaluate import Predictions, canonical
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks import sklearn, sklearn_storage
@@ -35,6 +35,7 @@ def load(files: ModelFiles, meaning: Meaning) -> SklearnModel:
     estimator = _loaded(files)
     task = sklearn.task_of(estimator)
     _refuse_foreign_words(files, meaning)
+    _refuse_other_outputs(files, estimator, task, meaning)
     model = SklearnModel(estimator, task)
     _check_declared_classes(files, model, meaning)
     return model
@@ -153,6 +154,17 @@ def _refuse_foreign_words(files: ModelFiles, meaning: Meaning) -> None:
                 f"The policy has {key}, and {files.card.label} is a scikit-learn model, which takes a table.",
                 f"Leave {key} out.",
             )
+
+
+def _refuse_other_outputs(files: ModelFiles, estimator: Any, task: Task, meaning: Meaning) -> None:
+    columns = meaning.data.target.columns
+    outputs = 1 if task is Task.CLASSIFICATION else sklearn.outputs_of(estimator)
+    if outputs != len(columns):
+        raise Refused(
+            f"{capital(files.card.label)} predicts {outputs} value{'s' if outputs > 1 else ''} a row, and data.target "
+            f"names {len(columns)} column{'s' if len(columns) > 1 else ''}.",
+            "Write data.target: {columns: [...]} with one column for each output, in the model's order.",
+        )
 
 
 def _check_declared_classes(files: ModelFiles, model: SklearnModel, meaning: Meaning) -> None:

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from retrain_daemon.core.policy import Hyperparameter
 from retrain_daemon.errors import Refused
+from retrain_daemon.worker.evaluate import canonical
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,25 @@ def set_hyperparameters(estimator: Any, hyperparameters: Mapping[str, Hyperparam
                 f"Set one of its own hyperparameters, such as {name}__NAME.",
             )
     estimator.set_params(**hyperparameters)
+
+
+def by_class(hyperparameters: Mapping[str, Hyperparameter], classes: Any) -> Mapping[str, Hyperparameter]:
+    """Values by class, such as class_weight, with the model's own classes in place of the policy's words for them.
+
+    Raises Refused for a class the model does not know.
+    """
+    if classes is None:
+        return hyperparameters
+    known = {canonical(value): value for value in classes.tolist()}
+    return {name: _by_class(name, value, known) for name, value in hyperparameters.items()}
+
+
+def _by_class(name: str, value: Hyperparameter, known: Mapping[str, Any]) -> Hyperparameter:
+    if not isinstance(value, Mapping) or not name.endswith("class_weight"):
+        return value
+    if strange := [label for label in value if label not in known]:
+        raise Refused(f"{name} names the class {strange[0]!r}.", f"The model knows {', '.join(known)}.")
+    return {known[label]: factor for label, factor in value.items()}
 
 
 def hyperparameter_texts(estimator: Any) -> tuple[tuple[str, str], ...]:
