@@ -180,8 +180,11 @@ class Acting:
         limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
         job = self._job(started, tuple(drops))
         self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
-        _log.info("attempt.training", attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts,
-                  mode=attempt.recipe.mode.value, champion=attempt.champion_version)  # fmt: skip
+        log = _log.bind(attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts)
+        if attempt.challenger is None:
+            log.info("attempt.training", mode=attempt.recipe.mode.value, champion=attempt.champion_version)
+        else:
+            log.info("attempt.comparing", champion=attempt.champion_version)
 
     def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
         """For a challenger that is compared again, the rows of the champion it continued from are out as well."""

@@ -10,7 +10,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import journal_to_read
 from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.output import moment, print_json, print_table
-from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.judge import Finding
 from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import HistoryLine, Journal
@@ -129,7 +129,8 @@ def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | N
     if row.hold:
         return "paused"
     if opened:
-        return opened[0].state.value
+        compared = opened[0].challenger is not None and opened[0].state is State.TRAINING
+        return "comparing" if compared else opened[0].state.value
     return decision.code.replace("_", " ") if decision else "new"
 
 
@@ -219,9 +220,7 @@ def _print_attempt(shown: AttemptShown) -> None:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
         for rule in shown.decision.rules:
             print_rule(rule)
-    chosen = ", ".join(f"{name}={value}" for name, value in attempt.recipe.hyperparameters.items())
-    print(f"recipe: {attempt.recipe.mode.value}{', ' + chosen if chosen else ''}; policy {attempt.policy.source}"
-          f" ({attempt.policy.digest[:12]})")  # fmt: skip
+    print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
     for note in attempt.notes:
@@ -230,8 +229,15 @@ def _print_attempt(shown: AttemptShown) -> None:
         print(f"  {moment(line.at)}  {line.event}  {line.detail}".rstrip())
 
 
+def _how(attempt: Attempt) -> str:
+    if attempt.offered is not None:
+        return f"nothing was trained: version {attempt.offered} is judged as someone registered it"
+    chosen = "".join(f", {name}={value}" for name, value in attempt.recipe.hyperparameters.items())
+    return f"recipe: {attempt.recipe.mode.value}{chosen}"
+
+
 def _print_verdict(attempt: Attempt) -> None:
-    if attempt.challenger:
+    if attempt.challenger and attempt.offered is None:
         print(f"MLflow run {attempt.challenger.run_id}, learned from {attempt.challenger.training_rows:,} rows")
     evidence = attempt.evidence
     if evidence is None:

@@ -97,7 +97,7 @@ def _offer(policy: Policy, facts: Facts) -> _Offer | None:
     if offered.obstacle:
         return _Offer(offered.code, offered.obstacle)
     rows, needed = offered.judging_rows, policy.promote.min_rows
-    named = f"version {offered.version}, put up as challenger,"
+    named = f"version {offered.version}"
     if rows is None:
         return _Offer("rows_unknown", f"it is not known how many rows may judge {named}")
     if rows < needed:

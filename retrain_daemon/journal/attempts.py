@@ -186,7 +186,11 @@ class Attempts:
 
     def start(self, attempt: Attempt, now: datetime) -> None:
         """A worker is about to be started."""
-        self._change(attempt, State.TRAINING, now, "starts = starts + 1, due_at = NULL, reason = ''")
+        compared = f"compared with version {attempt.champion_version}, nothing is trained"
+        self._change(
+            attempt, State.TRAINING, now, "starts = starts + 1, due_at = NULL, reason = ?",
+            compared if attempt.challenger else "",
+        )  # fmt: skip
 
     def accept(self, attempt: Attempt, challenger: Challenger, evidence: Evidence, notes: tuple[str, ...],
                now: datetime) -> None:  # fmt: skip

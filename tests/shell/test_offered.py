@@ -85,7 +85,7 @@ def test_rows_seen_before_it_was_made_do_not_judge_it(tmp_path: Path) -> None:
     box.registry.move_alias_by_hand(MODEL, "challenger", newest)
     box.live()
     assert box.attempts() == ()
-    said = f"version {newest}, put up as challenger, waits for 200 held-out rows newer than it"
+    said = f"version {newest} waits for 200 held-out rows newer than it"
     assert offered_sentence(box) == said
     box.clock.now += timedelta(days=2)
     box.drop("b.csv", "x,churned\n2,no\n")
