@@ -26,6 +26,8 @@ MAX_COLUMNS = 5_000
 _HEADER_BYTES = 8 * 2**20
 _BLOCK_BYTES = 16 * 2**20
 _PIECE_ROWS = 8_192
+#: Read at a time from each column of a parquet file; without it Arrow takes in the columns of a whole row group.
+_BUFFER_BYTES = 64 * 1024
 _DISGUISES = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
@@ -215,7 +217,7 @@ def read_parquet(path: str, columns: Collection[str] | None) -> Iterator[Any]:
         _refuse_disguise(path, start, "parquet")
         raise DataProblem(f"{shown(path)} is not a parquet file.", "Give it the name of what it is.")
     try:
-        with pa.parquet.ParquetFile(path, pre_buffer=False) as file:
+        with pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             schema = file.schema_arrow
             wanted = _choose(path, schema.names, columns)
             _refuse_nested(path, schema, wanted)

@@ -5,7 +5,9 @@ For models that take tensors. The file is a job's own and goes with its folder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +44,36 @@ class Stored:
         return pd.DataFrame(self.array(slice(None), self._dtype), columns=list(self._columns))
 
     def array(self, positions: NDArray[np.int64] | slice, dtype: str) -> NDArray[Any]:
-        """Rows at `positions`, (rows, columns). The file is mapped for this reading only, so no page of it stays."""
+        """Rows at `positions`, (rows, columns). Read, not mapped: a map can bring in megabytes around each row."""
         wanted = self._positions[positions]
-        if not len(wanted):
-            return np.empty((0, len(self._columns)), dtype=dtype)
-        rows = np.memmap(self._path, dtype=self._dtype, mode="r").reshape(-1, len(self._columns))
-        return np.asarray(rows[wanted], dtype=dtype)
+        rows = np.empty((len(wanted), len(self._columns)), dtype=self._dtype)
+        if rows.size:
+            size = rows[:1].nbytes
+            into = rows.view(np.uint8).reshape(-1).data
+            with self._path.open("rb", buffering=0) as stream:
+                for first, after in _runs(wanted):
+                    _fill(into[first * size : after * size], stream.fileno(), int(wanted[first]) * size)
+        return rows.astype(dtype, copy=False)
 
     @classmethod
     def joined(cls, parts: Sequence[Stored]) -> Stored:
         """Parts of one file as one."""
         first = parts[0]
         return cls(first._path, first._columns, first._dtype, np.concatenate([part._positions for part in parts]))
+
+
+def _runs(positions: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Where rows that lie one after another in the file begin and end."""
+    breaks = np.flatnonzero(np.diff(positions) != 1) + 1
+    return pairwise((0, *breaks.tolist(), len(positions)))
+
+
+def _fill(into: memoryview, file: int, offset: int) -> None:
+    """One read may give less than was asked for: the kernel stops at two gigabytes."""
+    while into:
+        read = os.preadv(file, [into], offset)
+        assert read  # the file is this job's own, and whole
+        into, offset = into[read:], offset + read
 
 
 class FeatureFile:
