@@ -81,12 +81,14 @@ def _run(job: InspectModel) -> ModelInspected:
 
 def _print(model: str, version: int | None, report: ModelInspected) -> None:
     print(f"{model} version {version}: {report.estimator}")
-    print(f"  {report.flavor}, stored as {report.storage or 'unknown'}, {report.task}")
+    stored = f"stored as {report.storage}" if report.storage else ""
+    print(f"  {', '.join(filter(None, (report.flavor, stored, report.task)))}")
     if report.classes:
         print(f"  classes: {', '.join(report.classes)}")
     if report.features:
-        print(f"  features: {', '.join(f'{name} ({kind})' for name, kind in report.features[:20])}"
-              + (f" and {len(report.features) - 20} more" if len(report.features) > 20 else ""))  # fmt: skip
+        shown = ", ".join(f"{name or 'a tensor'} ({kind})" for name, kind in report.features[:20])
+        more = f" and {len(report.features) - 20} more" if len(report.features) > 20 else ""
+        print(f"  features: {shown}{more}")
     for mode in report.modes:
         print(f"  {mode.mode}: {'yes' if mode.possible else 'no, ' + mode.reason}")
         if mode.remedy:

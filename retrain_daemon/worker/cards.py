@@ -24,6 +24,7 @@ from retrain_daemon.worker.store import initialise
 SKLEARN = "sklearn"
 SKOPS = "skops"
 
+LOG_KERAS = "Log it as it can be trained further: mlflow.keras.log_model(model, name=..., signature=...)."
 REGISTER = "Register a version that loads; `mlflow artifacts download -u models:/NAME/VERSION` shows what is stored."
 _GENERIC = "python_function"
 _FLAVORS = (SKLEARN, *NETWORKS)
@@ -93,6 +94,17 @@ def read_card(source: Source, uri: str, label: str) -> ModelCard:
     named = [flavor for flavor in info.flavors if flavor != _GENERIC]
     flavor = next((flavor for flavor in _FLAVORS if flavor in named), (named or [_GENERIC])[0])
     return ModelCard(label=label, uri=uri, flavor=flavor, info=info)
+
+
+def refuse_exports(card: ModelCard) -> None:
+    """Raise Refused for a SavedModel export: its graph is fixed, and holds no layers to train."""
+    exported = card.flavor == "keras" and card.settings.get("save_exported_model")
+    if exported or (card.flavor == "tensorflow" and card.settings.get("model_type") != "keras"):
+        raise Refused(
+            f"{capital(card.label)} is a SavedModel export: a fixed graph for predicting, which cannot be trained "
+            "further.",
+            LOG_KERAS,
+        )
 
 
 def spelled(flavor: str) -> str:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import cast
 
 from retrain_daemon.errors import FrameworkMissing, Refused
-from retrain_daemon.worker.cards import ModelCard, capital, spelled
+from retrain_daemon.worker.cards import ModelCard, capital, refuse_exports, spelled
 from retrain_daemon.worker.trainable import Framework
 
 
@@ -34,8 +34,9 @@ _HOMES = {
 
 
 def framework_of(card: ModelCard) -> Framework:
-    """The module for a model's flavour; raises Refused for a flavour that is not built, FrameworkMissing."""
+    """The module for a model's flavour; raises FrameworkMissing, and Refused for one that cannot be trained here."""
     refuse_missing(card)
+    refuse_exports(card)
     module = import_module(f"retrain_daemon.worker.frameworks.{_HOMES[card.flavor].module}")
     return cast("Framework", module)
 

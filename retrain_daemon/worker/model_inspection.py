@@ -41,7 +41,7 @@ def inspect_model(job: InspectModel, progress: Callable[[Progress], None]) -> Mo
         described = framework.describe(files)
     return ModelInspected(
         flavor=card.flavor,
-        storage=card.storage,
+        storage=described.storage or card.storage,
         estimator=described.estimator,
         task=described.task,
         classes=described.classes,

@@ -38,11 +38,12 @@ class Meaning:
 class Described:
     """What can be said of a model without a policy: its make, what it predicts, and which modes it can do.
 
-    `task` and `classes` are empty where only a policy can say them.
+    `task` and `classes` are empty where only a policy can say them, `storage` where the MLmodel file says the format.
     """
 
     estimator: str
     modes: tuple[ModeReport, ...]
+    storage: str = ""
     task: str = ""
     classes: tuple[str, ...] = ()
     hyperparameters: tuple[tuple[str, str], ...] = ()

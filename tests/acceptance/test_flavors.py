@@ -113,10 +113,14 @@ def test_the_run_has_epochs_and_environment(box: Box, model: str) -> None:
     assert {"environment.json", "policy.yaml", "data_manifest.json", "evidence.json"} <= artifacts
 
 
-@pytest.mark.parametrize("model", ["keras", "tensorflow-h5", "torch", "torchscript"])
-def test_inspect_says_what_the_promoted_version_can_do(box: Box, model: str) -> None:
+STORED = {"keras": "keras", "tensorflow-h5": "h5", "torch": "pickle", "torchscript": "TorchScript"}
+
+
+@pytest.mark.parametrize(("model", "storage"), STORED.items())
+def test_inspect_says_what_the_promoted_version_can_do(box: Box, model: str, storage: str) -> None:
     ended = box.run("inspect", model)
     assert ended.code == 0, ended.err
+    assert f"stored as {storage}\n" in ended.out
     assert "incremental: yes" in ended.out
     assert "warm_start: yes" in ended.out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,23 @@ def test_another_frameworks_model_is_described_without_loading_it(uri: str) -> N
     assert [mode.possible for mode in found.modes] == [False] * 3
     assert "training plain python_function models is not built yet" in found.modes[0].reason
     assert "a-package==1" in found.trained_with
+
+
+def test_a_savedmodel_export_is_described_without_its_files(uri: str) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    signature = infer_signature(FEATURES.to_numpy(), model.predict(FEATURES.to_numpy()))
+    mlflow.keras.log_model(
+        model, name="model", save_exported_model=True, signature=signature, registered_model_name="exported",
+        pip_requirements=["keras==3.1"],
+    )  # fmt: skip
+    shutil.rmtree(Path(mlflow.artifacts.download_artifacts("models:/exported/1")) / "data")
+    found = inspect(uri, "exported")
+    assert [mode.possible for mode in found.modes] == [False] * 3
+    assert "is a SavedModel export: a fixed graph" in found.modes[0].reason
+    assert "mlflow.keras.log_model(model, name=..., signature=...)" in found.modes[0].remedy
+    assert found.features == (("", "float64 [-1, 2]"),)
 
 
 def test_a_version_that_is_not_there_or_does_not_load_is_an_error(uri: str) -> None:

@@ -75,14 +75,22 @@ def describe(files: ModelFiles) -> Described:
         "loss": stored.loss or None,
     }
     return Described(
-        estimator=f"{stored.model_class}, {len(stored.layers)} layers, {stored.format}",
+        estimator=f"{stored.model_class}, {len(stored.layers)} layers",
+        storage=stored.format,
         modes=keras_files.describe_modes(stored),
         hyperparameters=(
-            *((name, str(value)) for name, value in shown.items() if value is not None),
+            *((name, _shown(value)) for name, value in shown.items() if value is not None),
             *(("freeze", name) for name in stored.layers[:20]),
         ),
         notes=keras_files.notes_on(stored),
     )
+
+
+def _shown(value: Any) -> str:
+    """Rates are stored as 32-bit numbers; a schedule is known by its class."""
+    if isinstance(value, dict):
+        return str(value.get("class_name", value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)

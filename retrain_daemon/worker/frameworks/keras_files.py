@@ -14,12 +14,11 @@ import h5py
 
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused
-from retrain_daemon.worker.cards import ModelCard, capital
+from retrain_daemon.worker.cards import LOG_KERAS
 from retrain_daemon.worker.job import ModeReport
 from retrain_daemon.worker.model_files import ModelFiles
 
 NATIVE, H5 = "keras", "h5"
-_LOG_NATIVE = "Log it as it can be trained further: mlflow.keras.log_model(model, name=..., signature=...)."
 _REFITTABLE = ("Sequential", "Functional")
 
 
@@ -34,26 +33,14 @@ class StoredKeras:
     loss: str
 
 
-def refuse_exports(card: ModelCard) -> None:
-    """Raise Refused for a SavedModel export: its graph is fixed, and holds no layers to train."""
-    exported = card.flavor == "keras" and card.settings.get("save_exported_model")
-    if exported or (card.flavor == "tensorflow" and card.settings.get("model_type") != "keras"):
-        raise Refused(
-            f"{capital(card.label)} is a SavedModel export: a fixed graph for predicting, which cannot be trained "
-            "further.",
-            _LOG_NATIVE,
-        )
-
-
 def model_path(files: ModelFiles) -> Path:
     """The Keras file; raises Refused where there is only a SavedModel, or nothing."""
-    refuse_exports(files.card)
     folder = files.folder / str(files.card.settings.get("data", "data"))
     for name in ("model.keras", "model.h5"):
         if (folder / name).exists():
             return folder / name
     what = "a SavedModel export, which cannot be trained further" if any(folder.rglob("saved_model.pb")) else "no model"
-    raise Refused(f"The files of {files.card.label} hold {what}.", _LOG_NATIVE)
+    raise Refused(f"The files of {files.card.label} hold {what}.", LOG_KERAS)
 
 
 def read_stored(path: Path, label: str) -> StoredKeras:
@@ -62,7 +49,7 @@ def read_stored(path: Path, label: str) -> StoredKeras:
         return _read_h5(path) if path.suffix == ".h5" else _read_native(path)
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as problem:
         raise Refused(
-            f"The Keras file of {label} cannot be read: {type(problem).__name__}: {problem}.", _LOG_NATIVE
+            f"The Keras file of {label} cannot be read: {type(problem).__name__}: {problem}.", LOG_KERAS
         ) from problem
 
 
@@ -93,7 +80,7 @@ def notes_on(stored: StoredKeras) -> tuple[str, ...]:
     """What a policy's author should know of it."""
     notes = []
     if stored.format == H5:
-        notes.append(f"h5: the optimizer's state is lost whenever training goes on. {_LOG_NATIVE}")
+        notes.append(f"h5: the optimizer's state is lost whenever training goes on. {LOG_KERAS}")
     if stored.optimizer is None:
         notes.append(
             "Not compiled: training goes on with the policy's optimizer and loss, else adam and the usual loss."
@@ -116,7 +103,8 @@ def _read_h5(path: Path) -> StoredKeras:
 
 
 def _stored(format: str, config: Mapping[str, Any], optimizer: Mapping[str, Any] | None, loss: Any) -> StoredKeras:
-    layers = (config.get("config") or {}).get("layers") or []
+    listed = (config.get("config") or {}).get("layers") or []
+    layers = [layer for layer in listed if layer.get("class_name") != "InputLayer"]  # it holds nothing
     names = [layer.get("config", {}).get("name") or layer.get("name") or "" for layer in layers]
     shown = loss.get("class_name") or loss.get("config") if isinstance(loss, Mapping) else loss
     return StoredKeras(

@@ -85,7 +85,7 @@ def load(files: ModelFiles, meaning: Meaning) -> TorchModel:
 def describe(files: ModelFiles) -> Described:
     """Modes by format; a pickled module must be loaded to tell whether it can start from fresh weights."""
     if torch_files.is_export(files):
-        return Described(estimator="pt2 export", modes=torch_files.export_modes())
+        return Described(estimator="an exported graph", modes=torch_files.export_modes(), storage="pt2")
     module = _loaded(files)
     parameters = dict(module.named_parameters())
     count = sum(parameter.numel() for parameter in parameters.values())
@@ -93,6 +93,7 @@ def describe(files: ModelFiles) -> Described:
     kept = f"{torch_optimizer.read_kept(path).name}" if path else "none"
     return Described(
         estimator=f"{type(module).__name__}, {len(parameters)} parameters with {count:,} numbers",
+        storage="TorchScript" if isinstance(module, torch.jit.ScriptModule) else "pickle",
         modes=describe_modes(module),
         hyperparameters=(("optimizer", kept), *(("freeze", name) for name in list(parameters)[:20])),
         notes=() if path else ("No optimizer state is kept with this version; the first training starts one.",),
