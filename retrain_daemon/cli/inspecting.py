@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterable
 from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
@@ -15,7 +17,7 @@ from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
 from retrain_daemon.policies import read_policies
 from retrain_daemon.settings import Settings
-from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, Source
+from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, ModeReport, Source
 
 LIMITS = Limits(run_for=timedelta(minutes=10), memory=None)
 
@@ -80,7 +82,7 @@ def _run(job: InspectModel) -> ModelInspected:
 
 
 def _print(model: str, version: int | None, report: ModelInspected) -> None:
-    print(f"{model} version {version}: {report.estimator}")
+    print(f"{model} version {version}{': ' if report.estimator else ''}{report.estimator}")
     stored = f"stored as {report.storage}" if report.storage else ""
     print(f"  {', '.join(filter(None, (report.flavor, stored, report.task)))}")
     if report.classes:
@@ -89,13 +91,21 @@ def _print(model: str, version: int | None, report: ModelInspected) -> None:
         shown = ", ".join(f"{name or 'a tensor'} ({kind})" for name, kind in report.features[:20])
         more = f" and {len(report.features) - 20} more" if len(report.features) > 20 else ""
         print(f"  features: {shown}{more}")
-    for mode in report.modes:
-        print(f"  {mode.mode}: {'yes' if mode.possible else 'no, ' + mode.reason}")
-        if mode.remedy:
-            print(f"    {mode.remedy}")
+    _print_modes(report.modes)
     for note in report.notes:
         print(f"  note: {note}")
     if report.hyperparameters:
         print("  hyperparameters a policy may set:")
         for name, value in report.hyperparameters:
             print(f"    {name}: {value}")
+
+
+def _print_modes(modes: Iterable[ModeReport]) -> None:
+    """What is the same against several modes is said once."""
+    for (reason, remedy), same in groupby(modes, lambda mode: (mode.reason, mode.remedy)):
+        against = list(same)
+        names = [mode.mode for mode in against]
+        for line in names if against[0].possible else [", ".join(names)]:
+            print(f"  {line}: {'yes' if against[0].possible else 'no, ' + reason}")
+        if remedy:
+            print(f"    {remedy}")
