@@ -23,6 +23,7 @@ from retrain_daemon.worker.environment import read_environment
 from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG, Train
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.mlflow_errors import understood
+from retrain_daemon.worker.model_code import refuse_unloadable
 from retrain_daemon.worker.model_files import ModelFiles, payload_digest
 from retrain_daemon.worker.store import ensure_experiment
 from retrain_daemon.worker.trainable import Trainable
@@ -76,8 +77,11 @@ def _fill(
     mlflow.log_text(json.dumps(record.manifest, indent=1), "data_manifest.json")
     mlflow.log_text(json.dumps(asdict(read_environment()), indent=1), "environment.json")
     _log_epochs(run_id, record.epochs)
-    logged = model.log(MODEL_NAME, champion, folder)
-    evidence = replace(record.evidence, challenger_digest=_stored_digest(logged.uri, champion.card.flavor, folder))
+    logged = model.log(MODEL_NAME, champion, folder, job.code_folder)
+    stored = _read_back(logged.uri, folder)
+    if job.recipe.trainer or job.recipe.network:
+        refuse_unloadable(stored, champion.card.flavor)
+    evidence = replace(record.evidence, challenger_digest=_digest(stored, champion.card.flavor))
     mlflow.log_metrics(metrics_of(evidence), model_id=logged.model_id)
     mlflow.log_text(json.dumps(asdict(evidence), indent=1), "evidence.json")
     return LoggedRun(run_id=run_id, model_uri=logged.uri, evidence=evidence, notes=logged.notes)
@@ -96,12 +100,15 @@ def _log_epochs(run_id: str, epochs: Sequence[Epoch]) -> None:
         MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
 
 
-def _stored_digest(uri: str, flavor: str, folder: Path) -> str:
-    """Read back what was stored: the digest is of what a later load will get."""
+def _read_back(uri: str, folder: Path) -> Path:
+    """What was stored, as a later load will get it."""
     copy = folder / "stored"
     copy.mkdir()
-    path = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(copy)))
-    return payload_digest(path, mlflow.models.get_model_info(str(path)).flavors[flavor])
+    return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(copy)))
+
+
+def _digest(stored: Path, flavor: str) -> str:
+    return payload_digest(stored, mlflow.models.get_model_info(str(stored)).flavors[flavor])
 
 
 def metrics_of(evidence: Evidence) -> dict[str, float]:

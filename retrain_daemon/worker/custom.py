@@ -18,6 +18,7 @@ from typing import Any, cast
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import first_line
 from retrain_daemon.worker.lesson import Lesson, Record, TrainingFunction
+from retrain_daemon.worker.model_code import refuse_stale
 from retrain_daemon.worker.trainable import Trainable
 
 
@@ -38,6 +39,7 @@ def find(reference: str, code_folder: str) -> Callable[..., Any]:
         raise Refused(
             f"{reference} cannot be imported: {type(problem).__name__}: {first_line(problem)}{_place(problem)}."
         ) from problem
+    refuse_stale(module, code_folder)
     found = getattr(module, name, None)
     if found is None:
         close = get_close_matches(name, dir(module), n=1)

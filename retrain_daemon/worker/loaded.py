@@ -7,6 +7,7 @@ from pathlib import Path
 
 from retrain_daemon.worker.cards import ModelCard
 from retrain_daemon.worker.flavors import framework_of
+from retrain_daemon.worker.model_code import make_way
 from retrain_daemon.worker.model_files import ModelFiles, fetch
 from retrain_daemon.worker.trainable import Meaning, Trainable
 
@@ -31,4 +32,5 @@ def load(card: ModelCard, meaning: Meaning, folder: Path) -> Loaded:
     """
     framework = framework_of(card)
     files = fetch(card, folder)
+    make_way(files)
     return Loaded(files, framework.load(files, meaning))

@@ -18,6 +18,11 @@ from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.worker.cards import REGISTER, ModelCard, capital, first_line
 from retrain_daemon.worker.mlflow_errors import understood
 
+#: What the loaders of flavours are told. Loading a version runs its code in any case: whose are loaded is for trust.
+LOAD_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "keras": {"load_model_kwargs": {"safe_mode": False}},
+    "tensorflow": {"keras_model_kwargs": {"safe_mode": False}},
+}
 #: Where the flavours write what they load, relative to the model's folder.
 _PAYLOADS = ("pickled_model", "data", "model_data")
 

@@ -101,10 +101,11 @@ class Trainable(Protocol):
         Raises TrainingFailed when it is no model of this framework.
         """
 
-    def log(self, name: str, like: ModelFiles, folder: Path) -> Logged:
+    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
         """Store it in the present MLflow run the way `like` was stored; `folder` takes temporary files.
 
-        Signature, code and metadata are carried over. Raises TrainingFailed when it cannot be stored so.
+        Signature, code and metadata are carried over, and what its classes need of `code_folder` goes with it. Raises
+        TrainingFailed when it cannot be stored so.
         """
 
 

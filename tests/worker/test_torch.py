@@ -18,6 +18,7 @@ from torch import nn
 from retrain_daemon.core.policy import Mode, Outputs, Target
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.frameworks import torch as framework
+from retrain_daemon.worker.frameworks import torch_training
 from retrain_daemon.worker.frameworks.torch import TorchModel
 from retrain_daemon.worker.job import Progress
 from tests.worker.network_lessons import Shelf, features, lesson, meaning, points, rows_of, signature
@@ -130,6 +131,19 @@ def test_going_on_needs_fewer_epochs_to_the_same_loss_than_starting_from_scratch
     _, on = learned.continue_training(lesson(ROWS, Mode.WARM_START, epochs=3))
     _, anew = learned.continue_training(lesson(ROWS, Mode.REFIT, epochs=3))
     assert on.epochs[0].metrics["loss"] < anew.epochs[-1].metrics["loss"]
+
+
+@pytest.mark.parametrize("short", [torch.bfloat16, torch.float16])
+def test_in_mixed_precision_it_learns_and_the_weights_stay_32_bits(
+    model: TorchModel, monkeypatch: pytest.MonkeyPatch, short: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch_training, "half_type", lambda device: short)
+    seen: list[torch.dtype] = []
+    model.estimator[0].register_forward_hook(lambda part, given, got: seen.append(got.dtype))
+    challenger, record = model.continue_training(lesson(ROWS, epochs=5, learning_rate=0.01))
+    assert set(seen) == {short}
+    assert record.epochs[-1].metrics["loss"] < record.epochs[0].metrics["loss"]
+    assert {value.dtype for value in challenger.estimator.parameters()} == {torch.float32}
 
 
 def test_what_is_frozen_stays_the_same_to_the_bit_statistics_included(model: TorchModel) -> None:
@@ -344,7 +358,6 @@ def test_an_exports_weights_go_on_learning_in_the_network_the_policy_names(
     challenger, _ = model.continue_training(lesson(ROWS, epochs=2))
     stored = shelf.log(lambda: challenger.log("model", files, tmp_path))
     again = shelf.files(stored, tmp_path / "again")
-    assert (again.folder / "code" / "our_points_net.py").exists()
     assert np.array_equal(
         framework.load(again, said).predict(features(20)).labels, challenger.predict(features(20)).labels
     )  # type: ignore[arg-type]

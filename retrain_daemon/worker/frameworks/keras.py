@@ -37,7 +37,7 @@ from retrain_daemon.worker.frameworks.network import (
     stopping_split,
 )
 from retrain_daemon.worker.lesson import Lesson, Record
-from retrain_daemon.worker.model_files import ModelFiles, does_not_load
+from retrain_daemon.worker.model_files import LOAD_OPTIONS, ModelFiles, does_not_load
 from retrain_daemon.worker.schema import Tensor
 from retrain_daemon.worker.trainable import Described, Logged, Meaning
 
@@ -193,7 +193,7 @@ class KerasModel:
         refuse_diverged(estimator)
         return replace(self, estimator=estimator, recompile=False)
 
-    def log(self, name: str, like: ModelFiles, folder: Path) -> Logged:
+    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
         """Store it in the champion's flavour and format (see `keras_storage.log_keras`)."""
         from retrain_daemon.worker.frameworks.keras_storage import log_keras
 
@@ -255,12 +255,9 @@ def _loaded(files: ModelFiles) -> Any:
     _prepare_tensorflow()
     import mlflow
 
-    unsafe = {"safe_mode": False}  # loading a version runs its code in any case: who may register is the policy's trust
+    flavor = mlflow.keras if files.card.flavor == "keras" else mlflow.tensorflow
     try:
-        if files.card.flavor == "keras":
-            model = mlflow.keras.load_model(str(files.folder), load_model_kwargs=unsafe)
-        else:
-            model = mlflow.tensorflow.load_model(str(files.folder), keras_model_kwargs=unsafe)
+        model = flavor.load_model(str(files.folder), **LOAD_OPTIONS[files.card.flavor])
     except Exception as problem:
         # What a stored object raises while it comes to life is up to its author.
         raise _does_not_load(files, problem) from problem

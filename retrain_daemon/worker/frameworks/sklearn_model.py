@@ -123,9 +123,9 @@ class SklearnModel:
             raise TrainingFailed(f"The training function gave a model for {task}, the champion's is {self.task}.")
         return SklearnModel(estimator, task)
 
-    def log(self, name: str, like: ModelFiles, folder: Path) -> Logged:
+    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
         """Store it in the champion's format (see `sklearn_storage.log_estimator`)."""
-        return sklearn_storage.log_estimator(self.estimator, name, like)
+        return sklearn_storage.log_estimator(self.estimator, name, like, code_folder)
 
     def _predicted(self, frame: pd.DataFrame) -> Predictions:
         try:

@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 
 from retrain_daemon.errors import TrainingFailed
 from retrain_daemon.worker.cards import SKOPS, first_line
-from retrain_daemon.worker.model_files import ModelFiles, code_entries, extra_files
+from retrain_daemon.worker.model_code import code_to_store
+from retrain_daemon.worker.model_files import ModelFiles, extra_files
 from retrain_daemon.worker.requirements import as_installed
 from retrain_daemon.worker.trainable import Logged
 
@@ -18,7 +19,7 @@ from retrain_daemon.worker.trainable import Logged
 _TRUSTED_LIBRARIES = ("sklearn.", "numpy.", "scipy.")
 
 
-def log_estimator(estimator: Any, name: str, like: ModelFiles) -> Logged:
+def log_estimator(estimator: Any, name: str, like: ModelFiles, code_folder: str = "") -> Logged:
     """Log as `like` was logged; requirements are given, as guessing them costs MLflow many seconds.
 
     Raises TrainingFailed when the format cannot store it.
@@ -37,7 +38,7 @@ def log_estimator(estimator: Any, name: str, like: ModelFiles) -> Logged:
             pip_requirements=list(requirements.lines),
             pyfunc_predict_fn=info.flavors.get("python_function", {}).get("predict_fn", "predict"),
             metadata=info.metadata,
-            code_paths=code_entries(like),
+            code_paths=code_to_store(estimator, like, code_folder),
             extra_files=extra_files(like),
         )
     except (TypeError, AttributeError, pickle.PicklingError) as problem:

@@ -188,9 +188,9 @@ class TorchModel:
         refuse_diverged(estimator)
         return replace(self, estimator=estimator.to("cpu"), kept=None)
 
-    def log(self, name: str, like: ModelFiles, folder: Path) -> Logged:
+    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
         """Store module and optimizer state (see `torch_storage.log_module`)."""
-        return torch_storage.log_module(self.estimator, self.kept, name, like, self.meaning, folder)
+        return torch_storage.log_module(self.estimator, self.kept, name, like, folder, code_folder)
 
     @property
     def _tensor(self) -> Tensor:
