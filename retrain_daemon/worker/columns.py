@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from retrain_daemon.errors import DataProblem
-from retrain_daemon.worker.schema import Column, Schema
+from retrain_daemon.worker.schema import NARROW_KINDS, Column, Schema
 
 #: Texts that mean "no value" in a column of numbers, truth values or times (what spreadsheets and pandas write).
 MISSING_WORDS = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "NaT")
@@ -183,7 +183,7 @@ def _number(value: str | None, position: int, expected: str) -> float:
 
 
 def _integers(data: Any, low: int = -(2**63), high: int = 2**63 - 1) -> Values:
-    expected = "a whole number" if low == -(2**63) else f"a whole number of 32 bits ({low} to {high})"
+    expected = "a whole number" if low == -(2**63) else f"a whole number from {low} to {high}"
     if is_text(data):
         data = _without_missing_words(data)
     if data.null_count:
@@ -294,6 +294,11 @@ def _whole(values: Values) -> Values:
     return values.astype(np.int64) if fits.all() else values
 
 
+def _narrow(kind: str) -> Callable[[Any], Values]:
+    bounds = np.iinfo(kind)
+    return lambda data: _integers(data, int(bounds.min), int(bounds.max))
+
+
 _BY_KIND: dict[str, Callable[[Any], Values]] = {
     "boolean": _booleans,
     "integer": lambda data: _integers(data, *_INT32),
@@ -303,4 +308,5 @@ _BY_KIND: dict[str, Callable[[Any], Values]] = {
     "string": _texts,
     "datetime": _times,
     "": _as_found,
+    **{kind: _narrow(kind) for kind in NARROW_KINDS},
 }

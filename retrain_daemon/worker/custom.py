@@ -51,6 +51,18 @@ def find(reference: str, code_folder: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
+def build(reference: str, code_folder: str) -> Any:
+    """What the function or class that "package.module:name" names gives; raises Refused with what it raised itself."""
+    factory = find(reference, code_folder)
+    try:
+        return factory()
+    except Exception as problem:  # what a team's function raises is up to its author
+        raise Refused(
+            f"{reference} raised {type(problem).__name__}: {first_line(problem)}{_place(problem)}.",
+            "It is called without arguments and gives the network.",
+        ) from problem
+
+
 def source_of(function: Callable[..., Any]) -> Path | None:
     """The file a function or class was written in; None where there is none."""
     try:

@@ -110,11 +110,13 @@ def extra_files(files: ModelFiles) -> list[str] | None:
     return [str(files.folder / entry["path"]) for entry in files.card.settings.get("extra_files") or ()] or None
 
 
-def does_not_load(card: ModelCard, problem: Exception) -> Refused:
-    """What a model raised while it was loaded, as a refusal with its first line."""
+def does_not_load(card: ModelCard, problem: Exception, said: str = "") -> Refused:
+    """What a model raised while it was loaded, as a refusal with what it `said`, else with its first line."""
     hint = REGISTER
     if type(problem).__name__ == "UntrustedTypesFoundException":
         hint = "Log it again with skops_trusted_types=[...] naming these types, if they are to be trusted."
     elif isinstance(problem, ModuleNotFoundError):
         hint = "Install that module into the environment of the worker, or log the model with code_paths."
-    return Refused(f"{capital(card.label)} does not load: {type(problem).__name__}: {first_line(problem)}.", hint)
+    return Refused(
+        f"{capital(card.label)} does not load: {type(problem).__name__}: {said or first_line(problem)}.", hint
+    )

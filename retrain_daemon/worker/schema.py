@@ -13,10 +13,13 @@ NETWORKS = ("keras", "tensorflow", "pytorch")
 #: Types of a column in MLflow's words.
 KINDS = ("boolean", "integer", "long", "float", "double", "string", "datetime")
 
+#: Whole numbers of tensors, in numpy's words, that hold less than a column of kind "integer" or "long" may.
+NARROW_KINDS = ("int8", "int16", "uint8", "uint16", "uint32")
+
 
 @dataclass(frozen=True)
 class Column:
-    """A column's name and its kind in MLflow's words (one of `KINDS`), "" when not known."""
+    """A column's name and its kind (one of `KINDS` or `NARROW_KINDS`), "" when not known."""
 
     name: str
     kind: str

@@ -15,11 +15,11 @@ from retrain_daemon.worker.feature_names import expanded, is_pattern, matched
 from retrain_daemon.worker.feature_names import read_from as _read_from
 from retrain_daemon.worker.job import Source
 from retrain_daemon.worker.mlflow_errors import understood
-from retrain_daemon.worker.schema import KINDS, NETWORKS, Column, Schema, Tensor
+from retrain_daemon.worker.schema import KINDS, NARROW_KINDS, NETWORKS, Column, Schema, Tensor
 
 _TENSOR_KINDS = {
     "bool": "boolean", "int8": "integer", "int16": "integer", "int32": "integer", "uint8": "integer",
-    "uint16": "integer", "int64": "long", "uint32": "long", "float32": "float", "float64": "double",
+    "uint16": "integer", "int64": "long", "uint32": "long", "float16": "float", "float32": "float", "float64": "double",
     "object": "string", "str": "string",
 }  # fmt: skip
 _REMEDY = (
@@ -84,7 +84,7 @@ def _of_tensor(tensor: Tensor, spec: DataSpec, label: str, reference: str, netwo
         )
     names = expanded(spec, reference)
     shape = _agreed(tensor.shape, spec.shape, len(names), label, _read_from(spec, reference))
-    kind = {"int64": "long", "int32": "integer", "float32": "float", "bool": "boolean"}.get(tensor.dtype, "double")
+    kind = tensor.dtype if tensor.dtype in NARROW_KINDS else _TENSOR_KINDS[tensor.dtype]
     columns = tuple(Column(name, kind) for name in names)
     read_from = _read_from(spec, reference)
     if not network:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from retrain_daemon.core.policy import DataSpec, Hyperparameter, Mode, Outputs, Target
 from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.worker.frameworks.hyperparameters import EarlyStopping, read_hyperparameters
 from retrain_daemon.worker.frameworks.network import (
-    EarlyStopping,
     as_classes,
     batches,
     class_codes,
@@ -18,7 +18,6 @@ from retrain_daemon.worker.frameworks.network import (
     frozen_names,
     note_missing_classes,
     predictions_of,
-    read_hyperparameters,
     refuse_bad_loss,
     row_weights,
     stopping_split,

@@ -208,6 +208,26 @@ def test_a_bad_value_late_in_a_file_is_named_with_its_row(tmp_path: Path) -> Non
             read_rows(drop(tmp_path / f"a{suffix}", frame), SPEC, FOUR)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("uint8", 256, "holds '256' in row 3, where a whole number from 0 to 255 is expected"),
+        ("uint8", 0.5, "holds '0.5' in row 3, where a whole number from 0 to 255 is expected"),
+        ("int16", 40_000, "holds '40000' in row 3, where a whole number from -32768 to 32767 is expected"),
+        ("uint8", None, "has no value in row 3, where a whole number from 0 to 255 is expected"),
+    ],
+)
+def test_what_a_tensor_of_small_numbers_cannot_hold_is_named_and_not_wrapped_around(
+    stored: Callable[..., Source], tmp_path: Path, kind: str, value: Any, said: str
+) -> None:
+    schema = read_schema(stored(tensor(2, 2, kind=kind)), SPEC, drop(tmp_path / "a.csv", images(5)).path)
+    assert (schema.tensor, schema.features[0].kind) == (Tensor((2, 2), kind), kind)
+    rows = read_rows(drop(tmp_path / "a.csv", images(5)), SPEC, schema).rows
+    assert np.array_equal(rows.features.array(slice(None), kind), images(5).iloc[:, :4].to_numpy(kind))
+    with pytest.raises(DataProblem, match=said):
+        read_rows(drop(tmp_path / "b.csv", images(5).astype(object).assign(pixel_1=[1, 2, value, 3, 4])), SPEC, schema)
+
+
 def test_a_file_in_which_patterns_stand_for_other_columns_is_set_aside(
     stored: Callable[..., Source], tmp_path: Path
 ) -> None:

@@ -19,25 +19,26 @@ from numpy.typing import NDArray
 from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
-from retrain_daemon.worker.cards import capital, first_line
-from retrain_daemon.worker.custom import find
+from retrain_daemon.worker.cards import capital
+from retrain_daemon.worker.custom import build
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.features import Features, Table
-from retrain_daemon.worker.frameworks import keras_files
+from retrain_daemon.worker.frameworks import keras_files, keras_storage
+from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters, read_hyperparameters
+from retrain_daemon.worker.frameworks.keras_errors import said_by
+from retrain_daemon.worker.frameworks.keras_storage import load_keras
 from retrain_daemon.worker.frameworks.network import (
-    PREDICTED_AT_ONCE,
-    Hyperparameters,
     as_classes,
     class_codes,
     declared_classes,
     note_missing_classes,
+    predicted_at_once,
     predictions_of,
-    read_hyperparameters,
     row_weights,
     stopping_split,
 )
 from retrain_daemon.worker.lesson import Lesson, Record
-from retrain_daemon.worker.model_files import LOAD_OPTIONS, ModelFiles, does_not_load
+from retrain_daemon.worker.model_files import ModelFiles
 from retrain_daemon.worker.schema import Tensor
 from retrain_daemon.worker.trainable import Described, Logged, Meaning
 
@@ -49,7 +50,7 @@ def load(files: ModelFiles, meaning: Meaning) -> KerasModel:
     outputs are not what the policy says.
     """
     path = keras_files.model_path(files)
-    model = _loaded(files)
+    model = load_keras(files)
     tensor = meaning.schema.tensor
     assert tensor is not None  # a network's schema always has one
     outputs = _count_outputs(model, tensor, files.card.label)
@@ -122,8 +123,9 @@ class KerasModel:
         """Predict some rows at a time, without training; raises TrainingFailed with the cause."""
         found = []
         with _told():
-            for start in range(0, len(features), PREDICTED_AT_ONCE):
-                rows = features.array(slice(start, start + PREDICTED_AT_ONCE), self._tensor.dtype)
+            size = predicted_at_once(self._tensor)
+            for start in range(0, len(features), size):
+                rows = features.array(slice(start, start + size), self._tensor.dtype)
                 outputs = self.estimator.predict_on_batch(rows.reshape(len(rows), *self._tensor.shape))
                 found.append(np.asarray(outputs).reshape(len(rows), -1))
         rows = np.concatenate(found) if found else np.empty((0, self.outputs))
@@ -139,12 +141,14 @@ class KerasModel:
 
     def copied(self) -> KerasModel:
         """The champion loaded once more from its files: Keras has no other true copy of weights and optimizer."""
-        return replace(self, estimator=_loaded(self.files))
+        return replace(self, estimator=load_keras(self.files))
 
     def continue_training(self, lesson: Lesson) -> tuple[KerasModel, Record]:
         """Train a model loaded once more by the loop of `keras_training.py`; refit starts from fresh weights."""
-        from retrain_daemon.worker.frameworks.keras_compile import compile_as_wanted, targets_for
-        from retrain_daemon.worker.frameworks.keras_training import Course, Material, learning, refuse_diverged, run
+        from retrain_daemon.worker.frameworks.keras_compile import clipped, compile_as_wanted
+        from retrain_daemon.worker.frameworks.keras_layers import frozen
+        from retrain_daemon.worker.frameworks.keras_losses import targets_for
+        from retrain_daemon.worker.frameworks.keras_training import Course, Material, refuse_diverged, run
 
         wanted = read_hyperparameters(lesson.hyperparameters, lesson.mode)
         seed = lesson.seed if wanted.seed is None else wanted.seed
@@ -152,15 +156,17 @@ class KerasModel:
         model, kept = self._start(lesson.mode)
         kind = self.meaning.data.model_outputs
         assert kind is not None  # declared_classes has refused otherwise
-        compiled = compile_as_wanted(model, wanted, kind, self.outputs, lesson.mode, self.recompile)
+        compiled = compile_as_wanted(
+            model, wanted, kind, self.outputs, lesson.mode, self.recompile, like=self.estimator
+        )
         codes, weights, found = self._codes(lesson, wanted)
         targets = (
-            _values(lesson) if codes is None else targets_for(compiled.loss, codes, len(self._known), self.outputs)
+            _values(lesson) if codes is None else targets_for(compiled.form, codes, len(self._known), self.outputs)
         )
         material = Material(lesson.rows.features, targets, weights, self._tensor)
         course = Course(model, wanted, lesson.tell)
         training, watched = _sides(lesson, wanted)
-        with _told(), learning(model, wanted):
+        with _told(), frozen(model, wanted.freeze), clipped(model.optimizer, wanted.gradient_clip):
             run(course, material, training, watched, seed)
         refuse_diverged(model)
         trained = len(course.epochs)
@@ -191,6 +197,11 @@ class KerasModel:
                 "Call compile() on it.",
             )
         refuse_diverged(estimator)
+        outputs = _count_outputs(estimator, self._tensor, "the model that the training function gave")
+        if outputs != self.outputs:
+            raise TrainingFailed(
+                f"The training function gave a model of {outputs} outputs a row, and the champion has {self.outputs}."
+            )
         return replace(self, estimator=estimator, recompile=False)
 
     def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
@@ -212,13 +223,14 @@ class KerasModel:
     def _start(self, mode: Mode) -> tuple[Any, tuple[str, ...]]:
         """The model a training begins with, and what was kept of the champion although the weights are fresh."""
         if mode is not Mode.REFIT:
-            return _loaded(self.files), ()
+            return _with_its_state(self.files)
         if self.meaning.network:
-            built = find(self.meaning.network, self.meaning.code_folder)()
-            return self.holding_uncompiled(built), ()
-        return _fresh(_loaded(self.files), self.files)
+            return self._checked(build(self.meaning.network, self.meaning.code_folder)), ()
+        model = load_keras(self.files)
+        _count_outputs(model, self._tensor, self.files.card.label)  # builds what is built by its first rows
+        return model, _give_fresh_weights(model, self.files)
 
-    def holding_uncompiled(self, built: Any) -> Any:
+    def _checked(self, built: Any) -> Any:
         """What `train.model` built, if it is a Keras model of the same outputs; raises Refused otherwise."""
         import keras
 
@@ -250,44 +262,13 @@ def _sides(lesson: Lesson, wanted: Hyperparameters) -> tuple[NDArray[np.int64], 
     return stopping_split(lesson.rows.unit_keys, wanted.early_stopping)
 
 
-def _loaded(files: ModelFiles) -> Any:
-    """By the flavour's own loader: one does not read what the other wrote."""
-    _prepare_tensorflow()
-    import mlflow
+def _with_its_state(files: ModelFiles) -> tuple[Any, tuple[str, ...]]:
+    """The champion loaded once more, with its optimizer's state, and a sentence where that is lost."""
+    from retrain_daemon.worker.frameworks.keras_compile import take_up_state
 
-    flavor = mlflow.keras if files.card.flavor == "keras" else mlflow.tensorflow
-    try:
-        model = flavor.load_model(str(files.folder), **LOAD_OPTIONS[files.card.flavor])
-    except Exception as problem:
-        # What a stored object raises while it comes to life is up to its author.
-        raise _does_not_load(files, problem) from problem
-    import keras
-
-    if not isinstance(model, keras.Model):
-        raise Refused(f"The files of {files.card.label} hold a {type(model).__name__}, which is no Keras model.")
-    return model
-
-
-def _does_not_load(files: ModelFiles, problem: Exception) -> Refused:
-    said = str(problem)
-    if "custom" in said and ("register" in said or "custom_objects" in said):
-        return Refused(
-            f"{capital(files.card.label)} does not load: {type(problem).__name__}: {first_line(problem)}.",
-            "Log it with mlflow.tensorflow.log_model(model, custom_objects={...}), which carries its own classes; "
-            "mlflow.keras does not.",
-        )
-    return does_not_load(files.card, problem)
-
-
-def _prepare_tensorflow() -> None:
-    import os
-
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow
-
-    for device in tensorflow.config.list_physical_devices("GPU"):
-        tensorflow.config.experimental.set_memory_growth(device, True)
+    model, path = load_keras(files), keras_files.model_path(files)
+    lost = take_up_state(model, keras_files.kept_variables(path)) if path.suffix != f".{keras_files.H5}" else ""
+    return model, (lost,) if lost else ()
 
 
 def _device() -> str:
@@ -302,33 +283,36 @@ def _seed(seed: int) -> None:
     keras.utils.set_random_seed(seed % 2**32)
 
 
-def _fresh(model: Any, files: ModelFiles) -> tuple[Any, tuple[str, ...]]:
-    """The same architecture with fresh weights, compiled alike; what layers learned by `adapt` is no weight of a fit
-    and stays.
-    """
+def _give_fresh_weights(model: Any, files: ModelFiles) -> tuple[str, ...]:
+    """Fresh weights from a clone of the same architecture; returns what was kept."""
     import keras
 
+    from retrain_daemon.worker.frameworks.keras_layers import give_fresh_weights
+
+    def built() -> Any:
+        twin = keras.models.clone_model(model)
+        if not twin.built:
+            twin.build(model.input_shape)
+        return twin
+
+    keras.config.enable_unsafe_deserialization()  # its code was run when it was loaded
     try:
-        anew = keras.models.clone_model(model)
+        with keras.saving.custom_object_scope(keras_storage.custom_objects(files)):
+            return give_fresh_weights(model, built)
     except Exception as problem:
         # Cloning runs the constructors of a team's own layers.
         raise Refused(
-            f"Mode refit is not possible: {files.card.label} cannot be built anew: {first_line(problem)}.",
+            f"Mode refit is not possible: {files.card.label} cannot be built anew: {said_by(problem)}.",
             'Name what builds it in train.model: "package.module:factory".',
         ) from problem
-    adapted = [layer for layer in model.layers if hasattr(layer, "adapt") and layer.weights]
-    for layer in adapted:
-        twin = anew.get_layer(layer.name)
-        twin.set_weights(layer.get_weights())
-        twin.finalize_state()
-    if model.compiled:
-        anew.compile_from_config(model.get_compile_config())
-    names = ", ".join(layer.name for layer in adapted)
-    return anew, (f"What {names} learned by adapt() was kept; all other weights are fresh.",) if adapted else ()
 
 
 def _count_outputs(model: Any, tensor: Tensor, label: str) -> int:
     """How many numbers the model gives a row; raises Refused for other shapes than the policy's, and several heads."""
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) > 1:
+        names = ", ".join(str(each.name) for each in inputs)
+        raise Refused(f"{capital(label)} takes {len(inputs)} inputs ({names}); models of several are not built yet.")
     try:
         outputs = model(np.zeros((2, *tensor.shape), dtype=tensor.dtype), training=False)
     except Exception as problem:
@@ -336,11 +320,14 @@ def _count_outputs(model: Any, tensor: Tensor, label: str) -> int:
         taken = getattr(model, "input_shape", None)
         raise Refused(
             f"{capital(label)} does not take rows of shape {list(tensor.shape)}"
-            f"{f', it takes {list(taken[1:])}' if isinstance(taken, tuple) else ''}: {first_line(problem)}.",
+            f"{f', it takes {list(taken[1:])}' if isinstance(taken, tuple) else ''}: {said_by(problem)}.",
             "Write the shape of one row as the model takes it in data.shape.",
         ) from problem
     if isinstance(outputs, list | tuple | dict):
-        raise Refused(f"{capital(label)} has {len(outputs)} outputs; models of several outputs are not built yet.")
+        raise Refused(
+            f"{capital(label)} gives a {type(outputs).__name__} of {len(outputs)}; a model must give one tensor, as "
+            "models of several outputs are not built yet."
+        )
     values = np.asarray(outputs)
     if values.ndim == 0 or len(values) != 2:
         raise Refused(f"{capital(label)} gives a tensor of shape {list(values.shape)} for 2 rows.")
@@ -349,11 +336,11 @@ def _count_outputs(model: Any, tensor: Tensor, label: str) -> int:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What Keras and TensorFlow raise, as TrainingFailed with the first line of the cause."""
+    """What Keras and TensorFlow raise, as TrainingFailed with the line that says the cause."""
     try:
         yield
     except (RetrainError, MemoryError):
         raise
     except Exception as problem:
         # TensorFlow's own errors derive from Exception alone.
-        raise TrainingFailed(f"Keras says: {first_line(problem)}.") from problem
+        raise TrainingFailed(f"Keras says: {said_by(problem)}.") from problem

@@ -1,17 +1,22 @@
-"""Optimizer and loss of a Keras model: kept as compiled, or replaced where the policy names others."""
+"""The optimizer of a Keras model: kept as compiled with its state, or made anew where the policy asks for another.
+
+Losses are in `keras_losses.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from retrain_daemon.core.policy import Mode, Outputs
 from retrain_daemon.errors import Refused
-from retrain_daemon.worker.frameworks.network import Hyperparameters
+from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
+from retrain_daemon.worker.frameworks.keras_losses import Form, Goal, compiled_goal, wanted_goal
 
 DEFAULT = "adam"
 OPTIMIZERS = {
@@ -22,136 +27,186 @@ OPTIMIZERS = {
     "adagrad": keras.optimizers.Adagrad,
     "nadam": keras.optimizers.Nadam,
 }
-CROSS_ENTROPY = "cross_entropy"
-_SPARSE, _CATEGORICAL, _BINARY = (
-    "sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy",
-)  # fmt: skip
-_OF_CLASSES = {
-    _SPARSE: keras.losses.SparseCategoricalCrossentropy,
-    _CATEGORICAL: keras.losses.CategoricalCrossentropy,
-    _BINARY: keras.losses.BinaryCrossentropy,
-}
-_OF_VALUES = {
-    "mse": keras.losses.MeanSquaredError,
-    "mae": keras.losses.MeanAbsoluteError,
-    "huber": keras.losses.Huber,
-}
-_SPELLED = {"mean_squared_error": "mse", "mean_absolute_error": "mae"}
+_ANOTHER_RATE = "Name `optimizer` and `learning_rate`: then the optimizer starts anew with this rate."
+#: What a team compiled beside optimizer and loss, and says nothing about what is learned.
+_CARRIED = ("run_eagerly", "jit_compile", "steps_per_execution")
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model ready to learn: names of its optimizer and loss, and what a reviewer should know."""
+    """A model ready to learn: names of optimizer and loss, the form of its targets, and what a reviewer should know."""
 
     optimizer: str
     loss: str
+    form: Form
     notes: tuple[str, ...]
 
 
 def compile_as_wanted(
-    model: Any, wanted: Hyperparameters, kind: Outputs, outputs: int, mode: Mode, recompile: bool
+    model: Any, wanted: Hyperparameters, kind: Outputs, outputs: int, mode: Mode, recompile: bool, like: Any = None
 ) -> Compiled:
     """Compile `model` where it must be: not compiled, another optimizer or loss, fresh weights, or `recompile` (h5).
 
-    Otherwise the optimizer keeps its state; a learning rate or weight decay is set on it. Raises Refused for a name
-    that is none, and for a loss that does not fit the outputs.
+    Otherwise the optimizer keeps its state; a learning rate or weight decay is set on it. A model that is not compiled
+    takes optimizer and loss of the model `like`. Raises Refused for a name that is none, for a loss that does not fit
+    the outputs, and for a rate that a schedule stands against, or that has come to 0.
     """
-    loss_name, loss = _loss(model, wanted.loss, kind, outputs)
-    compiled = bool(model.compiled and model.optimizer is not None)
-    own = type(model.optimizer).__name__.lower() if compiled else ""
-    name = _known(wanted.optimizer.lower()) if wanted.optimizer else own or DEFAULT
-    notes = []
-    if not compiled or recompile or wanted.loss is not None or name != own or mode is Mode.REFIT:
-        optimizer = _fresh(model.optimizer) if compiled and name == own else OPTIMIZERS[name]()
-        metrics = (model.get_compile_config() or {}).get("metrics") if compiled else None
-        model.compile(optimizer=optimizer, loss=loss, metrics=_plain(metrics))
+    source = model if _is_compiled(model) or like is None else like
+    goal, changed = _goal(source, wanted, kind, outputs)
+    own = inner(source.optimizer) if _is_compiled(source) else None
+    name = _optimizer_name(wanted.optimizer, own)
+    why = _why_anew(model, own, name, wanted, changed, recompile)
+    if why or mode is Mode.REFIT:
+        _compile(model, source, _made(source, name, wanted), goal, keep_metrics=not changed)
+    else:
+        _set_rate(own, wanted)
+    _refuse_no_rate(model.optimizer)
+    notes = (f"The optimizer starts anew ({name}): {why}.",) if why and mode is not Mode.REFIT else ()
+    return Compiled(name, goal.name, goal.form, notes)
+
+
+@contextmanager
+def clipped(optimizer: Any, norm: float | None) -> Iterator[None]:
+    """With all gradients together held to a norm, in place of what the optimizer clips itself; as before afterwards."""
+    at_work = inner(optimizer)
+    before = at_work.clipnorm, at_work.clipvalue, at_work.global_clipnorm
+    if norm is not None:
+        at_work.clipnorm, at_work.clipvalue, at_work.global_clipnorm = None, None, norm
+    try:
+        yield
+    finally:
+        at_work.clipnorm, at_work.clipvalue, at_work.global_clipnorm = before
+
+
+def inner(optimizer: Any) -> Any:
+    """The optimizer that moves the weights: one that scales the loss only stands around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def take_up_state(model: Any, stored: list[Any] | None) -> str:
+    """Give the optimizer of a loaded model its `stored` variables, which Keras may have left out as unfitting.
+
+    A model that computes in 16 bits gets its loss scaled again. Returns a sentence where the state is lost.
+    """
+    if not _is_compiled(model) or not stored:
+        return ""
+    if _in_short_numbers(model) and model.optimizer is inner(model.optimizer):
+        model.optimizer = keras.optimizers.LossScaleOptimizer(_copied(model.optimizer, Hyperparameters()))
+    if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-        if mode is not Mode.REFIT:
-            notes.append(f"The optimizer starts anew ({name}): {_why(compiled, recompile, name, own)}.")
-    _set_rate(model.optimizer, wanted)
-    return Compiled(name, loss_name, tuple(notes))
+    mine = model.optimizer.variables
+    if [np.shape(value) for value in stored] == [tuple(variable.shape) for variable in mine]:
+        for variable, value in zip(mine, stored, strict=True):
+            variable.assign(value)
+        return ""
+    if not any(np.size(value) > 1 for value in stored):
+        return ""  # it was stored before its first step
+    return "The optimizer starts anew: its state in the champion's file is of other weights than can be trained now."
 
 
-def targets_for(loss: str, codes: NDArray[np.int64], classes: int, outputs: int) -> NDArray[Any]:
-    """Class codes in the form a loss takes: codes, one column of 0 and 1, or a column a class."""
-    if loss == _SPARSE:
-        return codes
-    if outputs == 1:
-        return codes.astype(np.float32).reshape(-1, 1)
-    return np.eye(classes, dtype=np.float32)[codes]
+def _is_compiled(model: Any) -> bool:
+    return bool(model.compiled and model.optimizer is not None)
 
 
-def _why(compiled: bool, recompile: bool, name: str, own: str) -> str:
-    if not compiled:
+def _in_short_numbers(model: Any) -> bool:
+    return any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
+
+
+def _goal(source: Any, wanted: Hyperparameters, kind: Outputs, outputs: int) -> tuple[Goal, bool]:
+    """The loss to learn by, and whether it is another than the one that was compiled."""
+    has_own = source.compiled and source.loss is not None
+    if wanted.loss is None and has_own:
+        return compiled_goal(source.loss, kind, outputs), False
+    goal = wanted_goal(wanted.loss, kind, outputs)
+    if has_own:
+        try:
+            own = compiled_goal(source.loss, kind, outputs)
+        except Refused:
+            return goal, True  # that is why the policy names one
+        if goal.same_as(own):
+            return own, False
+    return goal, True
+
+
+def _why_anew(
+    model: Any, own: Any, name: str, wanted: Hyperparameters, changed: bool, recompile: bool
+) -> str:  # fmt: skip
+    """Why the optimizer cannot keep its state, as a clause; "" when it can."""
+    if own is None or not _is_compiled(model):
         return "the champion is not compiled"
     if recompile:
         return "an h5 file's optimizer cannot go on"
-    return f"the policy names it, and the champion has {own}" if name != own else "the policy names another loss"
+    if name != type(own).__name__.lower():
+        return f"the policy names it, and the champion has {type(own).__name__.lower()}"
+    if wanted.optimizer and wanted.learning_rate is not None and _has_schedule(own):
+        return "the policy's learning rate takes the place of a schedule"
+    return "the policy names another loss" if changed else ""
 
 
-def _known(name: str) -> str:
-    if name not in OPTIMIZERS:
+def _compile(model: Any, source: Any, optimizer: Any, goal: Goal, keep_metrics: bool) -> None:
+    """Metrics by name are carried over; others belong to the team's own code and are left to it."""
+    config = (source.get_compile_config() or {}) if _is_compiled(source) else {}
+    metrics = {name: _plain(config.get(name)) for name in ("metrics", "weighted_metrics") if keep_metrics}
+    carried = {name: config[name] for name in _CARRIED if config.get(name) is not None}
+    model.compile(optimizer=optimizer, loss=goal.loss, **metrics, **carried)
+    model.optimizer.build(model.trainable_variables)
+
+
+def _plain(metrics: Any) -> Any:
+    return [each for each in metrics if isinstance(each, str)] or None if isinstance(metrics, list) else None
+
+
+def _made(source: Any, name: str, wanted: Hyperparameters) -> Any:
+    """A new optimizer of this name: with the settings of the one there is, where that is of the same name."""
+    old = source.optimizer if _is_compiled(source) else None
+    if old is not None and type(inner(old)).__name__.lower() == name:
+        made = _copied(inner(old), wanted)
+    else:
+        given = {"learning_rate": wanted.learning_rate, "weight_decay": wanted.weight_decay}
+        made = OPTIMIZERS[name](**{key: value for key, value in given.items() if value is not None})
+    return made if old is inner(old) else keras.optimizers.LossScaleOptimizer(made)
+
+
+def _copied(optimizer: Any, wanted: Hyperparameters) -> Any:
+    """The same optimizer with its settings, without its state."""
+    config = optimizer.get_config()
+    if wanted.learning_rate is not None:
+        config["learning_rate"] = wanted.learning_rate
+    if wanted.weight_decay is not None:
+        config["weight_decay"] = wanted.weight_decay
+    return type(optimizer).from_config(config)
+
+
+def _optimizer_name(wanted: str | None, own: Any) -> str:
+    present = "" if own is None else type(own).__name__.lower()
+    name = (wanted or present or DEFAULT).lower()
+    if name not in (*OPTIMIZERS, present):
         raise Refused(f"There is no optimizer {name!r} for Keras models.", f"There are {', '.join(OPTIMIZERS)}.")
     return name
 
 
-def _fresh(optimizer: Any) -> Any:
-    """The same optimizer with its settings, without its state."""
-    return type(optimizer).from_config(optimizer.get_config())
-
-
-def _plain(metrics: Any) -> Any:
-    """Metrics by name are carried over; others belong to the team's own code and are left to it."""
-    return [each for each in metrics if isinstance(each, str)] or None if isinstance(metrics, list) else None
+def _has_schedule(optimizer: Any) -> bool:
+    return isinstance(optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def _set_rate(optimizer: Any, wanted: Hyperparameters) -> None:
     if wanted.weight_decay is not None:
-        optimizer.weight_decay = wanted.weight_decay or None
+        optimizer.weight_decay = wanted.weight_decay
     if wanted.learning_rate is None:
         return
-    try:
-        optimizer.learning_rate = wanted.learning_rate
-    except TypeError as problem:
+    if _has_schedule(optimizer):
         raise Refused(
             "The champion's optimizer has a schedule for its learning rate, which one number cannot replace.",
-            "Name `optimizer` too: then it starts anew with this learning rate.",
-        ) from problem
-
-
-def _loss(model: Any, wanted: str | None, kind: Outputs, outputs: int) -> tuple[str, Any]:
-    """The loss by name, or as compiled, or the usual one."""
-    if wanted is None and model.compiled and model.loss is not None:
-        return _compiled_loss(model.loss, kind, outputs)
-    usual = "mse" if kind is Outputs.VALUE else CROSS_ENTROPY
-    name = _SPELLED.get(wanted or usual, wanted or usual)
-    if name == CROSS_ENTROPY:
-        name = _BINARY if outputs == 1 else _SPARSE
-    _refuse_unfitting(name, kind, outputs)
-    return name, _OF_VALUES[name]() if kind is Outputs.VALUE else _OF_CLASSES[name](from_logits=kind is Outputs.LOGITS)
-
-
-def _compiled_loss(loss: Any, kind: Outputs, outputs: int) -> tuple[str, Any]:
-    """The champion's own loss; raises Refused where it contradicts the policy or its targets are not known."""
-    name = loss if isinstance(loss, str) else str(getattr(loss, "name", "") or type(loss).__name__)
-    name = _SPELLED.get(name, name)
-    _refuse_unfitting(name, kind, outputs)
-    if kind is Outputs.VALUE:
-        return name, loss
-    from_logits = bool(loss.get_config().get("from_logits")) if hasattr(loss, "get_config") else False
-    if from_logits != (kind is Outputs.LOGITS):
-        raise Refused(
-            f"The champion was compiled with from_logits={from_logits}, and data.model_outputs says {kind.value}.",
-            "Correct data.model_outputs, or name `loss` to have it compiled anew.",
+            _ANOTHER_RATE,
         )
-    return name, loss
+    optimizer.learning_rate = wanted.learning_rate
 
 
-def _refuse_unfitting(name: str, kind: Outputs, outputs: int) -> None:
-    fitting = list(_OF_VALUES) if kind is Outputs.VALUE else [_BINARY] if outputs == 1 else list(_OF_CLASSES)
-    if name not in fitting:
-        what = "predicts values" if kind is Outputs.VALUE else f"gives {kind.value} of classes in {outputs} outputs"
+def _refuse_no_rate(optimizer: Any) -> None:
+    at_work = inner(optimizer)
+    if _has_schedule(at_work) and float(at_work.learning_rate) == 0:
         raise Refused(
-            f"The loss {name!r} does not fit: the model {what}.",
-            f"For these outputs there is {', '.join(fitting)}; for a loss of your own use train.with.",
+            f"The schedule of the champion's learning rate has come to 0 at step {int(at_work.iterations):,}: nothing "
+            "would be learned.",
+            _ANOTHER_RATE,
         )

@@ -19,16 +19,21 @@ from retrain_daemon.worker.job import ModeReport
 from retrain_daemon.worker.model_files import ModelFiles
 
 NATIVE, H5 = "keras", "h5"
-_REFITTABLE = ("Sequential", "Functional")
+_BUILT_BY_KERAS = ("Sequential", "Functional")
 
 
 @dataclass(frozen=True)
 class StoredKeras:
-    """A Keras file as it describes itself: class, layer names, and optimizer and loss with their settings, if any."""
+    """A Keras file as it describes itself: class, paths of layers, and optimizer and loss with their settings, if any.
+
+    `inputs` and `outputs` are how many tensors the model takes and gives.
+    """
 
     format: str
     model_class: str
     layers: tuple[str, ...]
+    inputs: int
+    outputs: int
     optimizer: Mapping[str, Any] | None
     loss: str
 
@@ -53,32 +58,31 @@ def read_stored(path: Path, label: str) -> StoredKeras:
         ) from problem
 
 
-def kept_iterations(path: Path) -> int | None:
-    """How many steps the optimizer in a .keras file has made; None where there is none in it."""
+def kept_variables(path: Path) -> list[Any] | None:
+    """The variables of the optimizer in a .keras file, in its order: steps, then moments; None where there are none."""
     with zipfile.ZipFile(path) as archive:
         if not json.loads(archive.read("config.json")).get("compile_config", {}).get("optimizer"):
             return None
         with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
             variables = weights.get("optimizer/vars")
-            return None if variables is None or "0" not in variables else int(variables["0"][()])
+            return None if variables is None else [variables[str(place)][()] for place in range(len(variables))]
 
 
 def describe_modes(stored: StoredKeras) -> tuple[ModeReport, ...]:
-    """A Keras model can always go on; fresh weights need layers that know how they were made."""
+    """A Keras model of one input and one output can go on, and be built anew."""
     reason = ""
-    if stored.model_class not in _REFITTABLE:
-        reason = f"{stored.model_class} is a model class of its own, which cannot be built anew from its file"
-    remedy = 'Name what builds it in train.model: "package.module:factory".' if reason else ""
-    return (
-        ModeReport(mode=Mode.REFIT.value, possible=not reason, reason=reason, remedy=remedy),
-        ModeReport(mode=Mode.WARM_START.value, possible=True),
-        ModeReport(mode=Mode.INCREMENTAL.value, possible=True),
-    )
+    if max(stored.inputs, stored.outputs) > 1:
+        reason = f"it takes {stored.inputs} and gives {stored.outputs} tensors; models of several are not built yet"
+    return tuple(ModeReport(mode=mode.value, possible=not reason, reason=reason) for mode in Mode)
 
 
 def notes_on(stored: StoredKeras) -> tuple[str, ...]:
     """What a policy's author should know of it."""
     notes = []
+    if stored.model_class not in _BUILT_BY_KERAS:
+        notes.append(
+            f"{stored.model_class} is a class of a team's own: refit builds it by its from_config, or by train.model."
+        )
     if stored.format == H5:
         notes.append(f"h5: the optimizer's state is lost whenever training goes on. {LOG_KERAS}")
     if stored.optimizer is None:
@@ -103,14 +107,28 @@ def _read_h5(path: Path) -> StoredKeras:
 
 
 def _stored(format: str, config: Mapping[str, Any], optimizer: Mapping[str, Any] | None, loss: Any) -> StoredKeras:
-    listed = (config.get("config") or {}).get("layers") or []
-    layers = [layer for layer in listed if layer.get("class_name") != "InputLayer"]  # it holds nothing
-    names = [layer.get("config", {}).get("name") or layer.get("name") or "" for layer in layers]
+    parts = config.get("config") or {}
+    listed = parts.get("layers") or []
+    taken = sum(layer.get("class_name") == "InputLayer" for layer in listed)
+    given = parts.get("output_layers") or ()
     shown = loss.get("class_name") or loss.get("config") if isinstance(loss, Mapping) else loss
     return StoredKeras(
         format=format,
         model_class=str(config.get("class_name")),
-        layers=tuple(name for name in names if name),
+        layers=_paths(parts),
+        inputs=max(taken, 1),
+        outputs=1 if not given or (isinstance(given, list) and isinstance(given[0], str)) else len(given),
         optimizer=optimizer,
         loss=str(shown or ""),
     )
+
+
+def _paths(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Paths of all layers, those of nested models included; input layers hold nothing."""
+    found: list[str] = []
+    for layer in config.get("layers") or []:
+        inside = layer.get("config") or {}
+        name = inside.get("name") or layer.get("name") or ""
+        if name and layer.get("class_name") != "InputLayer":
+            found += [name, *(f"{name}/{path}" for path in _paths(inside))]
+    return tuple(found)

@@ -22,19 +22,18 @@ from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import first_line
-from retrain_daemon.worker.custom import find
+from retrain_daemon.worker.custom import build
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.features import Features, Table
 from retrain_daemon.worker.frameworks import torch_export, torch_files, torch_optimizer, torch_storage
+from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters, read_hyperparameters
 from retrain_daemon.worker.frameworks.network import (
-    PREDICTED_AT_ONCE,
-    Hyperparameters,
     as_classes,
     class_codes,
     declared_classes,
     note_missing_classes,
+    predicted_at_once,
     predictions_of,
-    read_hyperparameters,
     row_weights,
     stopping_split,
 )
@@ -126,9 +125,10 @@ class TorchModel:
         device = pick_device()
         material = Material(features, np.empty(0), None, tensor)
         found = []
+        size = predicted_at_once(tensor)
         with _told(), _on(self.estimator, device), torch.inference_mode():
-            for start in range(0, len(features), PREDICTED_AT_ONCE):
-                outputs = self.estimator(material.batch(slice(start, start + PREDICTED_AT_ONCE)).to(device))
+            for start in range(0, len(features), size):
+                outputs = self.estimator(material.batch(slice(start, start + size)).to(device))
                 found.append(outputs.float().cpu().numpy().reshape(len(outputs), -1))
         rows = np.concatenate(found) if found else np.empty((0, self.outputs))
         return predictions_of(rows, self.meaning, self.classes)
@@ -201,7 +201,7 @@ class TorchModel:
         if mode is not Mode.REFIT:
             return duplicated(self.estimator)
         if self.meaning.network:
-            built = find(self.meaning.network, self.meaning.code_folder)()
+            built = build(self.meaning.network, self.meaning.code_folder)
             if not isinstance(built, nn.Module):
                 raise Refused(f"{self.meaning.network} gives a {type(built).__name__}, which is no PyTorch module.")
             return built

@@ -11,7 +11,7 @@ from torch import nn
 
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.cards import capital, first_line
-from retrain_daemon.worker.custom import find
+from retrain_daemon.worker.custom import build
 from retrain_daemon.worker.frameworks.torch_files import EXPORT_REASON, EXPORT_REMEDY, export_path
 from retrain_daemon.worker.model_files import ModelFiles, does_not_load
 from retrain_daemon.worker.trainable import Meaning
@@ -28,7 +28,7 @@ def rebuilt(files: ModelFiles, meaning: Meaning) -> nn.Module:
     """
     if not meaning.network:
         raise Refused(f"{capital(files.card.label)} cannot be trained further: {EXPORT_REASON}.", EXPORT_REMEDY)
-    module = find(meaning.network, meaning.code_folder)()
+    module = build(meaning.network, meaning.code_folder)
     if not isinstance(module, nn.Module):
         raise Refused(f"{meaning.network} gives a {type(module).__name__}, which is no PyTorch module.")
     export = _export(files)

@@ -13,7 +13,7 @@ from torch import nn
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.cards import first_line
-from retrain_daemon.worker.frameworks.network import Hyperparameters
+from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
 
 DEFAULT = "adamw"
 #: By name; sgd has the momentum that most recipes for it have.

@@ -19,12 +19,14 @@ from torch import nn
 
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.features import Features
+from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
 from retrain_daemon.worker.frameworks.network import (
-    PREDICTED_AT_ONCE,
-    Hyperparameters,
     batches,
     frozen_names,
+    phase_of,
+    predicted_at_once,
     refuse_bad_loss,
+    refuse_bad_stopping_loss,
 )
 from retrain_daemon.worker.frameworks.torch_losses import Loss
 from retrain_daemon.worker.job import Progress
@@ -73,28 +75,34 @@ def half_type(device: torch.device) -> torch.dtype | None:
 
 
 def run(course: Course, material: Material, training: NDArray[np.int64], watched: NDArray[np.int64], seed: int) -> None:
-    """Train for the wanted epochs, or until the loss on the `watched` rows has stopped falling; then the best weights
-    are put back. Raises TrainingFailed when loss or gradients are no numbers.
+    """Train for the wanted epochs, or until the loss on the `watched` rows has stopped falling; then weights and
+    optimizer of the best epoch are put back. Raises TrainingFailed when loss or gradients are no numbers.
     """
     generator = np.random.default_rng(seed)
-    best, best_weights, waited = math.inf, None, 0
+    best, best_state, waited = math.inf, None, 0
     stopping = course.wanted.early_stopping
     scaler = torch.amp.GradScaler(course.device.type, enabled=half_type(course.device) is torch.float16)
     for number in range(1, course.wanted.epochs + 1):
         metrics = {"loss": _epoch(course, material, training, number, generator, scaler)}
         if stopping is not None:
             metrics["stopping_loss"] = mean_loss(course, material, watched)
+            refuse_bad_stopping_loss(metrics["stopping_loss"], number)
         course.epochs.append(Epoch(number, metrics))
         if stopping is None:
             continue
         if metrics["stopping_loss"] < best - stopping.min_delta:
-            best, best_weights, waited = metrics["stopping_loss"], copy.deepcopy(course.module.state_dict()), 0
+            best, best_state, waited = metrics["stopping_loss"], _state(course), 0
         else:
             waited += 1
         if waited >= stopping.patience:
             break
-    if best_weights is not None:
-        course.module.load_state_dict(best_weights)
+    if best_state is not None:
+        course.module.load_state_dict(best_state[0])
+        course.optimizer.load_state_dict(best_state[1])
+
+
+def _state(course: Course) -> tuple[dict[str, Any], dict[str, Any]]:
+    return copy.deepcopy(course.module.state_dict()), copy.deepcopy(course.optimizer.state_dict())
 
 
 def _epoch(
@@ -106,7 +114,7 @@ def _epoch(
     for place, positions in enumerate(parts, start=1):
         loss, rows = _step(course, material, positions, number, place, scaler)
         total, weight = total + loss * rows, weight + rows
-        phase = f"training, epoch {number} of {course.wanted.epochs}, loss {total / max(weight, 1e-12):.4g}"
+        phase = phase_of(number, course.wanted.epochs, course.epochs)
         course.tell(Progress(phase=phase, done=place, total=len(parts)))
     return total / max(weight, 1e-12)
 
@@ -152,8 +160,9 @@ def mean_loss(course: Course, material: Material, positions: NDArray[np.int64]) 
     """The weighted mean loss over rows, in eval mode; the module is in its training mode again afterwards."""
     total = weight = 0.0
     with _evaluating(course.module), torch.no_grad():
-        for start in range(0, len(positions), PREDICTED_AT_ONCE):
-            loss, rows = _batch_loss(course, material, positions[start : start + PREDICTED_AT_ONCE])
+        size = predicted_at_once(material.tensor)
+        for start in range(0, len(positions), size):
+            loss, rows = _batch_loss(course, material, positions[start : start + size])
             total, weight = total + float(loss) * rows, weight + rows
     return total / max(weight, 1e-12)
 
