@@ -56,7 +56,7 @@ def build(reference: str, code_folder: str) -> Any:
     factory = find(reference, code_folder)
     try:
         return factory()
-    except Exception as problem:  # what a team's function raises is up to its author
+    except (Exception, SystemExit) as problem:  # what a team's function raises is up to its author
         raise Refused(
             f"{reference} raised {type(problem).__name__}: {first_line(problem)}{_place(problem)}.",
             "It is called without arguments and gives the network.",
@@ -85,7 +85,7 @@ def train_with(
         trained = function(champion.copied().estimator, lesson)
     except RetrainError:
         raise
-    except Exception as problem:  # what a team's function raises is up to its author
+    except (Exception, SystemExit) as problem:  # what a team's function raises is up to its author
         raise TrainingFailed(
             f"{reference} raised {type(problem).__name__}: {first_line(problem)}{_place(problem)}."
         ) from problem

@@ -11,9 +11,10 @@ import numpy as np
 
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.compare import compare
 from retrain_daemon.worker.dataset import Split
-from retrain_daemon.worker.evaluate import Predictions, count_not_a_number, identical
+from retrain_daemon.worker.evaluate import Predictions, canonical, count_not_a_number, identical
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.job import Train
 from retrain_daemon.worker.labelled import Rows
@@ -64,6 +65,36 @@ def _refuse_unsound(predictions: Predictions, rows: int, what: str) -> None:
             f"The challenger predicts NaN or infinity for {bad} of {rows} {what}.",
             "The training went astray: look at the hyperparameters and at extreme values in the data.",
         )
+
+
+def compared_classes(champion: Loaded, challenger: Loaded) -> tuple[str, ...]:
+    """A sentence where the two know different classes.
+
+    Raises Refused where they predict different things, or have no class in common.
+    """
+    if champion.model.task is not challenger.model.task:
+        raise Refused(
+            f"{capital(challenger.label)} is for {challenger.model.task}, and the champion for {champion.model.task}.",
+            "Only models of the same task can be compared.",
+        )
+    ours, theirs = (_class_names(each) for each in (champion, challenger))
+    if ours == theirs:
+        return ()
+    if not ours & theirs:
+        raise Refused(
+            f"{capital(challenger.label)} knows the classes {', '.join(sorted(theirs))}, and the champion "
+            f"{', '.join(sorted(ours))}: they have none in common.",
+            "Register it with the labels that the files have.",
+        )
+    more, fewer = ", ".join(sorted(theirs - ours)), ", ".join(sorted(ours - theirs))
+    said = [f"also knows {more}"] if more else []
+    said += [f"does not know {fewer}"] if fewer else []
+    return (f"{capital(challenger.label)} {' and '.join(said)}, other than the champion.",)
+
+
+def _class_names(loaded: Loaded) -> frozenset[str]:
+    classes = loaded.model.classes
+    return frozenset(() if classes is None else map(canonical, classes.tolist()))
 
 
 def predict(model: Trainable, features: Features, who: str) -> Predictions:

@@ -63,17 +63,35 @@ def _beside(model: Any, folder: Path) -> list[Path]:
     listening = _Listening()
     with contextlib.suppress(Exception):  # whether it can be pickled is for the storing to say
         listening.dump(model)
-    loaded = (sys.modules.get(name) for name in sorted(listening.heard))
-    entries = (_entry(module) for module in loaded if module is not None)
-    return [entry for entry in entries if entry is not None and entry.parent == folder]
+    found: dict[str, Path] = {}
+    to_see = sorted(listening.heard)
+    while to_see:
+        name = to_see.pop()
+        module = sys.modules.get(name)
+        entry = _entry(module) if module is not None else None
+        if name not in found and entry is not None and entry.parent == folder:
+            found[name] = entry
+            to_see += _used_by(name)
+    return sorted(found.values())
+
+
+def _used_by(name: str) -> set[str]:
+    """The top-level modules whose classes, functions and modules a top-level module uses, in all its parts."""
+    parts = [module for other, module in sys.modules.items() if other == name or other.startswith(f"{name}.")]
+    values = [value for module in parts for value in vars(module).values()]
+    owners = (
+        value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) for value in values
+    )
+    return {owner.partition(".")[0] for owner in owners if isinstance(owner, str)}
 
 
 def _entry(module: ModuleType) -> Path | None:
     """The file or the folder of a top-level module, None for one without."""
     file = getattr(module, "__file__", None)
-    if file is None:
-        return None
-    return Path(file).parent if Path(file).name == "__init__.py" else Path(file)
+    if file is not None:
+        return Path(file).parent if Path(file).name == "__init__.py" else Path(file)
+    folders = list(getattr(module, "__path__", ()))  # a package without __init__.py
+    return Path(folders[0]) if len(folders) == 1 else None
 
 
 def make_way(files: ModelFiles) -> None:

@@ -37,7 +37,8 @@ def read_schema(source: Source, spec: DataSpec, reference: str = "") -> Schema:
     NotFound or RegistryUnreachable when the signature cannot be read.
     """
     label = f"{source.model} version {source.version}"
-    signature, network = (None, False) if source.version is None else _stored(source)
+    signature, flavor = (None, "") if source.version is None else _stored(source)
+    network = bool(flavor)
     if network:
         refuse_undeclared_outputs(spec)
     inputs = None if signature is None else signature.inputs
@@ -50,7 +51,7 @@ def read_schema(source: Source, spec: DataSpec, reference: str = "") -> Schema:
         columns = _chosen(_columns(inputs, label), spec, label)
     if not network:
         return Schema(columns, kind, None, _read_from(spec, reference) if signature is None else "")
-    return _of_network(columns, spec, label, _read_from(spec, reference) if signature is None else "")
+    return _of_network(columns, spec, label, flavor, _read_from(spec, reference) if signature is None else "")
 
 
 def refuse_undeclared_outputs(spec: DataSpec) -> None:
@@ -92,14 +93,15 @@ def _of_tensor(tensor: Tensor, spec: DataSpec, label: str, reference: str, netwo
     return Schema(columns, network_target_kind(spec), Tensor(shape, tensor.dtype), read_from)
 
 
-def _of_network(columns: tuple[Column, ...], spec: DataSpec, label: str, read_from: str) -> Schema:
+def _of_network(columns: tuple[Column, ...], spec: DataSpec, label: str, flavor: str, read_from: str) -> Schema:
     for column in columns:
         if column.kind in ("string", "datetime"):
             raise Refused(
                 f"Column {column.name!r} in the signature of {label} is {column.kind}: a network takes numbers.",
                 "Name the columns of numbers in data.features.",
             )
-    whole = bool(columns) and all(column.kind in ("integer", "long") for column in columns)
+    # MLflow serves a PyTorch model the rows of a table as 32-bit numbers, whatever its columns; a Keras model as is.
+    whole = flavor != "pytorch" and all(column.kind in ("integer", "long") for column in columns)
     shape = _agreed((), spec.shape, len(columns), label, read_from) or (len(columns),)
     known = tuple(Column(column.name, column.kind or "double") for column in columns)
     return Schema(known, network_target_kind(spec), Tensor(shape, "int64" if whole else "float32"), read_from)
@@ -162,15 +164,15 @@ def _unknown_kinds(source: Source, spec: DataSpec, reference: str) -> tuple[Colu
     )
 
 
-def _stored(source: Source) -> tuple[Any, bool]:
-    """The signature of a version, None where it has none, and whether it is a network."""
+def _stored(source: Source) -> tuple[Any, str]:
+    """The signature of a version, None where it has none, and its flavour if it is a network."""
     import mlflow  # takes a second, and a policy with data.features may not need it
 
     mlflow.set_tracking_uri(source.tracking_uri)
     mlflow.set_registry_uri(source.registry_uri)
     with understood(source.registry_uri):
         info = mlflow.models.get_model_info(f"models:/{source.model}/{source.version}")
-    return info.signature, any(flavor in info.flavors for flavor in NETWORKS)
+    return info.signature, next((flavor for flavor in NETWORKS if flavor in info.flavors), "")
 
 
 def _columns(inputs: Any, label: str) -> tuple[Column, ...]:

@@ -15,17 +15,17 @@ from pathlib import Path
 from retrain_daemon.core.evidence import Evidence
 from retrain_daemon.core.policy import Scalar
 from retrain_daemon.errors import Refused, TrainingFailed
-from retrain_daemon.worker.cards import ModelCard, connect, read_card, read_version
+from retrain_daemon.worker.cards import ModelCard, capital, connect, read_card, read_version, spelled
 from retrain_daemon.worker.challenger_run import RunRecord, log_challenger
 from retrain_daemon.worker.custom import train_with
 from retrain_daemon.worker.flavors import refuse_missing
 from retrain_daemon.worker.job import Challenger, Progress, Source, Train, Trained
-from retrain_daemon.worker.judging import check_predicts, measure
+from retrain_daemon.worker.judging import check_predicts, compared_classes, measure
 from retrain_daemon.worker.lesson import Lesson, Record, Tell
 from retrain_daemon.worker.loaded import Loaded, load
 from retrain_daemon.worker.requirements import differing
 from retrain_daemon.worker.rows import save_keys
-from retrain_daemon.worker.schema import Schema, unit_name
+from retrain_daemon.worker.schema import NETWORKS, Schema, unit_name
 from retrain_daemon.worker.signature import read_schema
 from retrain_daemon.worker.trainable import Meaning, Trainable
 from retrain_daemon.worker.window import JobRows, manifest, read_job_rows, refuse_no_training_rows
@@ -134,6 +134,7 @@ def _judge_given(stage: _Stage, challenger: Challenger) -> tuple[Challenger, Evi
     stage.tell(Progress(phase="comparing"))
     card, schema = _described(stage, challenger)
     loaded = load(card, _meaning(stage.job, schema), stage.folder)
+    notes = (*stage.window.notes, *compared_classes(stage.champion, loaded))
     if challenger.digest and loaded.files.digest != challenger.digest:
         raise TrainingFailed(
             f"The files of {card.label} at {challenger.model_uri} are not those that were logged.",
@@ -141,7 +142,7 @@ def _judge_given(stage: _Stage, challenger: Challenger) -> tuple[Challenger, Evi
         )
     digest = loaded.files.digest
     evidence = measure(stage.job, stage.champion, loaded.model, digest, stage.window.sides)
-    return replace(challenger, digest=digest), evidence, stage.window.notes
+    return replace(challenger, digest=digest), evidence, notes
 
 
 def _described(stage: _Stage, challenger: Challenger) -> tuple[ModelCard, Schema]:
@@ -156,9 +157,21 @@ def _described(stage: _Stage, challenger: Challenger) -> tuple[ModelCard, Schema
             )
         return read_card(job.source, challenger.model_uri, f"the challenger of attempt {job.attempt}"), stage.schema
     source = replace(job.source, version=challenger.offered)
+    card = read_version(source)
+    _refuse_other_kind(stage.champion.files.card, card)
     schema = read_schema(source, job.data, _reference(job))
     _refuse_other_columns(job.source, source, job, stage.schema, schema)
-    return read_version(source), schema
+    return card, schema
+
+
+def _refuse_other_kind(champion: ModelCard, offered: ModelCard) -> None:
+    """What a policy says of a network's tensors and outputs does not go with a model that takes a table."""
+    if (champion.flavor in NETWORKS) != (offered.flavor in NETWORKS):
+        raise Refused(
+            f"{capital(offered.label)} is a {spelled(offered.flavor)} model and the champion, {champion.label}, a "
+            f"{spelled(champion.flavor)} model: one policy cannot describe a network and a model that takes a table.",
+            "Adopt it under a registered model and a policy of its own.",
+        )
 
 
 def _refuse_other_columns(champion: Source, offered: Source, job: Train, ours: Schema, theirs: Schema) -> None:

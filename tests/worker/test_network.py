@@ -176,10 +176,29 @@ def test_rows_that_early_stopping_watches_are_chosen_apart_from_those_that_judge
 
 
 def test_a_loss_that_is_no_number_ends_the_training_with_its_place() -> None:
-    refuse_bad_loss(0.5, 1, 1)
+    refuse_bad_loss(0.5, 1, 1, np.ones((2, 1)))
     with pytest.raises(TrainingFailed, match="The loss is NaN in epoch 2, batch 31") as failed:
-        refuse_bad_loss(float("nan"), 2, 31)
+        refuse_bad_loss(float("nan"), 2, 31, np.ones((2, 1)))
     assert "smaller learning_rate" in failed.value.hint
+
+
+def test_a_feature_that_is_missing_is_named_when_the_loss_is_no_number() -> None:
+    rows = np.array([[1.0, np.nan], [2.0, 3.0]])
+    with pytest.raises(TrainingFailed, match="where column income of the data has no number"):
+        refuse_bad_loss(float("nan"), 1, 9, rows, ("age", "income"))
+
+
+def test_labels_that_begin_like_a_class_are_not_taken_for_it() -> None:
+    labels = np.array(["yes", "yes?", "yesterday", "no"], dtype=object)
+    assert as_classes(labels, np.array(["no", "yes"])).tolist() == labels.tolist()
+
+
+def test_outputs_that_cannot_be_probabilities_are_told() -> None:
+    said = meaning(Outputs.PROBABILITIES, Target("colour", classes=("a", "b", "c")))
+    classes = np.array(["a", "b", "c"])
+    with pytest.raises(TrainingFailed, match=r"The outputs reach from -2 to 3, and data.model_outputs says prob"):
+        predictions_of(np.array([[-2.0, 3.0, 0.0]]), said, classes)
+    assert predictions_of(np.array([[0.2, 0.8, np.nan]]), said, classes).probabilities is not None
 
 
 def test_classes_without_rows_are_told() -> None:

@@ -208,6 +208,15 @@ def test_a_bad_value_late_in_a_file_is_named_with_its_row(tmp_path: Path) -> Non
             read_rows(drop(tmp_path / f"a{suffix}", frame), SPEC, FOUR)
 
 
+@pytest.mark.parametrize(("flavor", "dtype"), [("pytorch", "float32"), ("keras", "int64")])
+def test_whole_columns_of_a_table_become_the_numbers_mlflow_serves(
+    stored: Callable[..., Source], tmp_path: Path, flavor: str, dtype: str
+) -> None:
+    source = stored(infer_signature(images(5).drop(columns="label")), flavor)
+    schema = read_schema(source, replace(SPEC, features=(), shape=()), drop(tmp_path / "a.csv", images(5)).path)
+    assert schema.tensor == Tensor((4,), dtype)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [

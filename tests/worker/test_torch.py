@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -419,16 +418,21 @@ def test_a_damaged_optimizer_state_is_a_sentence(shelf: Shelf, model: TorchModel
     trained, _ = model.continue_training(lesson(ROWS))
     stored = shelf.log(lambda: trained.log("model", shelf.files(uri, tmp_path / "like"), tmp_path))
     files = shelf.files(stored, tmp_path / "m")
-    next(files.folder.rglob("optimizer.pt")).write_bytes(b"not a state")
+    next(files.folder.rglob("retraind_optimizer.pt")).write_bytes(b"not a state")
+    damaged = framework.load(files, meaning())
+    assert damaged.predict(features(5)).labels is not None
     with pytest.raises(Refused, match="The optimizer state kept with the model cannot be read"):
-        framework.load(files, meaning())
+        damaged.continue_training(lesson(ROWS))
+    assert damaged.continue_training(lesson(ROWS, Mode.REFIT, epochs=1))[1].notes == ()
+    assert framework.describe(files).notes[0].startswith("The optimizer state kept with the model cannot be read")
 
 
 def test_what_a_teams_own_function_gives_must_be_a_module(model: TorchModel) -> None:
     assert model.holding(network().train()).estimator.training is False
     with pytest.raises(TrainingFailed, match="gave a dict, which is no PyTorch module"):
         model.holding({})
-    assert replace(model, kept=None).kept is None
+    with pytest.raises(TrainingFailed, match="has 5 outputs a row, and the champion has 3"):
+        model.holding(network(outputs=5))
 
 
 def test_an_input_example_is_tried_as_mlflow_stores_it(model: TorchModel) -> None:

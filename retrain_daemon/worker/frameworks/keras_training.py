@@ -93,15 +93,16 @@ def _epoch(
     sums: dict[str, float] = {}
     rows = 0
     for place, positions in enumerate(parts, start=1):
+        batch = material.batch(positions)
         measured = _numbers(
             course.model.train_on_batch(
-                material.batch(positions),
+                batch,
                 material.targets[positions],
                 sample_weight=material.weights_of(positions),
                 return_dict=True,
             )
         )
-        refuse_bad_loss(measured["loss"], number, place)
+        refuse_bad_loss(measured["loss"], number, place, batch, material.features.columns)
         rows += len(positions)
         for name, value in measured.items():
             sums[name] = sums.get(name, 0.0) + value * len(positions)

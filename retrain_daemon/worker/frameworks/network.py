@@ -25,6 +25,8 @@ from retrain_daemon.worker.schema import Tensor
 from retrain_daemon.worker.signature import refuse_undeclared_outputs
 from retrain_daemon.worker.trainable import Meaning
 
+#: Probabilities may lie so far outside 0 and 1, by rounding.
+_CLOSE = 1e-3
 #: Rows predicted at a time, and as bytes of their features: images take many times their size on their way through.
 _MOST_ROWS, _LEAST_ROWS, _MOST_BYTES = 1024, 16, 4 * 2**20
 
@@ -99,9 +101,10 @@ def as_classes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
     known = {canonical(value): value for value in classes.tolist()}
     codes, distinct = pd.factorize(labels, use_na_sentinel=False)
     same = [known.get(canonical(value), value) for value in distinct]
-    return np.array(same, dtype=classes.dtype if len(known) and set(map(type, same)) == {type(same[0])} else object)[
-        codes
-    ]
+    found = np.empty(len(same), dtype=object)  # text of a fixed width would cut longer labels to known ones
+    found[:] = same
+    numbers = classes.dtype.kind in "iufb" and set(map(type, same)) == {type(value) for value in known.values()}
+    return (found.astype(classes.dtype) if numbers and same else found)[codes]
 
 
 def predictions_of(outputs: NDArray[Any], meaning: Meaning, classes: NDArray[Any] | None) -> Predictions:
@@ -110,6 +113,12 @@ def predictions_of(outputs: NDArray[Any], meaning: Meaning, classes: NDArray[Any
     if classes is None:
         return Predictions(values=numbers[:, 0] if numbers.shape[1] == 1 else numbers)
     logits = meaning.data.model_outputs is Outputs.LOGITS
+    if not logits and numbers.size and (np.nanmin(numbers) < -_CLOSE or np.nanmax(numbers) > 1 + _CLOSE):
+        raise TrainingFailed(
+            f"The outputs reach from {np.nanmin(numbers):.3g} to {np.nanmax(numbers):.3g}, and data.model_outputs says "
+            "probabilities.",
+            "Write data.model_outputs: logits for outputs before the softmax or the sigmoid.",
+        )
     if numbers.shape[1] == 1:
         second = _sigmoid(numbers[:, 0]) if logits else numbers[:, 0]
         probabilities = np.stack([1 - second, second], axis=1)
@@ -212,10 +221,31 @@ def refuse_bad_stopping_loss(loss: float, epoch: int) -> None:
         )
 
 
-def refuse_bad_loss(loss: float, epoch: int, batch: int) -> None:
-    """Raise TrainingFailed for a loss that is no number: from then on nothing can be learned."""
-    if not math.isfinite(loss):
+def refuse_bad_loss(loss: float, epoch: int, batch: int, rows: NDArray[Any], columns: Sequence[str] = ()) -> None:
+    """Raise TrainingFailed for a loss that is no number: from then on nothing can be learned.
+
+    `rows` are those of the batch, (rows, columns): a value that is missing there is named.
+    """
+    if math.isfinite(loss):
+        return
+    what = f"The loss is {'NaN' if math.isnan(loss) else 'infinite'} in epoch {epoch}, batch {batch}"
+    if unsound := unsound_columns(rows, columns):
         raise TrainingFailed(
-            f"The loss is {'NaN' if math.isnan(loss) else 'infinite'} in epoch {epoch}, batch {batch}.",
-            "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data.",
+            f"{what}, where {unsound}.", "Fill missing values before the rows are dropped, or name other features."
         )
+    raise TrainingFailed(
+        f"{what}.", "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data."
+    )
+
+
+def unsound_columns(rows: NDArray[Any], columns: Sequence[str]) -> str:
+    """Which columns of features hold NaN or infinity, as a clause; "" for none."""
+    flat = rows.reshape(len(rows), -1)
+    if flat.dtype.kind != "f" or len(columns) != flat.shape[1]:
+        return ""
+    bad = [name for name, sound in zip(columns, np.isfinite(flat).all(axis=0), strict=True) if not sound]
+    if not bad:
+        return ""
+    shown = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+    column, has = ("column", "has") if len(bad) == 1 else ("columns", "have")
+    return f"{column} {shown} of the data {has} no number"

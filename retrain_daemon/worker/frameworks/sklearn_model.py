@@ -6,7 +6,7 @@ Training lives in `sklearn.py`, storing in `sklearn_storage.py`.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def load(files: ModelFiles, meaning: Meaning) -> SklearnModel:
     task = sklearn.task_of(estimator)
     _refuse_foreign_words(files, meaning)
     _refuse_other_outputs(files, estimator, task, meaning)
-    model = SklearnModel(estimator, task)
+    model = SklearnModel(estimator, task, meaning.schema.names)
     _check_declared_classes(files, model, meaning)
     return model
 
@@ -67,10 +67,11 @@ def describe(files: ModelFiles) -> Described:
 
 @dataclass(frozen=True)
 class SklearnModel:
-    """A fitted estimator or Pipeline."""
+    """A fitted estimator or Pipeline, and the columns it takes in their order; empty where it takes any."""
 
     estimator: Any
     task: Task
+    columns: tuple[str, ...] = ()
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -82,8 +83,9 @@ class SklearnModel:
         return sklearn.target_array(self.estimator, target)
 
     def predict(self, features: Features) -> Predictions:
-        """Predict all rows at once; raises TrainingFailed with the cause."""
-        return self._predicted(features.frame())
+        """Predict all rows at once, in its own order of columns; raises TrainingFailed with the cause."""
+        frame = features.frame()
+        return self._predicted(frame[list(self.columns)] if self.columns else frame)
 
     def predict_example(self, example: Any) -> Predictions | None:
         """Predict a table, or an array of rows; None for anything else."""
@@ -95,7 +97,7 @@ class SklearnModel:
 
     def copied(self) -> SklearnModel:
         """The same model around a copy of the estimator."""
-        return SklearnModel(copy.deepcopy(self.estimator), self.task)
+        return replace(self, estimator=copy.deepcopy(self.estimator))
 
     def continue_training(self, lesson: Lesson) -> tuple[SklearnModel, Record]:
         """Train a copy further by refit, warm_start or partial_fit (see `sklearn.continue_training`)."""
@@ -109,7 +111,7 @@ class SklearnModel:
             seed=lesson.seed,
             progress=lambda done, total: lesson.tell(Progress(phase="training", done=done, total=total)),
         )
-        return SklearnModel(continued.estimator, self.task), Record(notes=continued.notes)
+        return replace(self, estimator=continued.estimator), Record(notes=continued.notes)
 
     def holding(self, estimator: Any) -> SklearnModel:
         """Around another fitted estimator of the same task; raises TrainingFailed for anything else."""
@@ -121,7 +123,7 @@ class SklearnModel:
             raise TrainingFailed(refusal.message, refusal.hint) from refusal
         if task is not self.task:
             raise TrainingFailed(f"The training function gave a model for {task}, the champion's is {self.task}.")
-        return SklearnModel(estimator, task)
+        return replace(self, estimator=estimator)
 
     def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
         """Store it in the champion's format (see `sklearn_storage.log_estimator`)."""

@@ -21,8 +21,8 @@ from torch import nn
 from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
-from retrain_daemon.worker.cards import first_line
-from retrain_daemon.worker.custom import build
+from retrain_daemon.worker.cards import capital
+from retrain_daemon.worker.custom import build, find
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.features import Features, Table
 from retrain_daemon.worker.frameworks import torch_export, torch_files, torch_optimizer, torch_storage
@@ -37,8 +37,15 @@ from retrain_daemon.worker.frameworks.network import (
     row_weights,
     stopping_split,
 )
+from retrain_daemon.worker.frameworks.torch_errors import said_by
 from retrain_daemon.worker.frameworks.torch_losses import loss_of
-from retrain_daemon.worker.frameworks.torch_modes import describe_modes, duplicated, fresh
+from retrain_daemon.worker.frameworks.torch_modes import (
+    describe_modes,
+    duplicated,
+    fresh,
+    refuse_parametrized,
+    refuse_traced,
+)
 from retrain_daemon.worker.frameworks.torch_training import (
     Course,
     Material,
@@ -63,21 +70,24 @@ def load(files: ModelFiles, meaning: Meaning) -> TorchModel:
     Raises Refused for a pt2 export without `train.model`, a module that cannot be imported, and outputs that are not
     what the policy says.
     """
+    label = capital(files.card.label)
     if torch_files.is_export(files):
         module = torch_export.rebuilt(files, meaning)
     else:
         module = _loaded(files)
+        if meaning.network:
+            find(meaning.network, meaning.code_folder)  # before anything is trained
+    refuse_traced(module, label)
     module.eval()
     tensor = meaning.schema.tensor
     assert tensor is not None  # a network's schema always has one
-    outputs = _count_outputs(module, tensor, files.card.label)
-    path = torch_files.optimizer_path(files)
+    outputs = _count_outputs(module, tensor, label)
     return TorchModel(
         estimator=module,
         meaning=meaning,
         outputs=outputs,
         classes=declared_classes(meaning, outputs),
-        kept=torch_optimizer.read_kept(path) if path else None,
+        state=torch_files.optimizer_path(files),
     )
 
 
@@ -89,25 +99,36 @@ def describe(files: ModelFiles) -> Described:
     parameters = dict(module.named_parameters())
     count = sum(parameter.numel() for parameter in parameters.values())
     path = torch_files.optimizer_path(files)
-    kept = f"{torch_optimizer.read_kept(path).name}" if path else "none"
+    kept = "none"
+    notes: tuple[str, ...] = ("No optimizer state is kept with this version; the first training starts one.",)
+    if path is not None:
+        try:
+            kept, notes = torch_optimizer.read_kept(path).name, ()
+        except Refused as damaged:
+            kept, notes = "damaged", (f"{damaged.message} {damaged.hint}",)
     return Described(
         estimator=f"{type(module).__name__}, {len(parameters)} parameters with {count:,} numbers",
         storage="TorchScript" if isinstance(module, torch.jit.ScriptModule) else "pickle",
         modes=describe_modes(module),
         hyperparameters=(("optimizer", kept), *(("freeze", name) for name in list(parameters)[:20])),
-        notes=() if path else ("No optimizer state is kept with this version; the first training starts one.",),
+        notes=notes,
     )
 
 
 @dataclass(frozen=True)
 class TorchModel:
-    """A module in eval mode, what its outputs mean, and the optimizer state of its last training."""
+    """A module in eval mode, what its outputs mean, and its optimizer state or where that lies."""
 
     estimator: Any
     meaning: Meaning
     outputs: int
     classes: NDArray[Any] | None
-    kept: torch_optimizer.Kept | None = None
+    state: torch_optimizer.Kept | Path | None = None
+
+    @property
+    def kept(self) -> torch_optimizer.Kept | None:
+        """The optimizer state; raises Refused when its file is damaged, which not every use of a model has to know."""
+        return torch_optimizer.read_kept(self.state) if isinstance(self.state, Path) else self.state
 
     @property
     def task(self) -> Task:
@@ -126,10 +147,12 @@ class TorchModel:
         material = Material(features, np.empty(0), None, tensor)
         found = []
         size = predicted_at_once(tensor)
-        with _told(), _on(self.estimator, device), torch.inference_mode():
+        # Not inference_mode: TorchScript keeps what it has seen there, and could not be trained afterwards.
+        with _told(), _on(self.estimator, device), torch.no_grad():
             for start in range(0, len(features), size):
-                outputs = self.estimator(material.batch(slice(start, start + size)).to(device))
-                found.append(outputs.float().cpu().numpy().reshape(len(outputs), -1))
+                batch = material.batch(slice(start, start + size))
+                outputs = self.estimator(batch.to(device))
+                found.append(outputs.float().cpu().numpy().reshape(len(batch), -1))
         rows = np.concatenate(found) if found else np.empty((0, self.outputs))
         return predictions_of(rows, self.meaning, self.classes)
 
@@ -150,10 +173,11 @@ class TorchModel:
         wanted = read_hyperparameters(lesson.hyperparameters, lesson.mode)
         seed = lesson.seed if wanted.seed is None else wanted.seed
         torch.manual_seed(seed)
-        module = self._start(lesson.mode)
+        module, stayed = self._start(lesson.mode)
         device = pick_device()
         module.to(device)
-        name, optimizer, notes = torch_optimizer.build(module, self.kept, lesson.mode, wanted)
+        kept = None if lesson.mode is Mode.REFIT else self.kept
+        name, optimizer, notes = torch_optimizer.build(module, kept, lesson.mode, wanted)
         kind = self.meaning.data.model_outputs
         assert kind is not None  # declared_classes has refused otherwise
         loss_name, loss = loss_of(wanted.loss, kind, self.outputs)
@@ -163,9 +187,9 @@ class TorchModel:
         with _told(), learning(module, wanted.freeze):
             run(course, material, training, watched, seed)
         module.to("cpu")
-        refuse_diverged(module)
+        refuse_diverged(module, self.estimator)
         record = Record(
-            notes=(*notes, *found, *_early(course)),
+            notes=(*stayed, *notes, *found, *_early(course)),
             epochs=tuple(course.epochs),
             parameters={
                 "framework_optimizer": name,
@@ -175,8 +199,7 @@ class TorchModel:
                 "epochs_trained": len(course.epochs),
             },
         )
-        kept = torch_optimizer.keep(name, optimizer, module)
-        return replace(self, estimator=module, kept=kept), record
+        return replace(self, estimator=module, state=torch_optimizer.keep(name, optimizer, module)), record
 
     def holding(self, estimator: Any) -> TorchModel:
         """Around another module; its optimizer is not known, so none is kept."""
@@ -184,9 +207,16 @@ class TorchModel:
             raise TrainingFailed(
                 f"The training function gave a {type(estimator).__name__}, which is no PyTorch module."
             )
-        estimator.eval()
-        refuse_diverged(estimator)
-        return replace(self, estimator=estimator.to("cpu"), kept=None)
+        estimator.to("cpu").eval()
+        refuse_parametrized(estimator, "What the training function gave")
+        refuse_diverged(estimator, self.estimator)
+        self._refuse_other_outputs(estimator, "The model that the training function gave")
+        return replace(self, estimator=estimator, state=None)
+
+    def _refuse_other_outputs(self, module: nn.Module, label: str) -> None:
+        outputs = _count_outputs(module, self._tensor, label)
+        if outputs != self.outputs:
+            raise TrainingFailed(f"{label} has {outputs} outputs a row, and the champion has {self.outputs}.")
 
     def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
         """Store module and optimizer state (see `torch_storage.log_module`)."""
@@ -197,15 +227,19 @@ class TorchModel:
         assert self.meaning.schema.tensor is not None
         return self.meaning.schema.tensor
 
-    def _start(self, mode: Mode) -> nn.Module:
+    def _start(self, mode: Mode) -> tuple[nn.Module, tuple[str, ...]]:
+        """The module a training begins with, in eval mode, and what was kept although the weights are fresh."""
         if mode is not Mode.REFIT:
-            return duplicated(self.estimator)
-        if self.meaning.network:
-            built = build(self.meaning.network, self.meaning.code_folder)
-            if not isinstance(built, nn.Module):
-                raise Refused(f"{self.meaning.network} gives a {type(built).__name__}, which is no PyTorch module.")
-            return built
-        return fresh(duplicated(self.estimator))
+            return duplicated(self.estimator), ()
+        if not self.meaning.network:
+            return fresh(duplicated(self.estimator))
+        built = build(self.meaning.network, self.meaning.code_folder)
+        if not isinstance(built, nn.Module):
+            raise Refused(f"{self.meaning.network} gives a {type(built).__name__}, which is no PyTorch module.")
+        built.eval()
+        refuse_parametrized(built, f"What {self.meaning.network} gives")
+        self._refuse_other_outputs(built, f"What {self.meaning.network} gives")
+        return built, ()
 
     def _material(self, lesson: Lesson, wanted: Hyperparameters) -> tuple[Material, tuple[str, ...]]:
         values = np.asarray(lesson.target.to_numpy())
@@ -242,20 +276,32 @@ def _loaded(files: ModelFiles) -> nn.Module:
 
 
 def _count_outputs(module: nn.Module, tensor: Tensor, label: str) -> int:
-    """How many numbers the module gives a row, by a try on zeros; raises Refused when it does not take the shape."""
-    example = torch.from_numpy(np.zeros((2, *tensor.shape), dtype=tensor.dtype))
+    """How many numbers the module gives a row, by a try on two rows; raises Refused when it does not take the shape,
+    or predicts the same rows differently.
+    """
+    example = torch.from_numpy(np.ones((2, *tensor.shape), dtype=tensor.dtype))
     try:
-        with torch.inference_mode():
-            outputs = module(example)
+        with torch.no_grad():
+            outputs, again = module(example), module(example)
     except _MODULE_ERRORS as problem:
+        said = said_by(problem)
+        of_type = any(word in said for word in ("dtype", "scalar type", "same data type"))
         raise Refused(
-            f"{label} does not take rows of shape {list(tensor.shape)} ({tensor.dtype}): {first_line(problem)}.",
-            "Write the shape of one row as the module takes it in data.shape.",
+            f"{label} does not take rows of shape {list(tensor.shape)} ({tensor.dtype}): {said}.",
+            f"Log it with a signature of the numbers it takes, not {tensor.dtype}."
+            if of_type
+            else "Write the shape of one row as the module takes it in data.shape.",
         ) from problem
     if not isinstance(outputs, torch.Tensor):
         raise Refused(f"{label} gives a {type(outputs).__name__}; a module must give one tensor.")
     if outputs.ndim == 0 or len(outputs) != 2:
         raise Refused(f"{label} gives a tensor of shape {list(outputs.shape)} for 2 rows; one entry a row is needed.")
+    if not torch.allclose(outputs, again, equal_nan=True):
+        raise Refused(
+            f"{label} predicts the same rows differently each time: something in it, such as dropout, is at work in "
+            "eval mode too.",
+            "Call functional.dropout with training=self.training, or trace a module after model.eval().",
+        )
     return int(outputs.numel() // 2)
 
 
@@ -267,7 +313,7 @@ def _told() -> Iterator[None]:
     except RetrainError:
         raise
     except _MODULE_ERRORS as problem:
-        raise TrainingFailed(f"PyTorch says: {first_line(problem)}.") from problem
+        raise TrainingFailed(f"PyTorch says: {said_by(problem)}.") from problem
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from torch import nn
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.cards import capital, first_line
 from retrain_daemon.worker.custom import build
+from retrain_daemon.worker.frameworks.torch_errors import said_by
 from retrain_daemon.worker.frameworks.torch_files import EXPORT_REASON, EXPORT_REMEDY, export_path
 from retrain_daemon.worker.model_files import ModelFiles, does_not_load
+from retrain_daemon.worker.schema import Tensor
 from retrain_daemon.worker.trainable import Meaning
 
 _TRIED_ROWS = 8
@@ -55,22 +57,35 @@ def _export(files: ModelFiles) -> Any:
         raise does_not_load(files.card, problem) from problem
 
 
+def _tried_rows(tensor: Tensor) -> torch.Tensor:
+    """Drawn values; of whole numbers 0 and 1, which most networks have words for."""
+    drawn = np.random.default_rng(0)
+    shape = (_TRIED_ROWS, *tensor.shape)
+    values = drawn.normal(size=shape) if np.dtype(tensor.dtype).kind == "f" else drawn.integers(0, 2, size=shape)
+    return torch.from_numpy(values.astype(tensor.dtype))
+
+
 def _refuse_other_network(module: nn.Module, export: Any, files: ModelFiles, meaning: Meaning) -> None:
     """Same weights need not mean the same network: both predict the same rows."""
     tensor = meaning.schema.tensor
     assert tensor is not None
-    drawn = np.random.default_rng(0).normal(size=(_TRIED_ROWS, *tensor.shape)).astype(tensor.dtype)
-    rows = torch.from_numpy(drawn)
+    rows = _tried_rows(tensor)
     try:
         with torch.no_grad():
             ours, theirs = module(rows), export.module()(rows)
     except Exception as problem:
         # An export checks its input by itself, with errors of several kinds.
         raise Refused(
-            f"{meaning.network} could not be tried against {files.card.label}: {first_line(problem)}.",
+            f"{meaning.network} could not be tried against {files.card.label}: {said_by(problem)}.",
             "The export must take any number of rows: log it with a dynamic batch.",
         ) from problem
-    if not torch.allclose(ours, theirs, atol=_TOLERANCE, rtol=_TOLERANCE):
+    given = [getattr(outputs, "shape", type(outputs).__name__) for outputs in (ours, theirs)]
+    if given[0] != given[1]:
+        raise Refused(
+            f"{meaning.network} gives {given[0]} for {_TRIED_ROWS} rows, and {files.card.label} gives {given[1]}.",
+            "Name what builds the very network that was exported.",
+        )
+    if not torch.allclose(ours, theirs, atol=_TOLERANCE, rtol=_TOLERANCE, equal_nan=True):
         raise Refused(
             f"The network of {meaning.network} with the weights of {files.card.label} predicts other values than the "
             f"export (by up to {float((ours - theirs).abs().max()):.3g}).",

@@ -8,7 +8,8 @@ from retrain_daemon.core.policy import Mode
 from retrain_daemon.worker.job import ModeReport
 from retrain_daemon.worker.model_files import ModelFiles
 
-OPTIMIZER_FILE = "optimizer.pt"
+#: A name of our own: a team may store an optimizer of its own beside a model.
+OPTIMIZER_FILE = "retraind_optimizer.pt"
 _EXPORT = "model.pt2"
 
 EXPORT_REASON = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def build(
     optimizer = kind(list(module.parameters()), **options)
     note = _against_taking_up(module, kept, mode, name)
     if kept is not None and not note:
-        optimizer.load_state_dict(dict(kept.state))
+        optimizer.load_state_dict(copy.deepcopy(dict(kept.state)))  # it would go on with the very same tensors
     _set(optimizer, "lr", wanted.learning_rate)
     _set(optimizer, "weight_decay", wanted.weight_decay)
     return name, optimizer, (note,) if note and mode is not Mode.REFIT else ()

@@ -124,29 +124,38 @@ def _step(
     scaler: torch.amp.GradScaler,
 ) -> tuple[float, float]:  # fmt: skip
     """One batch: its mean loss and the weight it has."""
-    loss, weight = _batch_loss(course, material, positions)
+    batch = material.batch(positions)
+    loss, weight = _batch_loss(course, material, batch, positions)
     if weight == 0:
         return 0.0, 0.0
-    refuse_bad_loss(float(loss.detach()), epoch, place)
+    refuse_bad_loss(float(loss.detach()), epoch, place, batch.numpy(), material.features.columns)
     course.optimizer.zero_grad()
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
-    scaler.unscale_(course.optimizer)
-    limit = course.wanted.gradient_clip or math.inf
-    norm = float(nn.utils.clip_grad_norm_(course.module.parameters(), limit))
-    if not math.isfinite(norm) and not scaler.is_enabled():  # the scaler skips such a step itself
-        raise TrainingFailed(
-            f"The gradients exploded in epoch {epoch}, batch {place}: their norm is {norm}.",
-            "Use a smaller learning_rate, or set gradient_clip.",
-        )
+    if course.wanted.gradient_clip is not None:
+        scaler.unscale_(course.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(course.module.parameters(), course.wanted.gradient_clip))
+        if not math.isfinite(norm) and not scaler.is_enabled():  # the scaler skips such a step itself
+            raise TrainingFailed(
+                f"The gradients exploded in epoch {epoch}, batch {place}: their norm is {norm}, beyond what "
+                "gradient_clip can hold.",
+                "Use a smaller learning_rate, or look for extreme values in the data.",
+            )
     scaler.step(course.optimizer)
     scaler.update()
     return float(loss.detach()), weight
 
 
-def _batch_loss(course: Course, material: Material, positions: NDArray[np.int64]) -> tuple[torch.Tensor, float]:
+def _batch_loss(
+    course: Course, material: Material, batch: torch.Tensor, positions: NDArray[np.int64]
+) -> tuple[torch.Tensor, float]:
     short = half_type(course.device)
     with torch.autocast(course.device.type, dtype=short, enabled=short is not None):
-        outputs = course.module(material.batch(positions).to(course.device))
+        outputs = course.module(batch.to(course.device))
+    if not isinstance(outputs, torch.Tensor):
+        raise TrainingFailed(
+            f"In training mode the module gives a {type(outputs).__name__}; it must give one tensor, as in eval mode.",
+            "Train it by a function of your own, with train.with.",
+        )
     target = torch.from_numpy(material.targets[positions]).to(course.device)
     by_row = course.loss(outputs.float().reshape(len(positions), -1), target)
     if material.weights is None:
@@ -162,7 +171,8 @@ def mean_loss(course: Course, material: Material, positions: NDArray[np.int64]) 
     with _evaluating(course.module), torch.no_grad():
         size = predicted_at_once(material.tensor)
         for start in range(0, len(positions), size):
-            loss, rows = _batch_loss(course, material, positions[start : start + size])
+            chosen = positions[start : start + size]
+            loss, rows = _batch_loss(course, material, material.batch(chosen), chosen)
             total, weight = total + float(loss) * rows, weight + rows
     return total / max(weight, 1e-12)
 
@@ -182,26 +192,35 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 def learning(module: nn.Module, patterns: tuple[str, ...]) -> Iterator[None]:
     """In training mode, with what the patterns name frozen to the bit, statistics of batch normalisation included.
 
-    Afterwards in eval mode, and what could be trained before can be again. Raises Refused for a pattern that names
-    nothing, or when nothing is left to train.
+    A tensor with several names is frozen by any of them. Afterwards in eval mode, and what could be trained before can
+    be again. Raises Refused for a pattern that names nothing, or when nothing is left to train.
     """
-    trainable = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
-    modules = [name for name, _ in module.named_modules() if name]
-    frozen = frozen_names(patterns, [*modules, *trainable], "modules and parameters") if patterns else frozenset()
-    module.train()
-    for name, part in module.named_modules():
+    parameters = list(module.named_parameters(remove_duplicate=False))
+    trainable = {parameter: parameter.requires_grad for _, parameter in parameters}
+    if not any(trainable.values()):
+        raise Refused(
+            "Every parameter of the model was registered with requires_grad=False; nothing would be trained.",
+            "Register it with requires_grad=True where it is to learn.",
+        )
+    modules = list(module.named_modules(remove_duplicate=False))
+    names = [*(name for name, _ in modules if name), *(name for name, _ in parameters)]
+    frozen = frozen_names(patterns, names, "modules and parameters") if patterns else frozenset()
+    for name, parameter in parameters:
         if _within(name, frozen):
-            part.train(False)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(trainable[name] and not _within(name, frozen))
-    if not any(parameter.requires_grad for parameter in module.parameters()):
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in trainable):
         raise Refused("Every parameter of the model is frozen; nothing would be trained.", "Freeze fewer.")
+    module.train()
+    for name, part in modules:
+        own = list(part.parameters(recurse=False))
+        if _within(name, frozen) or (patterns and own and not any(parameter.requires_grad for parameter in own)):
+            part.train(False)
     try:
         yield
     finally:
         module.eval()
-        for name, parameter in module.named_parameters():
-            parameter.requires_grad_(trainable[name])
+        for parameter, before in trainable.items():
+            parameter.requires_grad_(before)
 
 
 def _within(name: str, frozen: frozenset[str]) -> bool:
@@ -210,11 +229,16 @@ def _within(name: str, frozen: frozenset[str]) -> bool:
     return any(".".join(parts[: end + 1]) in frozen for end in range(len(parts)))
 
 
-def refuse_diverged(module: nn.Module) -> None:
-    """Raise TrainingFailed when a weight is no number."""
+def refuse_diverged(module: nn.Module, champion: nn.Module) -> None:
+    """Raise TrainingFailed when a weight is no number; what holds none in the champion as well, such as a mask, may."""
+    masks = {name for name, value in champion.state_dict().items() if not _finite(value)}
     for name, value in module.state_dict().items():
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if name not in masks and not _finite(value):
             raise TrainingFailed(
                 f"The training diverged: {name} holds NaN or infinity.",
                 "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data.",
             )
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, torch.Tensor) or not value.is_floating_point() or bool(torch.isfinite(value).all())
