@@ -144,6 +144,14 @@ def test_averaged_weights_are_what_is_stored(taken_up: Any) -> None:
     )
 
 
+def test_averages_do_not_go_with_frozen_layers(taken_up: Any) -> None:
+    import keras
+
+    made = compiled([dense(8, "first"), dense(3, "last")], keras.optimizers.Adam(0.01, use_ema=True))
+    with pytest.raises(Refused, match="keeps averages of the weights"):
+        going_on(taken_up(made), freeze=("first",))
+
+
 def test_a_schedule_gives_way_when_the_policy_names_optimizer_and_rate(taken_up: Any) -> None:
     import keras
 
@@ -217,6 +225,12 @@ def test_metrics_of_several_values_do_not_stand_in_the_way(taken_up: Any) -> Non
     made.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
     made.fit(FEATURES, np.eye(3)[CODES], verbose=0)
     _, record = going_on(taken_up(made, said=meaning(Outputs.PROBABILITIES)))
+    assert set(record.epochs[0].metrics) == {"loss"}
+
+
+def test_metrics_that_take_other_targets_go_when_the_loss_changes(taken_up: Any) -> None:
+    model = taken_up(compiled([dense(3, "last")], metrics=["sparse_categorical_accuracy"]))
+    _, record = going_on(model, loss="categorical_crossentropy")
     assert set(record.epochs[0].metrics) == {"loss"}
 
 

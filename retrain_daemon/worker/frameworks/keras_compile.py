@@ -61,6 +61,7 @@ def compile_as_wanted(
     else:
         _set_rate(own, wanted)
     _refuse_no_rate(model.optimizer)
+    _refuse_averages(model.optimizer, wanted)
     notes = (f"The optimizer starts anew ({name}): {why}.",) if why and mode is not Mode.REFIT else ()
     return Compiled(name, goal.name, goal.form, notes)
 
@@ -144,10 +145,11 @@ def _why_anew(
 
 
 def _compile(model: Any, source: Any, optimizer: Any, goal: Goal, keep_metrics: bool) -> None:
-    """Metrics by name are carried over; others belong to the team's own code and are left to it."""
+    """Metrics by name are carried over unless the loss takes its targets otherwise; a team's own are left to it."""
     config = (source.get_compile_config() or {}) if _is_compiled(source) else {}
     metrics = {name: _plain(config.get(name)) for name in ("metrics", "weighted_metrics") if keep_metrics}
     carried = {name: config[name] for name in _CARRIED if config.get(name) is not None}
+    model._compile_metrics = None  # compile() without metrics keeps those there were
     model.compile(optimizer=optimizer, loss=goal.loss, **metrics, **carried)
     model.optimizer.build(model.trainable_variables)
 
@@ -200,6 +202,16 @@ def _set_rate(optimizer: Any, wanted: Hyperparameters) -> None:
             _ANOTHER_RATE,
         )
     optimizer.learning_rate = wanted.learning_rate
+
+
+def _refuse_averages(optimizer: Any, wanted: Hyperparameters) -> None:
+    """Keras pairs averages with the weights that learn by their order, which no longer fits when some are frozen."""
+    if wanted.freeze and inner(optimizer).use_ema:
+        raise Refused(
+            "The champion's optimizer keeps averages of the weights (use_ema), which cannot be kept when layers are "
+            "frozen.",
+            "Leave `freeze` out, or name another `optimizer`.",
+        )
 
 
 def _refuse_no_rate(optimizer: Any) -> None:
