@@ -254,6 +254,13 @@ def test_a_watched_row_that_is_no_number_ends_the_training(taken_up: Any) -> Non
         )
 
 
+def test_a_feature_without_a_number_is_named_as_the_cause(taken_up: Any) -> None:
+    table, colour = points(300)
+    table.loc[7, "b"] = np.nan
+    with pytest.raises(TrainingFailed, match="column b of the data has no number"):
+        taken_up(network()).continue_training(lesson(rows_of(table, colour)))
+
+
 # layers
 
 

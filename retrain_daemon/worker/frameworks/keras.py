@@ -168,7 +168,7 @@ class KerasModel:
         training, watched = _sides(lesson, wanted)
         with _told(), frozen(model, wanted.freeze), clipped(model.optimizer, wanted.gradient_clip):
             run(course, material, training, watched, seed)
-        refuse_diverged(model)
+        refuse_diverged(model, material)
         trained = len(course.epochs)
         early = (f"Stopped after {trained} of {wanted.epochs} epochs; the best weights were taken.",)
         record = Record(

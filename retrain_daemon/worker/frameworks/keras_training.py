@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.errors import Refused
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
 from retrain_daemon.worker.frameworks.keras_compile import inner
 from retrain_daemon.worker.frameworks.network import (
     batches,
+    diverged,
     phase_of,
     predicted_at_once,
     refuse_bad_loss,
@@ -139,12 +140,10 @@ def mean_loss(model: Any, material: Material, positions: NDArray[np.int64]) -> f
     return total / len(positions)
 
 
-def refuse_diverged(model: Any) -> None:
-    """Raise TrainingFailed when a weight is no number."""
+def refuse_diverged(model: Any, material: Material | None = None) -> None:
+    """Raise TrainingFailed when a weight is no number; `material` is what it learned from."""
     for variable in model.variables:
-        values = np.asarray(variable)
+        values = variable.numpy()
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise TrainingFailed(
-                f"The training diverged: {variable.path} holds NaN or infinity.",
-                "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data.",
-            )
+            learned = None if material is None else material.features
+            raise diverged(variable.path, learned, "float32" if material is None else material.tensor.dtype)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from retrain_daemon.core.policy import Outputs, Scalar
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.evaluate import Predictions, canonical
+from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks.hyperparameters import BALANCED, EarlyStopping
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.rows import Keys, stops
@@ -25,6 +26,8 @@ from retrain_daemon.worker.schema import Tensor
 from retrain_daemon.worker.signature import refuse_undeclared_outputs
 from retrain_daemon.worker.trainable import Meaning
 
+_FILL = "Fill missing values before the rows are dropped, or name other features."
+_SEEN_AT_ONCE = 8192
 #: Probabilities may lie so far outside 0 and 1, by rounding.
 _CLOSE = 1e-3
 #: Rows predicted at a time, and as bytes of their features: images take many times their size on their way through.
@@ -230,11 +233,22 @@ def refuse_bad_loss(loss: float, epoch: int, batch: int, rows: NDArray[Any], col
         return
     what = f"The loss is {'NaN' if math.isnan(loss) else 'infinite'} in epoch {epoch}, batch {batch}"
     if unsound := unsound_columns(rows, columns):
-        raise TrainingFailed(
-            f"{what}, where {unsound}.", "Fill missing values before the rows are dropped, or name other features."
-        )
+        raise TrainingFailed(f"{what}, where {unsound}.", _FILL)
     raise TrainingFailed(
         f"{what}.", "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data."
+    )
+
+
+def diverged(what: str, features: Features | None, dtype: str) -> TrainingFailed:
+    """The error for a weight that is no number; a column of the data that is none is the likely cause, and named."""
+    for start in range(0, 0 if features is None else len(features), _SEEN_AT_ONCE):
+        assert features is not None
+        rows = features.array(slice(start, start + _SEEN_AT_ONCE), dtype)
+        if unsound := unsound_columns(rows, features.columns):
+            return TrainingFailed(f"The training diverged: {what} holds NaN or infinity, and {unsound}.", _FILL)
+    return TrainingFailed(
+        f"The training diverged: {what} holds NaN or infinity.",
+        "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data.",
     )
 
 

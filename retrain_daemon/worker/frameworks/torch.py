@@ -187,7 +187,7 @@ class TorchModel:
         with _told(), learning(module, wanted.freeze):
             run(course, material, training, watched, seed)
         module.to("cpu")
-        refuse_diverged(module, self.estimator)
+        refuse_diverged(module, self.estimator, material)
         record = Record(
             notes=(*stayed, *notes, *found, *_early(course)),
             epochs=tuple(course.epochs),

@@ -22,6 +22,7 @@ from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
 from retrain_daemon.worker.frameworks.network import (
     batches,
+    diverged,
     frozen_names,
     phase_of,
     predicted_at_once,
@@ -229,15 +230,16 @@ def _within(name: str, frozen: frozenset[str]) -> bool:
     return any(".".join(parts[: end + 1]) in frozen for end in range(len(parts)))
 
 
-def refuse_diverged(module: nn.Module, champion: nn.Module) -> None:
-    """Raise TrainingFailed when a weight is no number; what holds none in the champion as well, such as a mask, may."""
+def refuse_diverged(module: nn.Module, champion: nn.Module, material: Material | None = None) -> None:
+    """Raise TrainingFailed when a weight is no number; what holds none in the champion as well, such as a mask, may.
+
+    `material` is what it learned from.
+    """
     masks = {name for name, value in champion.state_dict().items() if not _finite(value)}
     for name, value in module.state_dict().items():
         if name not in masks and not _finite(value):
-            raise TrainingFailed(
-                f"The training diverged: {name} holds NaN or infinity.",
-                "Use a smaller learning_rate, set gradient_clip, or look for extreme values in the data.",
-            )
+            learned = None if material is None else material.features
+            raise diverged(name, learned, "float32" if material is None else material.tensor.dtype)
 
 
 def _finite(value: Any) -> bool:
