@@ -233,7 +233,7 @@ def test_early_stopping_watches_rows_apart_and_takes_the_best_weights(model: Ker
     _, record = model.continue_training(lesson(ROWS, told=told, **words))
     losses = [epoch.metrics["stopping_loss"] for epoch in record.epochs]
     assert len(losses) < 30
-    assert record.notes == (f"Stopped after {len(losses)} of 30 epochs; the best weights were taken.",)
+    assert record.notes == (f"Stopped after {len(losses)} of 30 epochs; the best one was taken.",)
     assert losses.index(min(losses)) == len(losses) - 3
     assert told[-1].phase.startswith(f"training, epoch {len(losses)} of 30, loss ")
 

@@ -31,11 +31,12 @@ from retrain_daemon.worker.frameworks.network import (
     as_classes,
     class_codes,
     declared_classes,
+    note_early_stop,
     note_missing_classes,
     predicted_at_once,
     predictions_of,
     row_weights,
-    stopping_split,
+    training_sides,
 )
 from retrain_daemon.worker.lesson import Lesson, Record
 from retrain_daemon.worker.model_files import ModelFiles
@@ -165,14 +166,13 @@ class KerasModel:
         )
         material = Material(lesson.rows.features, targets, weights, self._tensor)
         course = Course(model, wanted, lesson.tell)
-        training, watched = _sides(lesson, wanted)
+        training, watched = training_sides(lesson.rows, wanted.early_stopping)
         with _told(), frozen(model, wanted.freeze), clipped(model.optimizer, wanted.gradient_clip):
             run(course, material, training, watched, seed)
         refuse_diverged(model, material)
         trained = len(course.epochs)
-        early = (f"Stopped after {trained} of {wanted.epochs} epochs; the best weights were taken.",)
         record = Record(
-            notes=(*kept, *compiled.notes, *found, *(early if trained < wanted.epochs else ())),
+            notes=(*kept, *compiled.notes, *found, *note_early_stop(trained, wanted.epochs)),
             epochs=tuple(course.epochs),
             parameters={
                 "framework_optimizer": compiled.optimizer,
@@ -254,12 +254,6 @@ class KerasModel:
 def _values(lesson: Lesson) -> NDArray[Any]:
     values = np.asarray(lesson.target.to_numpy(), dtype=np.float32)
     return values.reshape(len(values), -1)
-
-
-def _sides(lesson: Lesson, wanted: Hyperparameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if wanted.early_stopping is None:
-        return np.arange(len(lesson)), np.empty(0, dtype=np.int64)
-    return stopping_split(lesson.rows.unit_keys, wanted.early_stopping)
 
 
 def _with_its_state(files: ModelFiles) -> tuple[Any, tuple[str, ...]]:

@@ -20,6 +20,7 @@ from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.evaluate import Predictions, canonical
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks.hyperparameters import BALANCED, EarlyStopping
+from retrain_daemon.worker.labelled import Rows
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.rows import Keys, stops
 from retrain_daemon.worker.schema import Tensor
@@ -173,6 +174,18 @@ def _factors(given: str | Mapping[str, float], classes: NDArray[Any]) -> NDArray
         if label not in names:
             raise Refused(f"class_weight names the class {label!r}.", f"The classes are {', '.join(names)}.")
     return np.array([given.get(name, 1.0) for name in names])
+
+
+def training_sides(rows: Rows, stopping: EarlyStopping | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions to train on, and those that early stopping watches, if it is asked for."""
+    if stopping is None:
+        return np.arange(len(rows)), np.empty(0, dtype=np.int64)
+    return stopping_split(rows.unit_keys, stopping)
+
+
+def note_early_stop(trained: int, wanted: int) -> tuple[str, ...]:
+    """A sentence when training ended before all epochs."""
+    return (f"Stopped after {trained} of {wanted} epochs; the best one was taken.",) if trained < wanted else ()
 
 
 def stopping_split(units: Keys, stopping: EarlyStopping) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -31,11 +31,12 @@ from retrain_daemon.worker.frameworks.network import (
     as_classes,
     class_codes,
     declared_classes,
+    note_early_stop,
     note_missing_classes,
     predicted_at_once,
     predictions_of,
     row_weights,
-    stopping_split,
+    training_sides,
 )
 from retrain_daemon.worker.frameworks.torch_errors import said_by
 from retrain_daemon.worker.frameworks.torch_losses import loss_of
@@ -182,14 +183,14 @@ class TorchModel:
         assert kind is not None  # declared_classes has refused otherwise
         loss_name, loss = loss_of(wanted.loss, kind, self.outputs)
         material, found = self._material(lesson, wanted)
-        training, watched = _sides(lesson, wanted)
+        training, watched = training_sides(lesson.rows, wanted.early_stopping)
         course = Course(module, optimizer, loss, wanted, device, lesson.tell)
         with _told(), learning(module, wanted.freeze):
             run(course, material, training, watched, seed)
         module.to("cpu")
         refuse_diverged(module, self.estimator, material)
         record = Record(
-            notes=(*stayed, *notes, *found, *_early(course)),
+            notes=(*stayed, *notes, *found, *note_early_stop(len(course.epochs), wanted.epochs)),
             epochs=tuple(course.epochs),
             parameters={
                 "framework_optimizer": name,
@@ -250,18 +251,6 @@ class TorchModel:
         codes = class_codes(values, self.classes)
         weights = row_weights(lesson.weight, wanted.class_weight, codes, self.classes)
         return Material(lesson.rows.features, codes, weights, self._tensor), note_missing_classes(codes, self.classes)
-
-
-def _sides(lesson: Lesson, wanted: Hyperparameters) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if wanted.early_stopping is None:
-        return np.arange(len(lesson)), np.empty(0, dtype=np.int64)
-    return stopping_split(lesson.rows.unit_keys, wanted.early_stopping)
-
-
-def _early(course: Course) -> tuple[str, ...]:
-    if len(course.epochs) == course.wanted.epochs:
-        return ()
-    return (f"Stopped after {len(course.epochs)} of {course.wanted.epochs} epochs; the best weights were taken.",)
 
 
 def _loaded(files: ModelFiles) -> nn.Module:
