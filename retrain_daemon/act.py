@@ -336,6 +336,7 @@ class Acting:
             unknown_until=None,
             attempt=attempt.id,
             unit=unit_of(attempt.policy.data),
+            created_at=version.created_at,
         )
         with self._journal.transaction():
             self._journal.models.record_lineage(attempt.model, lineage, self._clock())

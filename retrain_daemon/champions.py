@@ -32,7 +32,7 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
         journal.models.see_champion(policy.model, champion.version, now)
     if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
         assert champion.created_at is not None
-        _assume_nothing(journal, policy.model, champion.version, max(champion.created_at, row.adopted_at), now)
+        _assume_nothing(journal, policy.model, champion.version, champion.created_at, row.adopted_at, now)
 
 
 def note_offered(policy: Policy, offered: Offered, created_at: datetime, journal: Journal, now: datetime) -> None:
@@ -40,7 +40,23 @@ def note_offered(policy: Policy, offered: Offered, created_at: datetime, journal
     row = journal.models.find(policy.model)
     if row is None or row.adopted_at is None or journal.models.lineage(policy.model, offered.version) is not None:
         return
-    _assume_nothing(journal, policy.model, offered.version, max(created_at, row.adopted_at), now)
+    _assume_nothing(journal, policy.model, offered.version, created_at, row.adopted_at, now)
+
+
+def note_made_anew(policy: Policy, version: int, created_at: datetime, journal: Journal, now: datetime) -> bool:
+    """Whether this is another version than the one known by its number: nothing recorded or trained counts for it."""
+    with journal.transaction():
+        if not journal.models.forget_if_made_anew(policy.model, version, created_at):
+            return False
+        row = journal.models.find(policy.model)
+        if row is not None and row.adopted_at is not None:
+            _assume_nothing(journal, policy.model, version, created_at, row.adopted_at, now)
+        for attempt in journal.attempts.open(policy.model):
+            if version in (attempt.champion_version, attempt.offered):
+                why = f"begins again: version {version} was deleted and made anew"
+                journal.attempts.begin_again(attempt, attempt.champion_version, why, now)
+    _log.warning("version.made_anew", model=policy.model, version=version)
+    return True
 
 
 def _moving(attempts: tuple[Attempt, ...]) -> bool:
@@ -56,8 +72,13 @@ def _follow(model: str, was: int, version: int, registry: Registry) -> None:
         _log.warning("champion.previous_gone", model=model, version=was, reason=str(error))
 
 
-def _assume_nothing(journal: Journal, model: str, version: int, until: datetime, now: datetime) -> None:
-    """Nobody recorded what this version learned: it may have been any row first seen until then."""
-    lineage = Lineage(version=version, continues=None, learned_file=None, unknown_until=until, attempt=None)
+def _assume_nothing(
+    journal: Journal, model: str, version: int, created_at: datetime, adopted_at: datetime, now: datetime
+) -> None:
+    """Nobody recorded what this version learned: it may have been any row first seen until it was made, or adopted."""
+    until = max(created_at, adopted_at)
+    lineage = Lineage(
+        version=version, continues=None, learned_file=None, unknown_until=until, attempt=None, created_at=created_at
+    )
     journal.models.record_lineage(model, lineage, now)
     _log.info("version.unrecorded", model=model, version=version, judged_on_rows_after=until.isoformat("T", "seconds"))

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
-from retrain_daemon.champions import note_champion, note_offered
-from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.champions import note_champion, note_made_anew, note_offered
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import Champion, ChampionState, Offered
 from retrain_daemon.core.policy import Mode, Policy
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
-from retrain_daemon.errors import RegistryUnreachable, RetrainError
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.executor import Executor
 from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.journal import Journal
@@ -204,8 +204,9 @@ class Daemon:
     def _round(self) -> bool:
         """One pass over orders, attempts and models; returns whether anything changed."""
         steps: list[Callable[[], bool]] = [partial(self._finish_rollback, policy) for policy in self._policies.values()]
+        steps += [partial(self._note_made_anew, policy) for policy in self._policies.values()]
         steps.append(self._serve_orders)
-        steps += [partial(self._advance, attempt) for attempt in self._to.journal.attempts.open()]
+        steps += [partial(self._advance, attempt.id) for attempt in self._to.journal.attempts.open()]
         steps += [partial(self._tend, policy) for policy in self._policies.values()]
         changed = False
         for step in steps:
@@ -241,11 +242,13 @@ class Daemon:
             _log.warning("rollback.overtaken", model=policy.model, reason=str(error))
         return True
 
-    def _advance(self, attempt: Attempt) -> bool:
-        after = self._acting.advance(attempt)
+    def _advance(self, name: str) -> bool:
+        """Read now: an earlier step of the round may have it begin again."""
+        attempt = self._to.journal.attempts.get(name)
+        after = self._acting.advance(attempt) if attempt.ended_at is None else None
         if after is None:
             return False
-        self._to.alarms.at(attempt.id, after.due_at)
+        self._to.alarms.at(name, after.due_at)
         return True
 
     def _tend(self, policy: Policy) -> bool:
@@ -271,6 +274,21 @@ class Daemon:
         if decision.code != "attempt_open":
             self._note_decision(policy.model, decision, now)
         self._to.alarms.at(f"decide {policy.model}", decision.until)
+        return changed
+
+    def _note_made_anew(self, policy: Policy) -> bool:
+        """Before any attempt moves on: a version that only has the number of one that is known is nobody's yet."""
+        row = self._to.journal.models.find(policy.model)
+        champion = self._view.champion(policy, row.champion_seen if row else None)
+        if champion.state not in (ChampionState.FOUND, ChampionState.UNTRUSTED):
+            return False
+        changed = False
+        for version in (champion.version, champion.challenger):
+            if version is None:
+                continue
+            with suppress(NotFound, Refused):
+                made = self._view.created_at(policy.model, version)
+                changed = note_made_anew(policy, version, made, self._to.journal, self._clock()) or changed
         return changed
 
     def _note_offered(self, policy: Policy, champion: Champion, now: datetime) -> None:

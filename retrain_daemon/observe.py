@@ -36,12 +36,21 @@ class RegistryView:
     def poll(self, names: Collection[str]) -> None:
         """Ask for all watched models. A registry that does not answer leaves every champion unknown."""
         try:
-            self._models = self._registry.models(names)
+            self._take(self._registry.models(names))
         except (RegistryUnreachable, Refused) as error:
             self.problem = str(error)
         else:
             self._outdated.clear()
             self.problem = ""
+
+    def _take(self, models: Mapping[str, RegisteredModel]) -> None:
+        """Versions of a model that is gone, or was deleted and registered anew, are other ones now."""
+        for name, before in self._models.items():
+            now = models.get(name)
+            if now is None or now.created_at != before.created_at:
+                self._versions = {key: version for key, version in self._versions.items() if key[0] != name}
+                self._authors = {key: author for key, author in self._authors.items() if key[0] != name}
+        self._models = models
 
     def outdate(self, model: str) -> None:
         """An alias of this model is about to be moved by us: what was polled of it does not count any more."""
@@ -53,7 +62,7 @@ class RegistryView:
         if fresh:
             try:
                 others = {name: model for name, model in self._models.items() if name != policy.model}
-                self._models = {**others, **self._registry.models([policy.model])}
+                self._take({**others, **self._registry.models([policy.model])})
             except (RegistryUnreachable, Refused) as error:
                 return Champion(state=ChampionState.UNKNOWN, detail=str(error))
             self._outdated.discard(policy.model)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from retrain_daemon.champions import note_champion
+from retrain_daemon.champions import note_champion, note_made_anew
 from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy, unit_of
@@ -156,6 +156,8 @@ class Orders:
             raise Refused(champion.detail or f"{policy.model} has no champion whose learning could be recorded.")
         if champion.version != int(_argument(request, "champion")):
             raise Refused(f"version {request.arguments['champion']} of {policy.model} is not the champion any more.")
+        assert champion.created_at is not None
+        note_made_anew(policy, champion.version, champion.created_at, self._journal, self._clock())
         known = self._journal.models.lineage(policy.model, champion.version)
         if known is not None and known.attempt is not None:
             raise Refused(
@@ -171,6 +173,7 @@ class Orders:
             attempt=None,
             fingerprints=tuple(filter(None, _argument(request, "fingerprints").split(","))),
             unit=unit_of(policy.data),
+            created_at=champion.created_at,
         )
         self._journal.models.record_lineage(policy.model, lineage, self._clock())
         rows = int(_argument(request, "rows"))

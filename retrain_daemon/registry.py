@@ -46,16 +46,20 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredModel:
-    """A registered model: version number by alias, as spelled, and its own tags (not those of versions)."""
+    """A registered model: version number by alias, as spelled, and its own tags (not those of versions).
+
+    `created_at` tells it from an earlier one of this name.
+    """
 
     name: str
     aliases: Mapping[str, int] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
 
 
-#: MLflow refuses longer values of a run's tag.
 #: Who ran what a run or a logged model came from, as MLflow writes it down.
 AUTHOR_TAG = "mlflow.user"
+#: MLflow refuses longer values of a run's tag.
 LONGEST_TAG = 5000
 
 
@@ -264,14 +268,16 @@ def _experiments(client: MlflowClient) -> list[str]:
 
 def _registered(model: entities.RegisteredModel) -> RegisteredModel:
     aliases = {str(alias): int(number) for alias, number in model.aliases.items()}
-    return RegisteredModel(name=model.name, aliases=aliases, tags=dict(model.tags))
+    return RegisteredModel(
+        name=model.name, aliases=aliases, tags=dict(model.tags), created_at=_moment(model.creation_timestamp)
+    )
 
 
 def _version(version: entities.ModelVersion) -> Version:
     return Version(
         model=version.name,
         number=int(version.version),
-        created_at=datetime.fromtimestamp(int(version.creation_timestamp) / 1000, UTC),
+        created_at=_moment(version.creation_timestamp),
         source=version.source or "",
         run_id=version.run_id or None,
         model_id=_model_id(version.source or ""),
@@ -279,6 +285,10 @@ def _version(version: entities.ModelVersion) -> Version:
         user=version.user_id or "",
         ready=version.status == "READY",
     )
+
+
+def _moment(milliseconds: int | str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
 def _model_id(source: str) -> str | None:

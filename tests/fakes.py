@@ -16,6 +16,7 @@ from retrain_daemon.registry import RegisteredModel, Version
 class _Model:
     """A registered model; a version that was deleted stays as None, as its number is never given again."""
 
+    created_at: datetime
     versions: dict[int, Version | None] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -45,7 +46,9 @@ class FakeRegistry:
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
         self._answer()
         return {
-            name: RegisteredModel(name=name, aliases=dict(model.aliases), tags=dict(model.tags))
+            name: RegisteredModel(
+                name=name, aliases=dict(model.aliases), tags=dict(model.tags), created_at=model.created_at
+            )
             for name, model in self._models.items()
             if name in names
         }
@@ -101,7 +104,10 @@ class FakeRegistry:
     # What people and workers do beside the daemon.
 
     def add_model_by_hand(self, model: str) -> None:
-        self._models.setdefault(model, _Model())
+        self._models.setdefault(model, _Model(self.now))
+
+    def delete_model_by_hand(self, model: str) -> None:
+        del self._models[model]
 
     def start_run_by_hand(self, tags: Mapping[str, str]) -> str:
         run_id = f"run-{len(self.runs) + 1}"

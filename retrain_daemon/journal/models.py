@@ -34,7 +34,10 @@ class ModelRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """What one version learned. Without `learned_file` nobody knows: rows seen up to `unknown_until` may be in it."""
+    """What one version learned. Without `learned_file` nobody knows: rows seen up to `unknown_until` may be in it.
+
+    `created_at` is when MLflow made the version, None where that was not written down.
+    """
 
     version: int
     continues: int | None
@@ -43,6 +46,7 @@ class Lineage:
     attempt: str | None
     fingerprints: tuple[str, ...] = ()
     unit: str = ""
+    created_at: datetime | None = None
     recorded_at: datetime | None = None
 
 
@@ -160,11 +164,28 @@ class Models:
         """Write what a version learned; a record replaces an assumption."""
         self._database.run(
             "INSERT OR REPLACE INTO lineage (model, version, continues, learned_file, unknown_until, unit, attempt,"
-            " fingerprints, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " fingerprints, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             name, lineage.version, lineage.continues, lineage.learned_file,
             to_text(lineage.unknown_until) if lineage.unknown_until else None,
-            lineage.unit, lineage.attempt, json.dumps(lineage.fingerprints), to_text(now),
+            lineage.unit, lineage.attempt, json.dumps(lineage.fingerprints),
+            to_text(lineage.created_at) if lineage.created_at else None, to_text(now),
         )  # fmt: skip
+
+    def forget_if_made_anew(self, name: str, version: int, created_at: datetime) -> bool:
+        """Whether what is recorded belongs to another version that had this number, and so is forgotten: MLflow counts
+        from 1 again in a model that was deleted and registered anew. A record without a time is this version's.
+        """
+        known = self.lineage(name, version)
+        if known is None or known.created_at == created_at:
+            return False
+        where = (name, version)
+        if known.created_at is None:
+            self._database.run(
+                "UPDATE lineage SET created_at = ? WHERE model = ? AND version = ?", to_text(created_at), *where
+            )
+            return False
+        self._database.run("DELETE FROM lineage WHERE model = ? AND version = ?", *where)
+        return True
 
     def learned(self, name: str, version: int, unit: str) -> Learned:
         """What a version and every ancestor it continued from learned, as keys of `unit`; a version without any row
@@ -252,5 +273,6 @@ def _lineage(row: sqlite3.Row) -> Lineage:
         attempt=row["attempt"],
         fingerprints=tuple(json.loads(row["fingerprints"])),
         unit=row["unit"],
+        created_at=to_moment_or_none(row["created_at"]),
         recorded_at=to_moment(row["changed_at"]),
     )

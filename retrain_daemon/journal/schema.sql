@@ -153,6 +153,7 @@ CREATE TABLE lineage (
     unit          TEXT NOT NULL DEFAULT '',    -- what the keys in learned_file stand for: a group, or these features
     attempt       TEXT,
     fingerprints  TEXT NOT NULL DEFAULT '[]',  -- JSON: files named by a person as what it learned from
+    created_at    TEXT,                        -- when MLflow made the version: a number is given again in a new model
     changed_at    TEXT NOT NULL,
     PRIMARY KEY (model, version)
 ) STRICT, WITHOUT ROWID;

@@ -1,4 +1,5 @@
--- From schema 1 to 2: why drops cannot be inspected gets a code, decisions may be to judge what a person offered.
+-- From schema 1 to 2: why drops cannot be inspected gets a code, decisions may be to judge what a person offered, what
+-- is known of a version goes with the time it was made.
 ALTER TABLE model ADD COLUMN trouble_code TEXT NOT NULL DEFAULT '';
 CREATE TABLE decision_2 (
     id       INTEGER PRIMARY KEY,
@@ -20,3 +21,4 @@ CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
     VALUES (NEW.at, NEW.model, NEW.model, 'decision.' || NEW.action, NEW.sentence);
 END;
 ALTER TABLE attempt ADD COLUMN offered INTEGER;
+ALTER TABLE lineage ADD COLUMN created_at TEXT;

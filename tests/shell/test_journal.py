@@ -105,6 +105,7 @@ PRAGMA foreign_keys = OFF;
 DROP TRIGGER decision_inserted;
 ALTER TABLE model DROP COLUMN trouble_code;
 ALTER TABLE attempt DROP COLUMN offered;
+ALTER TABLE lineage DROP COLUMN created_at;
 ALTER TABLE decision DROP COLUMN offered;
 PRAGMA user_version = 1;
 """

@@ -251,3 +251,53 @@ def test_taking_the_alias_off_before_the_worker_starts_ends_it(tmp_path: Path) -
     assert attempt.state in (State.REJECTED, State.ABANDONED)
     assert attempt.reason.startswith(f"someone took the alias challenger off version {OFFERED}")
     assert box.aliases() == {"champion": CHAMPION}
+
+
+def make_model_anew(box: FakeBox, versions: int) -> None:
+    """A person deletes the registered model and registers as many versions again, the champion among them."""
+    box.registry.now = box.clock()
+    box.registry.delete_model_by_hand(MODEL)
+    for _ in range(versions):
+        box.registry.create_version_by_hand(MODEL)
+    box.registry.move_alias_by_hand(MODEL, "champion", CHAMPION)
+
+
+def test_a_version_with_the_number_of_a_deleted_one_is_not_taken_to_have_learned_what_that_one_did(
+    tmp_path: Path,
+) -> None:
+    box = FakeBox(tmp_path)
+    box.record_champion()
+    box.drop()
+    box.live()
+    (ours,) = box.attempts()
+    assert ours.version == OFFERED
+    box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 1000000")
+    make_model_anew(box, versions=OFFERED)
+    box.registry.move_alias_by_hand(MODEL, "challenger", OFFERED)
+    box.live()
+    assert box.attempts() == (ours,)
+    assert offered_sentence(box) == f"version {OFFERED} waits for 200 held-out rows newer than it"
+    box.drop("b.csv", "x,churned\n2,no\n")
+    box.live()
+    made = box.registry.version(MODEL, OFFERED).created_at
+    assert (box.trainings()[-1].unknown_until, box.trainings()[-1].learned) == (made, ())
+
+
+def test_an_attempt_under_way_begins_again_when_its_champion_is_another_version_of_the_same_number(
+    tmp_path: Path,
+) -> None:
+    box = FakeBox(tmp_path)
+    box.record_champion()
+    box.drop()
+    seen: list[str] = []
+
+    def make_anew(point: str) -> None:
+        if point == "after start" and box.trainings() and not seen:
+            seen.append(point)
+            box.clock.now += timedelta(minutes=5)
+            make_model_anew(box, versions=CHAMPION)
+
+    box.reached = make_anew
+    box.live(turns=8)
+    assert box.trainings()[-1].learned == ()
+    assert box.trainings()[-1].unknown_until == box.registry.version(MODEL, CHAMPION).created_at
