@@ -184,7 +184,9 @@ class Orders:
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is ChampionState.UNKNOWN:
             raise RegistryUnreachable(champion.detail)
-        if champion.state is not ChampionState.FOUND or champion.version is None:
+        # A rollback loads nothing, so it goes back from a version of anybody.
+        at_version = champion.state in (ChampionState.FOUND, ChampionState.UNTRUSTED)
+        if not at_version or champion.version is None:
             raise Refused(f"there is nothing to roll back from: {champion.detail}.")
         begun = self._journal.rollbacks.open(policy.model)
         if begun is not None:
@@ -236,12 +238,24 @@ class Orders:
                 f"it is not known what was champion of {policy.model} before version {champion}.",
                 "Move the alias in MLflow to the version you want.",
             )
-        if ROLLED_BACK_TAG in self._registry.version(policy.model, target).tags:
+        if self._was_rolled_back(policy.model, target):
             raise Refused(
                 f"version {target} of {policy.model} was itself rolled back.",
                 "Move the alias in MLflow if you want it all the same.",
             )
         return target
+
+    def _was_rolled_back(self, model: str, version: int) -> bool:
+        """Whether its last time as champion ended in a rollback: a promotion later than that is a new start."""
+        if ROLLED_BACK_TAG not in self._registry.version(model, version).tags:
+            return False
+        rollbacks = [back.begun_at for back in self._journal.rollbacks.of_model(model) if back.was == version]
+        promoted = [
+            attempt.ended_at
+            for attempt in self._journal.attempts.of_model(model, limit=1000)
+            if attempt.state is State.PROMOTED and attempt.version == version and attempt.ended_at is not None
+        ]
+        return not (rollbacks and promoted and max(promoted) > max(rollbacks))
 
     def _promoted_over(self, model: str, champion: int) -> int | None:
         for attempt in self._journal.attempts.of_model(model, limit=1000):

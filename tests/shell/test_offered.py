@@ -301,3 +301,31 @@ def test_an_attempt_under_way_begins_again_when_its_champion_is_another_version_
     box.live(turns=8)
     assert box.trainings()[-1].learned == ()
     assert box.trainings()[-1].unknown_until == box.registry.version(MODEL, CHAMPION).created_at
+
+
+def test_a_version_that_won_again_after_its_rollback_is_a_target_of_a_later_rollback(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.live()
+    box.order("rollback", "bad", {"champion": str(OFFERED)})
+    box.live()
+    box.order("resume")
+    box.registry.move_alias_by_hand(MODEL, "challenger", OFFERED)
+    box.live()
+    assert box.aliases()["champion"] == OFFERED
+    box.order("retrain")
+    box.live()
+    assert box.aliases()["champion"] == OFFERED + 1
+    number = box.order("rollback", "bad", {"champion": str(OFFERED + 1)})
+    box.live()
+    assert box.answer(number)[0] == 0
+    assert box.aliases()["champion"] == OFFERED
+
+
+def test_a_champion_of_an_author_who_is_not_trusted_can_be_rolled_back(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.live()
+    box.trust = Trust(users=frozenset({"grace"}))
+    number = box.order("rollback", "bad", {"champion": str(OFFERED)})
+    box.live()
+    assert box.answer(number)[0] == 0
+    assert box.aliases() == {"champion": CHAMPION, "previous_champion": OFFERED}
