@@ -156,7 +156,10 @@ def _log_format(given: _Given) -> str:
 
 
 def _names(given: _Given) -> tuple[str, ...]:
-    return tuple(name.strip() for name in given.text.split(",") if name.strip())
+    names = tuple(name.strip() for name in given.text.split(",") if name.strip())
+    if not names:  # nobody named is everybody trusted, which nobody means by an empty list
+        raise given.wrong("which names nobody; name those you trust, or leave it out to trust whoever makes a champion")
+    return names
 
 
 _OPTIONS = (

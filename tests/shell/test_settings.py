@@ -208,3 +208,16 @@ def test_trusted_people_are_a_list_in_the_file_and_a_line_in_the_environment(tmp
         file.write_text(f"[trust]\nusers = {wrong}\n")
         with pytest.raises(SettingsProblem, match="it must be a list of names"):
             read_settings(file, {})
+
+
+@pytest.mark.parametrize("empty", ["[]", '[" "]', '["", ""]'])
+def test_a_list_of_nobody_is_refused_as_it_would_trust_everybody(home: Path, empty: str) -> None:
+    [problem] = problems(home, f"[trust]\nusers = {empty}\n")
+    assert problem.startswith("retraind.toml: [trust] users is ")
+
+
+@pytest.mark.parametrize("empty", [",", " ", " , "])
+def test_a_variable_that_names_nobody_does_not_switch_the_files_list_off(home: Path, empty: str) -> None:
+    [problem] = problems(home, '[trust]\nusers = ["ada"]\n', RETRAIND_TRUST_USERS=empty)
+    said = f'RETRAIND_TRUST_USERS is "{empty}", which names nobody; name those you trust, or leave it out'
+    assert said in problem
