@@ -14,7 +14,7 @@ from retrain_daemon.policies.units import anything, choice, count, duration, map
 
 _KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python")
 _LATER = {"search": "Write single hyperparameters.", "replay": ""}
-_SEARCHED = frozenset({"low", "high", "choices", "log"})
+_SEARCHED = frozenset({"low", "high", "choices", "log", "step"})
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -81,7 +81,8 @@ def _hyperparameter(node: Node) -> Hyperparameter:
         return tuple(anything(item.called(node.name)) for item in node.items)
     if not isinstance(node, MappingNode):
         return anything(node)
-    if node.entries.keys() & _SEARCHED:
+    # Classes may have such names, too.
+    if node.entries and node.entries.keys() <= _SEARCHED and not node.name.endswith("class_weight"):
         raise Wrong(f"`{node.name}`: search spaces are not built yet.", "Write a single value.")
     empty: PolicyScalar = None
     return {key: node.take(key, anything, empty) for key in node.entries}

@@ -685,3 +685,17 @@ def test_a_rule_sets_and_unsets_a_teams_own_code() -> None:
     assert (policy.requested.trainer, policy.requested.network) == ("our.training:fit", "")
     recipe = policy.rules[0].recipe
     assert (recipe.trainer, recipe.network, recipe.python) == ("", "nets:build", "/opt/env/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("class_weight", {"low": 1, "high": 5}),
+        ("clf__class_weight", {"low": 1, "high": 5}),
+        ("x", {"low": 1, "mid": 2}),
+    ],
+)
+def test_values_by_class_are_no_search_space_though_a_class_is_called_low(name: str, value: dict[str, int]) -> None:
+    reading = read_policy_text(f"{MINIMAL}train: {{hyperparameters: {{{name}: {value}}}}}\n", "churn.yaml", "/etc")
+    assert reading.problems == ()
+    assert reading.policies[0].requested.hyperparameters == {name: value}
