@@ -104,6 +104,11 @@ class RegistryView:
         """When a version was made; raises RegistryUnreachable, NotFound."""
         return self._version(model, number).created_at
 
+    def untrusted(self, model: str, number: int) -> str:
+        """What stands against loading a version as champion, as a clause; raises RegistryUnreachable, NotFound."""
+        self._version(model, number)
+        return self._trust.against_champion(self._author(model, number), number) if self._trust.users else ""
+
     def _version(self, model: str, number: int) -> Version:
         key = (model, number)
         if key not in self._versions:
@@ -126,7 +131,7 @@ class RegistryView:
     def _found(self, policy: Policy, number: int) -> Champion:
         try:
             created_at = self._version(policy.model, number).created_at
-            untrusted = self._trust.users and self._trust.against_champion(self._author(policy.model, number), number)
+            untrusted = self.untrusted(policy.model, number)
         except NotFound:
             detail = f"alias {policy.alias} of {policy.model} points to version {number}, which does not exist"
             return Champion(state=ChampionState.LOST, version=number, detail=detail)

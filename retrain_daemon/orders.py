@@ -142,7 +142,8 @@ class Orders:
                 f"{policy.model} has a champion, version {champion.version}.",
                 "Move the alias in MLflow if you mean to replace it: a person's move always wins.",
             )
-        self._registry.version(policy.model, version)
+        if untrusted := self._view.untrusted(policy.model, version):
+            raise Refused(f"{untrusted}.", "Add its author to trust.users, or adopt another version.")
         self._view.outdate(policy.model)
         self._registry.set_alias(policy.model, policy.alias, version)
         self._journal.models.see_champion(policy.model, version, self._clock())

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, journal_to_write, policies_in_force, registry_of
+from retrain_daemon.cli.composition import clock, journal_to_write, policies_in_force, registry_of, trust_of
 from retrain_daemon.cli.explaining import chosen
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Policy
@@ -181,7 +181,7 @@ def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[
 def _serve(journal: Journal, settings: Settings, model: str) -> None:
     """What the daemon would do with open orders on this model."""
     registry = registry_of(settings)
-    orders = Orders(journal, registry, RegistryView(registry), clock)
+    orders = Orders(journal, registry, RegistryView(registry, trust_of(settings)), clock)
     policy = _policy_if_readable(settings, model)
     unfinished = journal.rollbacks.open(model)
     if unfinished is not None and policy is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.trust import Trust
+from retrain_daemon.errors import Refused
 from retrain_daemon.labels import KEY_TAG, REPLACES_TAG, SUMMARY_TAG, VERDICT_TAG
 from retrain_daemon.worker.job import Failed
 from tests.fake_box import MODEL, FakeBox
@@ -329,3 +330,15 @@ def test_a_champion_of_an_author_who_is_not_trusted_can_be_rolled_back(tmp_path:
     box.live()
     assert box.answer(number)[0] == 0
     assert box.aliases() == {"champion": CHAMPION, "previous_champion": OFFERED}
+
+
+def test_a_version_of_an_author_who_is_not_trusted_is_not_adopted(tmp_path: Path) -> None:
+    box = a_box(tmp_path, user="eve")
+    box.trust = Trust(users=frozenset({"ada"}))
+    box.registry.delete_alias_by_hand(MODEL, "champion")
+    number = box.order("adopt", arguments={"version": str(OFFERED)})
+    box.live()
+    code, sentence = box.answer(number)
+    assert code == Refused.exit_code
+    assert sentence.startswith(f"version {OFFERED} is by eve, who is not among trust.users.")
+    assert "champion" not in box.aliases()
