@@ -150,8 +150,13 @@ def _against(python: str) -> str:
     """What stands against an interpreter that a policy names, as a sentence; "" when nothing does."""
     if not python or (Path(python).is_file() and os.access(python, os.X_OK)):
         return ""
-    what = "may not be executed by this user" if Path(python).is_file() else "does not exist"
-    return f"train.python names {python}, which {what}."
+    return f"train.python names {python}, which {_no_interpreter(Path(python))}."
+
+
+def _no_interpreter(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder"
+    return "may not be executed by this user" if path.is_file() else "does not exist"
 
 
 def _prepare(folder: Path, job: Job) -> None:

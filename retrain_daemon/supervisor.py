@@ -191,6 +191,11 @@ class Supervisor:
                 message=f"The retrain-daemon of {self._interpreter}, which train.python names, cannot read the job.",
                 hint="Install the daemon's version there.",
             )
+        if self._interpreter and not cause and code == 0:
+            return Failed(
+                message=f"{self._interpreter}, which train.python names, ended with exit code 0 and left no result.",
+                hint="Name a Python interpreter.",
+            )
         return Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
 
     def _last_said(self) -> str:

@@ -425,6 +425,29 @@ print('the last line')
     assert ended.result.message.endswith("was: the last line")
 
 
+def failure_with(lab: Lab, python: str) -> Failed:
+    """How a job ends whose policy names this interpreter."""
+    executor = lab.executor("")
+    executor.start("j", job_for(), HOUR, NOW, python=python)
+    assert lab.woken.wait(20)
+    ended = executor.look("j")
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.result, Failed)
+    return ended.result
+
+
+def test_a_folder_named_as_interpreter_is_called_a_folder(lab: Lab, tmp_path: Path) -> None:
+    failed = failure_with(lab, str(tmp_path))
+    assert failed.message == f"train.python names {tmp_path}, which is a folder."
+    assert not failed.temporary
+
+
+def test_a_program_that_is_no_interpreter_is_named_and_not_tried_again(lab: Lab) -> None:
+    failed = failure_with(lab, "/bin/true")
+    assert failed.message == "/bin/true, which train.python names, ended with exit code 0 and left no result."
+    assert not failed.temporary
+
+
 def test_nothing_is_left_of_a_job_but_its_folder(lab: Lab) -> None:
     threads, handles = threading.active_count(), open_files()
     lab.end_of("write(str(os.getpid()), 'pid')")
