@@ -18,7 +18,6 @@ from types import FrameType
 
 from retrain_daemon.errors import FrameworkMissing, RegistryUnreachable, RetrainError
 from retrain_daemon.worker.job import (
-    LOG_FILE,
     Failed,
     InspectDrops,
     InspectModel,
@@ -78,8 +77,14 @@ def _outcome(job: Job, folder: Path) -> Result:
         said = " ".join(str(error).split())[:300]
         return Failed(
             message=f"{type(error).__name__} while {progress.phase}: {said or 'no further words'}",
-            hint=f"see {LOG_FILE} in {folder}",
+            hint=_place(error),
         )
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised: the log with the whole traceback is gone with the job's folder once this is read."""
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    return f"Raised in {raised.name}, {raised.filename} line {raised.lineno}."
 
 
 def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def test_an_unexpected_failure_names_the_phase_and_keeps_its_traceback_in_the_lo
     result = read_result(tmp_path)
     assert isinstance(result, Failed)
     assert result.message.startswith("FileNotFoundError while reading a.csv: ")
-    assert result.hint == f"see worker.log in {tmp_path}"
+    assert re.fullmatch(r"Raised in \w+, /.+\.py line \d+\.", result.hint)
     assert not result.temporary
     assert "Traceback" in capsys.readouterr().err
 
