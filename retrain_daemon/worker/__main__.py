@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from retrain_daemon import __version__
 from retrain_daemon.errors import FrameworkMissing, RegistryUnreachable, RetrainError
 from retrain_daemon.worker.job import (
     Failed,
     InspectDrops,
     InspectModel,
     Job,
+    OtherVersion,
     Progress,
     RecordLearned,
     Result,
@@ -47,6 +49,9 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
     try:
         job = read_job(folder)
+    except OtherVersion as other:
+        write_result(folder, _other_version(other))
+        return 0
     except (OSError, ValueError) as error:
         print(f"{folder} holds no readable job: {error}", file=sys.stderr)  # noqa: T201
         return NO_JOB
@@ -79,6 +84,15 @@ def _outcome(job: Job, folder: Path) -> Result:
             message=f"{type(error).__name__} while {progress.phase}: {said or 'no further words'}",
             hint=_place(error),
         )
+
+
+def _other_version(other: OtherVersion) -> Failed:
+    """Another try may help: the right version may be installed meanwhile, or the daemon started anew with this one."""
+    return Failed(
+        message=f"{sys.executable} has version {__version__} of retrain-daemon, the daemon is version {other.wrote}.",
+        hint="Install the daemon's version there, or start the daemon again if its own was replaced.",
+        temporary=True,
+    )
 
 
 def _place(error: Exception) -> str:

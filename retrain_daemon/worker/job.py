@@ -1,10 +1,12 @@
 """The contract between daemon and worker: `job.json` in, `progress.json` meanwhile, `result.json` out.
 
 Written and read by both sides, so it imports no framework and nothing of the daemon. A file becomes true by rename.
+A job is for the version of this project that wrote it: another one may take the same words for something else.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +15,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter
 
+from retrain_daemon import __version__
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.policy import DataSpec, Recipe
 from retrain_daemon.worker.durable import write_whole
@@ -31,6 +34,7 @@ __all__ = [
     "LearnedRecorded",
     "ModeReport",
     "ModelInspected",
+    "OtherVersion",
     "Progress",
     "RecordLearned",
     "Result",
@@ -263,10 +267,19 @@ class Progress:
     total: int = 0
 
 
+class OtherVersion(Exception):
+    """The job was written by another version of this project."""
+
+    def __init__(self, wrote: str) -> None:
+        super().__init__(f"the job is of version {wrote}")
+        self.wrote = wrote
+
+
 Job = InspectDrops | InspectModel | RecordLearned | Train
 Result = DropsInspected | ModelInspected | LearnedRecorded | Trained | Failed
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
+_ANY: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 _RESULT: TypeAdapter[Result] = TypeAdapter(Annotated[Result, Field(discriminator="kind")])
 _PROGRESS: TypeAdapter[Progress] = TypeAdapter(Progress)
 
@@ -275,12 +288,21 @@ T = TypeVar("T")
 
 def write_job(folder: Path, job: Job) -> None:
     """Write `job` into its folder."""
-    write_whole(folder / JOB_FILE, _JOB.dump_json(job, indent=1))
+    # A version that does not know this shape cannot read the job, and so cannot take it for one of its own.
+    written = {"version": __version__, "job": _JOB.dump_python(job, mode="json")}
+    write_whole(folder / JOB_FILE, _ANY.dump_json(written, indent=1))
 
 
 def read_job(folder: Path) -> Job:
-    """Read the job of a folder; raises ValueError if the file does not follow the contract."""
-    return _JOB.validate_json((folder / JOB_FILE).read_bytes())
+    """Read the job of a folder; raises ValueError if the file does not follow the contract, OtherVersion."""
+    written = _ANY.validate_json((folder / JOB_FILE).read_bytes())
+    version = written.get("version")
+    if not isinstance(version, str):
+        raise ValueError("it names no version")
+    if version != __version__:
+        raise OtherVersion(version)
+    # As JSON again: lists become tuples and texts become times only when read from JSON.
+    return _JOB.validate_json(json.dumps(written.get("job")))
 
 
 def write_result(folder: Path, result: Result) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from retrain_daemon import __version__
 from retrain_daemon.core.policy import DataSpec, Target
 from retrain_daemon.worker.__main__ import Reporter, main
 from retrain_daemon.worker.job import (
@@ -87,7 +88,7 @@ def test_a_stopped_worker_leaves_no_result(tmp_path: Path, stop: signal.Signals,
 
 
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("content", [None, "", '{"kind": "paint"}'])
+@pytest.mark.parametrize("content", [None, "", '{"kind": "paint"}', '{"version": "0.1.0", "job": {"kind": "paint"}}'])
 def test_a_folder_without_a_readable_job_is_exit_code_2(
     tmp_path: Path, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,20 @@ def test_a_folder_without_a_readable_job_is_exit_code_2(
         (tmp_path / "job.json").write_text(content)
     assert main([str(tmp_path)]) == 2
     assert "holds no readable job" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_job_of_another_version_is_refused_with_both_versions_and_the_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrain_daemon.worker.job.__version__", "9.9")
+    write_job(tmp_path, inspection(tmp_path, tmp_path / "a.csv"))
+    monkeypatch.undo()
+    assert main([str(tmp_path)]) == 0
+    result = read_result(tmp_path)
+    assert isinstance(result, Failed)
+    said = f"{sys.executable} has version {__version__} of retrain-daemon, the daemon is version 9.9."
+    assert result.message == said
 
 
 @pytest.mark.usefixtures("in_process")
