@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os.path
 import re
 from datetime import timedelta
@@ -45,6 +46,7 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
     )
     _check_columns(section, data)
     check_outputs(section, data)
+    _check_shape(section, data)
     _check_holdout(section, data)
     return data
 
@@ -156,6 +158,15 @@ def _check_columns(section: MappingNode, data: DataSpec) -> None:
     if data.weight is not None and data.weight in (*data.features, data.group, data.event_time):
         message = f"`{section.name}.weight` names `{data.weight}`, which is used for something else."
         section.entries["weight"].problem(message, "Name a column that holds nothing but weights.")
+
+
+def _check_shape(section: MappingNode, data: DataSpec) -> None:
+    """Columns named one by one fill the shape; how many a pattern stands for is seen in the files."""
+    patterns = any(sign in name for name in data.features for sign in "*?")
+    if not data.shape or not data.features or patterns or math.prod(data.shape) == len(data.features):
+        return
+    message = f"`{section.name}.shape` has room for {math.prod(data.shape):,} values, and {len(data.features)} columns"
+    section.entries["shape"].problem(f"{message} are named as features.", "Both must be as many.")
 
 
 def _check_holdout(section: MappingNode, data: DataSpec) -> None:

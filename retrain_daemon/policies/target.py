@@ -43,11 +43,20 @@ def check_outputs(section: MappingNode, data: DataSpec) -> None:
     if outputs is Outputs.VALUE and target.classes:
         message = f"`{section.name}.model_outputs` is value, and the target has classes."
         section.entries["model_outputs"].problem(message, "Write logits or probabilities, or leave classes out.")
+    if outputs is not Outputs.VALUE and not _says_outputs(section.entries.get("target")):
+        message = f"`{section.name}.model_outputs` is {outputs.value}, and the target names no classes."
+        hint = f"Write target: {{column: {target.column or 'X'}, classes: [...]}}, each in the order of the outputs."
+        section.entries["model_outputs"].problem(message, hint)
     if outputs is not Outputs.VALUE and target.more:
         message = (
             f"`{section.name}.model_outputs` is {outputs.value}, and the target has {1 + len(target.more)} columns."
         )
         section.entries["model_outputs"].problem(message, "Several columns are values: write value.")
+
+
+def _says_outputs(node: Node | None) -> bool:
+    """Whether a target names classes or several columns, well or not: what is wrong with them is noted already."""
+    return node is None or (isinstance(node, MappingNode) and bool(node.entries.keys() & {"classes", "columns"}))
 
 
 def _check(section: MappingNode, target: Target) -> None:

@@ -15,6 +15,7 @@ from retrain_daemon.policies.units import anything, choice, count, duration, map
 _KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python")
 _LATER = {"search": "Write single hyperparameters.", "replay": ""}
 _SEARCHED = frozenset({"low", "high", "choices", "log", "step"})
+_YES_OR_NO = frozenset({"yes", "no", "true", "false", "on", "off"})
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -72,7 +73,16 @@ def _limits(node: Node) -> tuple[timedelta | None, int | None]:
 
 def _hyperparameters(node: Node) -> Mapping[str, Hyperparameter]:
     section = mapping(node)
-    return {key: section.take(key, _hyperparameter, None) for key in section.entries}
+    readers = {"early_stopping": _stopping_of_network} if "epochs" in section.entries else {}
+    return {key: section.take(key, readers.get(key, _hyperparameter), None) for key in section.entries}
+
+
+def _stopping_of_network(node: Node) -> Hyperparameter:
+    """Models of other kinds take true and false for it; what is trained in epochs is a network."""
+    if isinstance(node, Scalar) and node.plain and node.value.lower() in _YES_OR_NO:
+        hint = "Write after how many epochs, such as 3, or {patience: 3, share: 10%}; leave it out for none."
+        raise Wrong(f"`{node.name}` cannot be `{node.value}` for a network.", hint)
+    return _hyperparameter(node)
 
 
 def _hyperparameter(node: Node) -> Hyperparameter:

@@ -93,6 +93,8 @@ def with_key(key: str, value: str) -> str:
         place = inside
     if last in [claim.value for claim in Claim]:
         place.pop("better_by")
+    if last == "model_outputs":
+        place["target"] = '{column: churned, classes: ["no", "yes"]}'
     place[last] = value
     return "\n".join(rendered(tree)) + "\n"
 

@@ -282,6 +282,9 @@ BAD_DATA = [
      "`data.model_outputs` is value, and the target has classes"),
     (instead("target: churned", "target: {columns: [a, b]}\n  model_outputs: logits"), "and the target has 2 columns"),
     (with_data("model_outputs: logit"), "Did you mean `logits`?"),
+    (with_data("model_outputs: logits"), "5:18: `data.model_outputs` is logits, and the target names no classes."),
+    (with_data("model_outputs: probabilities"), "Write target: {column: churned, classes: [...]}"),
+    (with_data("features: [a, b, c]\n  shape: [2, 2]"), "6:10: `data.shape` has room for 4 values, and 3 columns are"),
     (with_data("model_outputs: value"), "`accuracy` is for classes, and the model predicts values"),
     (instead("accuracy", "rmse").replace("target: churned", "target: churned\n  model_outputs: logits"),
      "`rmse` is for values, and the model predicts classes"),
@@ -333,6 +336,8 @@ BAD_TRAIN = [
     (f"{MINIMAL}train: {{model: \"a:b:c\"}}\n", "with one colon"),
     (f"{MINIMAL}train: {{python: bin/python}}\n", "must be the whole path of a Python interpreter"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: no}}}}\n", "Write false, or"),
+    (f"{MINIMAL}train: {{hyperparameters: {{epochs: 3, early_stopping: yes}}}}\n", "after how many epochs, such as 3"),
+    (f"{MINIMAL}train: {{hyperparameters: {{epochs: 3, early_stopping: true}}}}\n", "cannot be `true` for a network"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: None}}}}\n", "Write null, or"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: .nan}}}}\n", "must be finite"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: 1e999}}}}\n", "finite number"),
@@ -699,3 +704,8 @@ def test_values_by_class_are_no_search_space_though_a_class_is_called_low(name: 
     reading = read_policy_text(f"{MINIMAL}train: {{hyperparameters: {{{name}: {value}}}}}\n", "churn.yaml", "/etc")
     assert reading.problems == ()
     assert reading.policies[0].requested.hyperparameters == {name: value}
+
+
+def test_shapes_are_not_counted_against_patterns_and_other_models_take_yes_or_no_for_early_stopping() -> None:
+    text = with_data('features: ["pixel_*"]\n  shape: [8, 8]') + "train: {hyperparameters: {early_stopping: true}}\n"
+    assert read_policy_text(text, "churn.yaml", "/etc").problems == ()

@@ -118,6 +118,8 @@ def _share(name: str, value: Hyperparameter) -> float:
 
 def _early_stopping(name: str, value: Hyperparameter) -> EarlyStopping:
     if not isinstance(value, Mapping):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _wrong(name, value, "after how many epochs, such as 3, or {patience: 3, share: 10%}")
         return EarlyStopping(patience=_whole(name, value))
     known = tuple(field.name for field in fields(EarlyStopping))
     for key in value:
