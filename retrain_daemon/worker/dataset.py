@@ -73,7 +73,7 @@ def split(
     known = contains(learned, rows.unit_keys) | contains(np.unique(training.unit_keys), rows.unit_keys)
     early = _not_after(rows.first_seen if rows.unit_first_seen is None else rows.unit_first_seen, unknown_until)
     if seen_early is not None:
-        early |= contains(seen_early, rows.unit_keys)
+        early |= rows.seen_in(seen_early)
     return Split(
         training=training,
         judging=rows.take(judging_side & ~known & ~early),

@@ -137,7 +137,7 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: _Kn
     rows_file = Path(job.rows_folder) / f"{found}.npy"
     units_file = rows_file.with_suffix(".units.npy")
     save_keys(rows_file, read.rows.row_keys)
-    save_keys(units_file, np.unique(read.rows.unit_keys))
+    save_keys(units_file, read.rows.seen_keys)
     counted = DropReport(
         drop=file.drop,
         fingerprint=found,

@@ -106,7 +106,7 @@ class DropReport:
 
     `rows` in the file; `usable` with a target; `new` of those, distinct and not known before. `training` and
     `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
-    `units_file` holds the keys of the leak check, sorted, each once.
+    `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped.
     """
 
     drop: int

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.worker.features import Features, stacked
-from retrain_daemon.worker.rows import Keys
+from retrain_daemon.worker.rows import Keys, contains
 
 Times = NDArray[np.datetime64]
 Mask = NDArray[np.bool_]
@@ -25,9 +25,10 @@ class Rows:
     """Usable rows, one entry of each field a row; times are datetime64[ns] in UTC.
 
     `unit_keys`: the group's or, without groups, the features' key; `row_keys`: what makes a row the same row again;
-    `groups`: the unit keys where rows are grouped; `drop`: the id of the drop; `first_seen`: of the earliest drop
-    that had the row, `unit_first_seen` (None: the same) that had any row of its unit. `target` has several columns for
-    a regression with several outputs; `weight` is None where all rows count the same.
+    `groups`: the unit keys where rows are grouped, and `feature_keys` those they would have without; `drop`: the id of
+    the drop; `first_seen`: of the earliest drop that had the row, `unit_first_seen` (None: the same) that had any row
+    of its unit. `target` has several columns for a regression with several outputs; `weight` is None where all rows
+    count the same.
     """
 
     features: Features
@@ -40,6 +41,7 @@ class Rows:
     event_time: Times
     unit_first_seen: Times | None = None
     weight: NDArray[np.float64] | None = None
+    feature_keys: Keys | None = None
 
     def __len__(self) -> int:
         return len(self.row_keys)
@@ -57,7 +59,22 @@ class Rows:
             event_time=self.event_time[mask],
             unit_first_seen=None if self.unit_first_seen is None else self.unit_first_seen[mask],
             weight=None if self.weight is None else self.weight[mask],
+            feature_keys=None if self.feature_keys is None else self.feature_keys[mask],
         )
+
+    @property
+    def seen_keys(self) -> Keys:
+        """What to save of rows that were seen: sorted keys of the units with and without the policy's group, so that
+        they can be compared also after a group was added or taken away.
+        """
+        return np.unique(
+            self.unit_keys if self.feature_keys is None else np.concatenate([self.unit_keys, self.feature_keys])
+        )
+
+    def seen_in(self, sorted_keys: Keys) -> Mask:
+        """Which rows' units are among keys that were saved of rows seen."""
+        seen = contains(sorted_keys, self.unit_keys)
+        return seen if self.feature_keys is None else seen | contains(sorted_keys, self.feature_keys)
 
     @property
     def learned_keys(self) -> Keys:
@@ -81,6 +98,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
         first_seen=np.concatenate([part.first_seen for part in parts]),
         event_time=np.concatenate([part.event_time for part in parts]),
         weight=None if first.weight is None else np.concatenate([_weight(part) for part in parts]),
+        feature_keys=_feature_keys(parts),
     )
 
 
@@ -89,6 +107,11 @@ def _stacked_target(parts: Sequence[pd.Series | pd.DataFrame]) -> pd.Series | pd
     if tables:
         return pd.concat(tables, ignore_index=True)
     return stacked([part for part in parts if isinstance(part, pd.Series)])
+
+
+def _feature_keys(parts: Sequence[Rows]) -> Keys | None:
+    found = [part.feature_keys for part in parts if part.feature_keys is not None]
+    return np.concatenate(found) if found else None
 
 
 def _weight(part: Rows) -> NDArray[np.float64]:

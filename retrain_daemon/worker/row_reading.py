@@ -149,6 +149,7 @@ def _rows(
         first_seen=seen,
         event_time=times,
         weight=_weights(frame[spec.weight], spec.weight) if spec.weight else None,
+        feature_keys=unit_keys(canonical, sorted(schema.names)) if spec.group else None,
     )
 
 

@@ -72,6 +72,21 @@ def test_rows_of_history_do_not_judge_although_their_columns_are_in_another_orde
     assert sides.too_early > 300
 
 
+@pytest.mark.parametrize(("before", "after"), [(None, "b"), ("b", None), ("c", "b")])
+def test_rows_of_history_do_not_judge_from_another_file_although_the_group_of_the_policy_changed(
+    tmp_path: Path, before: str | None, after: str | None
+) -> None:
+    numbers = [f"n{number}" for number in range(2000)]
+    history = write(tmp_path / "history.csv", 2000, b=numbers, c=numbers)
+    report = inspect(history, tmp_path, spec=replace(SPEC, group=before))
+    corrected = write(tmp_path / "corrected.csv", 2500, b=[f"m{number}" for number in range(2500)], y=0)
+    spec = replace(SPEC, group=after)
+    rows = read_window([corrected], spec, SCHEMA, NOW)
+    sides = split(rows, spec, NONE_LEARNED, FIRST_LOOK, load_keys([report.units_file]))
+    assert (sides.judging.features.frame()["a"] >= 2000).all()
+    assert len(sides.judging) > 50
+
+
 def test_a_wrong_year_in_one_row_does_not_move_the_newest_holdout(tmp_path: Path) -> None:
     times = pd.date_range(NOW.replace(tzinfo=None) - timedelta(days=50), periods=1200, freq="h").astype(str).tolist()
     spec = replace(SPEC, event_time="t", holdout=Holdout(newest=timedelta(days=14)))
