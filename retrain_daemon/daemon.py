@@ -6,7 +6,7 @@ Events only wake it (law 1). What to do is decided in `core`; how it is done liv
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,10 +21,11 @@ from retrain_daemon.core.facts import Champion, ChampionState, Offered
 from retrain_daemon.core.policy import Mode, Policy
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
-from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError, StateUnusable
 from retrain_daemon.executor import Executor
 from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.journal import Journal
+from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.orders import Orders
@@ -85,6 +86,7 @@ class Daemon:
         self._outage_since: datetime | None = None
         self._problem = self._watch_problem = ""
         self._bad_files: set[str] = set()
+        self._troubles: dict[str, str] = {}
         self._journal_version = -1
         self._begun_at = clock()
 
@@ -202,19 +204,43 @@ class Daemon:
         self._to.alarms.at("settling", min(self._settling.values(), default=None))
 
     def _round(self) -> bool:
-        """One pass over orders, attempts and models; returns whether anything changed."""
-        steps: list[Callable[[], bool]] = [partial(self._finish_rollback, policy) for policy in self._policies.values()]
-        steps += [partial(self._note_made_anew, policy) for policy in self._policies.values()]
-        steps.append(self._serve_orders)
-        steps += [partial(self._advance, attempt.id) for attempt in self._to.journal.attempts.open()]
-        steps += [partial(self._tend, policy) for policy in self._policies.values()]
+        """One pass over orders, attempts and models; returns whether anything changed. What fails for one model never
+        keeps the others from their turn; a journal that cannot be used stops everything.
+        """
         changed = False
-        for step in steps:
+        troubles: dict[str, str] = {}
+        for model, step in self._steps():
             try:
                 changed = step() or changed
             except RegistryUnreachable as error:
                 self._lost_registry(error)
+            except StateUnusable:
+                raise
+            except RetrainError as error:
+                troubles.setdefault(model, str(error))
+        self._note_troubles(troubles)
         return changed
+
+    def _steps(self) -> Iterator[tuple[str, Callable[[], bool]]]:
+        """What a pass consists of, each step with its model; each kind is read after the one before it is done."""
+        journal = self._to.journal
+        for policy in self._policies.values():
+            yield policy.model, partial(self._finish_rollback, policy)
+        for policy in self._policies.values():
+            yield policy.model, partial(self._note_made_anew, policy)
+        for request in journal.requests.open():
+            yield request.model, partial(self._serve, request)
+        for attempt in journal.attempts.open():
+            yield attempt.model, partial(self._advance, attempt.id)
+        for policy in self._policies.values():
+            yield policy.model, partial(self._tend, policy)
+
+    def _note_troubles(self, troubles: dict[str, str]) -> None:
+        """Said once for each reason, not at each look."""
+        for model, reason in troubles.items():
+            if self._troubles.get(model) != reason:
+                _log.error("model.trouble", model=model, reason=reason)
+        self._troubles = troubles
 
     def _lost_registry(self, error: RegistryUnreachable) -> None:
         """Asked again at the next poll; everything else goes on meanwhile."""
@@ -223,11 +249,8 @@ class Daemon:
         self._next_poll = now + self._rhythm.poll_registry
         self._to.alarms.at("registry", self._next_poll)
 
-    def _serve_orders(self) -> bool:
-        served = False
-        for request in self._to.journal.requests.open():
-            served = self._orders.serve(request, self._policies.get(request.model)) or served
-        return served
+    def _serve(self, request: Request) -> bool:
+        return self._orders.serve(request, self._policies.get(request.model))
 
     def _finish_rollback(self, policy: Policy) -> bool:
         """What a crash or an outage left of a rollback."""

@@ -116,9 +116,13 @@ class RegistryView:
         return self._versions[key]
 
     def _author(self, model: str, number: int) -> str:
+        """Who made a version; "" when that cannot be found out, which never makes it trusted."""
         key = (model, number)
         if key not in self._authors:
-            self._authors[key] = self._registry.author(self._version(model, number))
+            try:
+                self._authors[key] = self._registry.author(self._version(model, number))
+            except (NotFound, Refused):
+                return ""
         return self._authors[key]
 
     def wants_retrain(self, model: str) -> bool | None:

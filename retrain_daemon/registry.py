@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from retrain_daemon.errors import NotFound
+from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
@@ -102,7 +102,7 @@ class Registry(Protocol):
 
     def author(self, version: Version) -> str:
         """Who made a version: as the store says, else the user of its run, else that of its logged model; "" when
-        nobody says it.
+        nobody says it. A source that is not there, or refuses to be read, says nothing; the others are still asked.
         """
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -176,10 +176,10 @@ class MlflowRegistry:
         client = self._client()
         if version.user:
             return version.user
-        with suppress(NotFound), understood(self.tracking_uri):
+        with suppress(NotFound, Refused), understood(self.tracking_uri):
             if version.run_id and (user := client.get_run(version.run_id).data.tags.get(AUTHOR_TAG)):
                 return str(user)
-        with suppress(NotFound), understood(self.tracking_uri):
+        with suppress(NotFound, Refused), understood(self.tracking_uri):
             if version.model_id:
                 return str(client.get_logged_model(version.model_id).tags.get(AUTHOR_TAG, ""))
         return ""

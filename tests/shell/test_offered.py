@@ -13,6 +13,7 @@ from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.trust import Trust
 from retrain_daemon.errors import Refused
 from retrain_daemon.labels import KEY_TAG, REPLACES_TAG, SUMMARY_TAG, VERDICT_TAG
+from retrain_daemon.registry import Version
 from retrain_daemon.worker.job import Failed
 from tests.fake_box import MODEL, FakeBox
 from tests.made import CHAMPION, some_evidence
@@ -147,6 +148,21 @@ def test_a_champion_of_someone_the_settings_do_not_name_is_left_alone(tmp_path: 
     code, sentence = box.standing()
     assert code == "champion_untrusted"
     assert f"version {CHAMPION} is by ada, who is not among trust.users" in sentence
+
+
+def test_an_author_that_the_registry_refuses_to_tell_is_not_known_and_nothing_else_is_held_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = a_box(tmp_path)
+    box.edit_policy("data.new_rows >= 1000000", "data.new_rows >= 1000")
+
+    def refuse(_version: Version) -> str:
+        raise Refused("Invalid run id: nightly run 7")
+
+    monkeypatch.setattr(box.registry, "author", refuse)
+    box.live()
+    assert "is by nobody known" in offered_sentence(box)
+    assert [attempt.rule for attempt in box.attempts()] == ["enough fresh rows"]
 
 
 def test_a_challenger_that_does_not_load_is_tried_again_only_under_another_policy_or_champion(tmp_path: Path) -> None:

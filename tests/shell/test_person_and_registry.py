@@ -8,9 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from retrain_daemon.core.attempts import Effect, State
-from retrain_daemon.errors import Refused, RegistryUnreachable
+from retrain_daemon.errors import Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.registry import Version
 from retrain_daemon.worker.job import DropReport, Failed, Train
 from tests.fake_box import MODEL, POLICY, FakeBox
@@ -163,10 +164,11 @@ class HalfAway(FakeRegistry):
         return super().create_version(model, source=source, run_id=run_id, tags=tags, description=description)
 
 
-def test_a_model_whose_registration_fails_for_ever_does_not_keep_another_from_its_promotion(tmp_path: Path) -> None:
+def with_zeta(tmp_path: Path, registry: FakeRegistry) -> FakeBox:
+    """Two models: churn, and zeta, whose champion is version 1; a file for each is dropped long after."""
     (tmp_path / "zeta").mkdir()
     (tmp_path / "box").mkdir()
-    box = FakeBox(tmp_path / "box", registry=HalfAway(NOW - timedelta(days=30)))
+    box = FakeBox(tmp_path / "box", registry=registry)
     box.registry.create_version_by_hand("zeta")
     box.registry.move_alias_by_hand("zeta", "champion", 1)
     policy = POLICY.format(folder=tmp_path / "zeta").replace("model: churn", "model: zeta")
@@ -176,9 +178,35 @@ def test_a_model_whose_registration_fails_for_ever_does_not_keep_another_from_it
     box.drop()
     box.live()
     (tmp_path / "zeta" / "z.csv").write_text("5", "utf-8")
+    return box
+
+
+def test_a_model_whose_registration_fails_for_ever_does_not_keep_another_from_its_promotion(tmp_path: Path) -> None:
+    box = with_zeta(tmp_path, HalfAway(NOW - timedelta(days=30)))
     box.live(turns=10)
     assert box.attempts()[0].state is State.JUDGED
     assert box.registry.models(["zeta"])["zeta"].aliases["champion"] == 2
+
+
+class Broken(FakeRegistry):
+    """Cannot say who made a version of one model."""
+
+    def author(self, version: Version) -> str:
+        if version.model == MODEL:
+            raise RetrainError("nobody thought of this")
+        return super().author(version)
+
+
+def test_an_error_that_nobody_thought_of_is_said_once_and_does_not_end_the_daemon_for_the_others(
+    tmp_path: Path,
+) -> None:
+    with capture_logs() as lines:
+        box = with_zeta(tmp_path, Broken(NOW - timedelta(days=30)))
+        box.registry.move_alias_by_hand(MODEL, "challenger", 6)
+        box.live(turns=10)
+    assert box.registry.models(["zeta"])["zeta"].aliases["champion"] == 2
+    said = [(line["model"], line["reason"]) for line in lines if line["event"] == "model.trouble"]
+    assert said == [(MODEL, "nobody thought of this")]
 
 
 def test_another_alias_in_the_policy_is_not_a_persons_move(promoted: FakeBox) -> None:

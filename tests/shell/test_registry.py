@@ -268,3 +268,9 @@ def test_the_author_of_a_version_is_the_user_of_its_run(world: World, model: str
         run = world.start_run(tags)
         made = world.registry.create_version(model, source=source, run_id=run, tags={}, description="")
         assert world.registry.author(made) == author
+
+
+def test_a_run_id_that_the_store_refuses_leaves_the_author_unknown(world: World, model: str) -> None:
+    source, _ = world.log_model()
+    made = world.registry.create_version(model, source=source, run_id="nightly run 7", tags={}, description="")
+    assert world.registry.author(made) == ""
