@@ -6,7 +6,7 @@ Decides nothing: what comes next is the core's, what was seen is the registry's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, unit_of
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
-from retrain_daemon.journal.models import Lineage
+from retrain_daemon.journal.models import Lineage, ModelRow
 from retrain_daemon.labels import (
     ATTEMPT_TAG,
     KEY_TAG,
@@ -89,8 +89,7 @@ class Acting:
         Raises RegistryUnreachable when the step needs the registry and it does not answer: asked again later.
         """
         row = self._journal.models.find(attempt.model)
-        champion = self._champion(attempt, row.champion_seen if row else None)
-        step = next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
+        step = self._next_step(attempt, row)
         if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
             return None
         if isinstance(step, StartWorker) and not self._free_slot(attempt):
@@ -103,19 +102,29 @@ class Acting:
 
     def is_stuck(self, attempt: Attempt) -> bool:
         """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
-        if attempt.state is State.TRAINING:
+        if attempt.state is State.TRAINING and self._worker(attempt).state is not WorkerState.GONE:
             return False
         row = self._journal.models.find(attempt.model)
-        champion = self._champion(attempt, row.champion_seen if row else None)
-        step = next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
+        try:
+            step = self._next_step(attempt, row)
+        except RegistryUnreachable:
+            return True
         if row is not None and row.hold is not None and not _harmless(step):
             return True
         return isinstance(step, Wait) and step.until is None
 
+    def _next_step(self, attempt: Attempt, row: ModelRow | None) -> Step:
+        champion = self._champion(attempt, row.champion_seen if row else None)
+        return next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
+
     def _champion(self, attempt: Attempt, seen: int | None) -> Champion:
         """Read anew before each step of a promotion; for the others what was polled last will do."""
         promoting = attempt.state is State.JUDGED
-        return self._view.champion(attempt.policy, seen, fresh=promoting)
+        champion = self._view.champion(attempt.policy, seen, fresh=promoting)
+        if attempt.offered is None or champion.state is not ChampionState.FOUND or champion.version is None:
+            return champion
+        against = self._view.against_challenger(attempt.model, attempt.offered, champion.version)
+        return replace(champion, against_challenger=against)
 
     def _worker(self, attempt: Attempt) -> WorkerSeen:
         if attempt.state is not State.TRAINING:

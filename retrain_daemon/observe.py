@@ -94,11 +94,17 @@ class RegistryView:
             version = self._version(policy.model, number)
         except (NotFound, Refused) as error:
             return _obstacle(number, "not_found", f"the alias challenger is on version {number}: {error}")
-        authors = self._author(policy.model, number), self._author(policy.model, champion.version)
-        untrusted = self._trust.against_offered(*authors, number)
+        untrusted = self.against_challenger(policy.model, number, champion.version)
         if untrusted:
             return _obstacle(number, "untrusted", untrusted)
         return Offered(version=number, run_id=version.run_id or "")
+
+    def against_challenger(self, model: str, number: int, champion: int) -> str:
+        """What stands against loading a version that a person put up; "" when its author is trusted.
+
+        Raises RegistryUnreachable.
+        """
+        return self._trust.against_offered(self._author(model, number), self._author(model, champion), number)
 
     def created_at(self, model: str, number: int) -> datetime:
         """When a version was made; raises RegistryUnreachable, NotFound."""

@@ -17,6 +17,8 @@ from retrain_daemon.core.policy import Policy, Recipe
 
 #: Workers that may be cut short by a restart of the daemon, beside the failures that `retries` allows.
 ALLOWED_CUTS = 10
+#: How the reason of an attempt begins whose challenger was taken back, or is not trusted any more.
+CALLED_OFF = "called off: "
 #: A wait between two tries never grows beyond this.
 LONGEST_BACKOFF = timedelta(hours=1)
 
@@ -180,7 +182,7 @@ def next_step(
         case State.PLANNED | State.FAILED:
             return _before_worker(attempt, champion, now)
         case State.TRAINING:
-            return _after_worker(attempt, worker, now, backoff)
+            return _after_worker(attempt, worker, champion, now, backoff)
         case State.TRAINED:
             return JudgeNow()
         case State.JUDGED:
@@ -195,25 +197,28 @@ def _before_worker(attempt: Attempt, champion: Champion, now: datetime) -> Step:
         return Wait("waits before the next try", attempt.due_at)
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return Wait(f"the champion is {champion.state.value}: nothing is trained until it is found again")
-    if withdrawn := _withdrawn(attempt, champion):
-        return Conclude(State.ABANDONED, withdrawn)
+    if reason := _called_off(attempt, champion):
+        return Conclude(State.ABANDONED, reason)
     if champion.version == attempt.champion_version:
         return StartWorker()
     return TakeUpChampion(champion.version) if attempt.challenger is None else JudgeAgain(champion.version)
 
 
-def _withdrawn(attempt: Attempt, champion: Champion) -> str:
-    """Why a person's challenger is not to be judged any more: they changed their mind. "" when they did not."""
+def _called_off(attempt: Attempt, champion: Champion) -> str:
+    """Why a person's challenger is not to be loaded or promoted any more: they changed their mind, or its author is
+    not trusted. "" when nothing stands against it.
+    """
     if attempt.offered is None:
         return ""
     if champion.version == attempt.offered:
-        return f"someone made version {attempt.offered} the champion before it was judged"
+        return f"{CALLED_OFF}someone made version {attempt.offered} the champion before it was judged"
     if champion.challenger != attempt.offered:
-        return f"someone took the alias challenger off version {attempt.offered}"
-    return ""
+        return f"{CALLED_OFF}someone took the alias challenger off version {attempt.offered}"
+    return f"{CALLED_OFF}{champion.against_challenger}" if champion.against_challenger else ""
 
 
-def _after_worker(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
+def _after_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta) -> Step:
+    """A worker that was cut short is started again only if it would be started now."""
     match worker.state:
         case WorkerState.RUNNING:
             return Wait("worker is running")
@@ -224,7 +229,7 @@ def _after_worker(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: 
         case WorkerState.GONE:
             if attempt.starts > attempt.recipe.retries + ALLOWED_CUTS:
                 return Conclude(State.ABANDONED, f"its worker was cut short {attempt.starts} times")
-            return StartWorker()
+            return _before_worker(attempt, champion, now)
 
 
 def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
@@ -246,11 +251,11 @@ def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
     if attempt.verdict.outcome is not Outcome.PROMOTE and _moved_on(attempt, champion):
         assert champion.version is not None
         return JudgeAgain(champion.version)
+    if attempt.verdict.outcome is Outcome.PROMOTE:
+        return _promote(attempt, champion)
     if Effect.VERDICT not in attempt.done:
         return Perform(Effect.VERDICT)
     match attempt.verdict.outcome:
-        case Outcome.PROMOTE:
-            return _promote(attempt, champion)
         case Outcome.REJECT:
             return _unoffer(attempt, champion) or Conclude(State.REJECTED, attempt.verdict.summary)
         case Outcome.INCONCLUSIVE:
@@ -273,17 +278,23 @@ def _moved_on(attempt: Attempt, champion: Champion) -> bool:
 
 
 def _promote(attempt: Attempt, champion: Champion) -> Step:
-    """In the order of the design; the champion must be the frozen one until the alias has moved."""
+    """In the order of the design; the champion must be the frozen one until the alias has moved.
+
+    That a version is to be promoted is tagged only once nothing stands against it.
+    """
     if Effect.ALIAS in attempt.done:
         return _complete(attempt, champion)
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return Wait(f"the champion is {champion.state.value}: nothing is promoted until it is found again")
-    if attempt.version is not None and champion.version == attempt.version:
-        return Perform(Effect.ALIAS, already=True)
-    if champion.version != attempt.champion_version:
+    arrived = attempt.version is not None and champion.version == attempt.version
+    if not arrived and champion.version != attempt.champion_version:
         return _after_someone_moved(attempt, champion.version)
-    if Effect.ALIAS not in attempt.begun and (withdrawn := _withdrawn(attempt, champion)):
-        return Conclude(State.REJECTED, f"{withdrawn} before the promotion")
+    if not arrived and Effect.ALIAS not in attempt.begun and (reason := _called_off(attempt, champion)):
+        return Conclude(State.REJECTED, reason)
+    if Effect.VERDICT not in attempt.done:
+        return Perform(Effect.VERDICT)
+    if arrived:
+        return Perform(Effect.ALIAS, already=True)
     if attempt.version is None:
         return Perform(Effect.REGISTER)
     if Effect.REPLACES not in attempt.done:

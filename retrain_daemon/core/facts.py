@@ -27,6 +27,7 @@ class Champion:
     """The champion as the registry shows it; `detail` completes the sentence of a state that is not FOUND.
 
     `challenger` is the version under the alias `challenger` at the same moment: that alias belongs to people.
+    `against_challenger` is what stands against loading that version, as a sentence, where this was asked.
     """
 
     state: ChampionState
@@ -34,6 +35,7 @@ class Champion:
     created_at: datetime | None = None
     detail: str = ""
     challenger: int | None = None
+    against_challenger: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

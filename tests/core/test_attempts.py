@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from retrain_daemon.core.attempts import (
     ALLOWED_CUTS,
+    CALLED_OFF,
     ENDED,
     LONGEST_BACKOFF,
     AcceptResult,
@@ -20,6 +22,7 @@ from retrain_daemon.core.attempts import (
     StartWorker,
     State,
     Step,
+    TakeUpChampion,
     Wait,
     WorkerSeen,
     WorkerState,
@@ -27,7 +30,7 @@ from retrain_daemon.core.attempts import (
 )
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import Outcome, Verdict
-from tests.made import CHAMPION, NOW, a_champion, an_attempt
+from tests.made import CHAMPION, NOW, a_challenger, a_champion, an_attempt
 
 RUNNING = WorkerSeen(WorkerState.RUNNING)
 SUCCEEDED = WorkerSeen(WorkerState.SUCCEEDED)
@@ -99,6 +102,35 @@ def test_a_training_that_is_cut_short_again_and_again_ends() -> None:
     ended = step(an_attempt(State.TRAINING, starts=starts + 1))
     assert isinstance(ended, Conclude)
     assert ended.state is State.ABANDONED
+
+
+def test_a_worker_that_was_cut_short_is_started_again_only_on_the_champion_that_is_found() -> None:
+    attempt = an_attempt(State.TRAINING, starts=1)
+    assert step(attempt, champion=a_champion(9)) == TakeUpChampion(9)
+    compared = an_attempt(State.TRAINING, starts=1, challenger=a_challenger())
+    assert step(compared, champion=a_champion(9)) == JudgeAgain(9)
+    assert isinstance(step(attempt, champion=a_champion(None, ChampionState.LOST)), Wait)
+
+
+@pytest.mark.parametrize("state", [State.PLANNED, State.FAILED, State.TRAINING])
+@pytest.mark.parametrize(("challenger", "against"), [(None, ""), (9, ""), (OURS, "version 8 is by eve")])
+def test_a_persons_challenger_is_not_loaded_once_it_is_taken_back_or_not_trusted(
+    state: State, challenger: int | None, against: str
+) -> None:
+    attempt = an_attempt(state, starts=1, offered=OURS, version=OURS)
+    champion = replace(a_champion(), challenger=challenger, against_challenger=against)
+    taken = step(attempt, champion=champion)
+    assert isinstance(taken, Conclude)
+    assert taken.state is State.ABANDONED
+    assert taken.reason.startswith(CALLED_OFF)
+    assert against in taken.reason
+
+
+@pytest.mark.parametrize("done", [frozenset(), BEFORE_ALIAS])
+def test_a_persons_challenger_is_neither_tagged_nor_promoted_once_it_is_not_trusted(done: frozenset[Effect]) -> None:
+    attempt = winner(done=done, offered=OURS, version=OURS)
+    champion = replace(a_champion(), challenger=OURS, against_challenger="version 8 is by eve")
+    assert step(attempt, champion=champion) == Conclude(State.REJECTED, f"{CALLED_OFF}version 8 is by eve")
 
 
 def test_a_trained_challenger_is_judged() -> None:

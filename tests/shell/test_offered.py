@@ -15,7 +15,7 @@ from retrain_daemon.errors import Refused
 from retrain_daemon.labels import KEY_TAG, REPLACES_TAG, SUMMARY_TAG, VERDICT_TAG
 from retrain_daemon.registry import Version
 from retrain_daemon.worker.job import Failed
-from tests.fake_box import MODEL, FakeBox
+from tests.fake_box import MODEL, Cut, FakeBox
 from tests.made import CHAMPION, some_evidence
 from tests.shell.test_interruption import Points, cut, live_until_cut
 
@@ -266,7 +266,7 @@ def test_taking_the_alias_off_before_the_worker_starts_ends_it(tmp_path: Path) -
     box.live()
     (attempt,) = box.attempts()
     assert attempt.state in (State.REJECTED, State.ABANDONED)
-    assert attempt.reason.startswith(f"someone took the alias challenger off version {OFFERED}")
+    assert attempt.reason == f"called off: someone took the alias challenger off version {OFFERED}"
     assert box.aliases() == {"champion": CHAMPION}
 
 
@@ -358,3 +358,88 @@ def test_a_version_of_an_author_who_is_not_trusted_is_not_adopted(tmp_path: Path
     assert code == Refused.exit_code
     assert sentence.startswith(f"version {OFFERED} is by eve, who is not among trust.users.")
     assert "champion" not in box.aliases()
+
+
+def at_first(box: FakeBox, point: str, act: Callable[[FakeBox], None]) -> None:
+    """Once the worker of a judging has reached this point, something happens."""
+    done: list[str] = []
+
+    def reached(name: str) -> None:
+        if name == point and box.attempts() and not done:
+            done.append(name)
+            act(box)
+
+    box.reached = reached
+
+
+def cut_short(box: FakeBox) -> None:
+    """A life of the daemon that ends while its worker compares, and the worker with it."""
+    box.worker_outlives_daemon = False
+    at_first(box, "after start", lambda _box: cut("after start"))
+    with pytest.raises(Cut):
+        box.live()
+    box.reached = lambda _point: None
+    assert box.attempts()[-1].state is State.TRAINING
+
+
+def test_a_judging_that_was_cut_short_is_not_started_again_once_the_alias_was_taken_off(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    cut_short(box)
+    withdraw(box)
+    box.live()
+    (attempt,) = box.attempts()
+    assert (attempt.state, len(box.trainings())) == (State.ABANDONED, 1)
+    assert VERDICT_TAG not in box.registry.version(MODEL, OFFERED).tags
+
+
+def test_a_judging_that_was_cut_short_goes_on_against_the_champion_a_person_chose_meanwhile(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    cut_short(box)
+    move_champion(box)
+    box.live()
+    assert [job.source.version for job in box.trainings()] == [CHAMPION, 6]
+
+
+def test_an_attempt_cut_short_waits_where_the_champion_was_lost_and_a_single_pass_ends(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    cut_short(box)
+    box.registry.delete_alias_by_hand(MODEL, "champion")
+    with box.life() as daemon:
+        daemon.run_once()
+    assert (box.attempts()[0].state, len(box.trainings())) == (State.TRAINING, 1)
+
+
+def test_a_challenger_whose_author_is_not_trusted_any_more_is_not_loaded_again(tmp_path: Path) -> None:
+    box = a_box(tmp_path, user="eve")
+    box.trust = Trust(users=frozenset({"ada", "eve"}))
+    cut_short(box)
+    box.trust = Trust(users=frozenset({"ada"}))
+    box.live()
+    (attempt,) = box.attempts()
+    assert (attempt.state, len(box.trainings())) == (State.ABANDONED, 1)
+    assert attempt.reason.startswith(f"called off: version {OFFERED} is by eve, who is not among trust.users")
+
+
+def test_a_judged_challenger_whose_author_is_not_trusted_any_more_is_not_promoted(tmp_path: Path) -> None:
+    box = a_box(tmp_path, user="eve")
+    box.trust = Trust(users=frozenset({"ada", "eve"}))
+    box.registry.before = cut
+    with pytest.raises(Cut):
+        box.live()
+    box.registry.before = None
+    box.trust = Trust(users=frozenset({"ada"}))
+    box.live()
+    (attempt,) = box.attempts()
+    assert attempt.state is State.REJECTED
+    assert attempt.reason.startswith(f"called off: version {OFFERED} is by eve")
+    assert box.aliases()["champion"] == CHAMPION
+
+
+def test_a_winner_that_was_taken_back_is_not_tagged_as_one(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.worker_outlives_daemon = False
+    at_first(box, "after start", withdraw)
+    box.live()
+    (attempt,) = box.attempts()
+    assert attempt.state is State.REJECTED
+    assert VERDICT_TAG not in box.registry.version(MODEL, OFFERED).tags
