@@ -210,16 +210,20 @@ def gather(policy: Policy, journal: Journal, view: RegistryView, now: datetime, 
         hold=row.hold if row else None,
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
-        offered=_offered(policy, journal, view, champion) if known and not opened else None,
+        offered=_offered(policy, journal, view, champion, row) if known and not opened else None,
     )
 
 
-def _offered(policy: Policy, journal: Journal, view: RegistryView, champion: Champion) -> Offered | None:
+def _offered(
+    policy: Policy, journal: Journal, view: RegistryView, champion: Champion, row: ModelRow | None
+) -> Offered | None:
     """A person's challenger, with how many rows may judge it: those that neither of the two may have learned."""
     offered = view.offered(policy, champion)
     if offered is None or offered.obstacle or champion.version is None:
         return offered
-    refused = journal.attempts.last_refused_offer(policy.model, offered.version, champion.version, policy.digest)
+    refused = journal.attempts.last_refused_offer(
+        policy.model, offered.version, champion.version, policy.digest, row.resumed_at if row else None
+    )
     if refused:
         return replace(offered, code="refused", obstacle=f"version {offered.version} was not judged: {refused}")
     unit = unit_of(policy.data)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from retrain_daemon.core.attempts import Attempt, Effect, State
+from retrain_daemon.core.attempts import CALLED_OFF, Attempt, Effect, State
 from retrain_daemon.core.decide import Decision, RuleReport
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
@@ -154,14 +154,18 @@ class Attempts:
             reason=row["reason"],
         )
 
-    def last_refused_offer(self, model: str, version: int, champion: int, policy_digest: str) -> str:
-        """Why the last judging of a version that a person offered gave no verdict, against the same champion and under
-        the same policy; "" when it was not tried so.
+    def last_refused_offer(
+        self, model: str, version: int, champion: int, policy_digest: str, since: datetime | None
+    ) -> str:
+        """Why the last judging of a version that a person offered gave no verdict, against the same champion, under
+        the same policy and since the model was resumed; "" when it was not tried so. One that was called off says
+        nothing of the version.
         """
         row = self._database.row(
-            "SELECT reason FROM attempt WHERE model = ? AND offered = ? AND champion_version = ?"
-            " AND state = 'abandoned' AND json_extract(policy, '$.digest') = ? ORDER BY number DESC LIMIT 1",
-            model, version, champion, policy_digest,
+            "SELECT reason FROM attempt WHERE model = ?1 AND offered = ?2 AND champion_version = ?3"
+            " AND state = 'abandoned' AND json_extract(policy, '$.digest') = ?4 AND (?5 IS NULL OR ended_at > ?5)"
+            " AND substr(reason, 1, length(?6)) <> ?6 ORDER BY number DESC LIMIT 1",
+            model, version, champion, policy_digest, to_text(since) if since else None, CALLED_OFF,
         )  # fmt: skip
         return row["reason"] if row else ""
 

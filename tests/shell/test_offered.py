@@ -181,6 +181,29 @@ def test_a_challenger_that_does_not_load_is_tried_again_only_under_another_polic
     assert (again.rule, again.state) == ("challenger", State.PROMOTED)
 
 
+def test_a_challenger_that_does_not_load_is_tried_again_once_the_model_was_resumed(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.failure = Failed(message="Keras is not installed.", framework_missing=True)
+    box.live()
+    box.failure = None
+    box.live()
+    assert [attempt.state for attempt in box.attempts()] == [State.ABANDONED]
+    box.order("resume")
+    box.live()
+    assert box.attempts()[-1].state is State.PROMOTED
+
+
+def test_a_challenger_that_was_taken_back_before_it_was_judged_may_be_put_up_again(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    cut_short(box)
+    withdraw(box)
+    box.live()
+    assert box.attempts()[0].state is State.ABANDONED
+    box.registry.move_alias_by_hand(MODEL, "challenger", OFFERED)
+    box.live()
+    assert box.attempts()[-1].state is State.PROMOTED
+
+
 def assert_judged_once(box: FakeBox, better: bool, where: str) -> None:
     (attempt,) = box.attempts()
     assert attempt.state is (State.PROMOTED if better else State.REJECTED), where
