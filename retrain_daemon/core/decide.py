@@ -231,11 +231,14 @@ def _cannot_settle(policy: Policy, facts: Facts) -> _Reason | None:
 
 
 def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
-    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there."""
+    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there.
+
+    Who resumes a model whose last attempt was abandoned has mended the cause: it is tried once more.
+    """
     last = facts.last
     if last is None or last.policy_digest != policy.digest or last.champion_after != facts.champion.version:
         return None
-    if facts.data.retracted_since:
+    if facts.data.retracted_since or (last.outcome == "abandoned" and facts.resumed_since_last):
         return None
     if facts.data.since_last is None:
         return _Reason("new_rows_unknown", f"it is not known whether rows are new since attempt {last.id}")

@@ -110,13 +110,16 @@ class RetrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that `decide` may look at beside the policy and the time."""
+    """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
+    after the last attempt had ended.
+    """
 
     model: str
     champion: Champion
     data: DataFacts
     champion_moved: bool | None = None
     last: LastAttempt | None = None
+    resumed_since_last: bool = False
     failures: int = 0
     open_attempt: str | None = None
     hold: Hold | None = None

@@ -81,6 +81,14 @@ def test_after_an_attempt_has_ended_the_same_rows_start_nothing(outcome: str) ->
     assert outcome in decision.sentence
 
 
+@pytest.mark.parametrize(("outcome", "action"), [("abandoned", Action.TRAIN), ("rejected", Action.WAIT)])
+def test_who_resumes_a_model_has_its_abandoned_attempt_tried_again_on_the_same_rows(
+    outcome: str, action: Action
+) -> None:
+    facts = some_facts(last=last(outcome), data=some_data(since_last=0), resumed_since_last=True)
+    assert decide(a_policy(), facts, NOW).action is action
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -141,6 +141,22 @@ def test_three_abandoned_attempts_hold_the_model_until_someone_resumes_it(box: F
     assert box.attempts()[-1].state is State.PROMOTED
 
 
+def test_an_abandoned_attempt_is_tried_once_more_for_each_resume(box: FakeBox) -> None:
+    box.failure = Failed(message="Keras is not installed.", framework_missing=True)
+    box.drop()
+    box.live()
+    box.live()
+    assert [attempt.state for attempt in box.attempts()] == [State.ABANDONED]
+    order(box, "resume")
+    box.live()
+    box.live()
+    assert [attempt.state for attempt in box.attempts()] == [State.ABANDONED] * 2
+    box.failure = None
+    order(box, "resume")
+    box.live()
+    assert box.attempts()[-1].state is State.PROMOTED
+
+
 def test_a_paused_model_starts_nothing_and_moves_no_alias(box: FakeBox) -> None:
     order(box, "pause", "audit")
     box.drop()
