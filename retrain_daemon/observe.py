@@ -259,12 +259,12 @@ def _moved(journal: Journal, model: str, champion: Champion) -> bool | None:
     """Whether someone else moved the alias since the last attempt; our promotions and rollbacks do not count."""
     if champion.state is not ChampionState.FOUND:
         return None
-    last = journal.attempts.last_ended(model)
-    if last is None or last.champion_after is None:
+    last = journal.attempts.last_left_champion(model)
+    if last is None:
         return False
-    rollbacks = [back for back in journal.rollbacks.of_model(model) if back.begun_at > last.ended_at]
-    ours = rollbacks[-1].target if rollbacks else last.champion_after
-    return champion.version != ours
+    left, ended_at = last
+    rollbacks = [back for back in journal.rollbacks.of_model(model) if back.begun_at > ended_at]
+    return champion.version != (rollbacks[-1].target if rollbacks else left)
 
 
 def _request(journal: Journal, row: ModelRow | None, view: RegistryView) -> RetrainRequest | None:

@@ -154,6 +154,17 @@ class Attempts:
             reason=row["reason"],
         )
 
+    def last_left_champion(self, model: str) -> tuple[int, datetime] | None:
+        """Which version was champion, and when, at the end of the newest attempt, or of the newest promotion of a
+        version that a person had put up; None before the first.
+        """
+        row = self._database.row(
+            "SELECT champion_after, ended_at FROM attempt WHERE model = ? AND champion_after IS NOT NULL"
+            " AND ended_at IS NOT NULL AND (offered IS NULL OR state = 'promoted') ORDER BY number DESC LIMIT 1",
+            model,
+        )
+        return (row["champion_after"], to_moment(row["ended_at"])) if row else None
+
     def last_refused_offer(
         self, model: str, version: int, champion: int, policy_digest: str, since: datetime | None
     ) -> str:

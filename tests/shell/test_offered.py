@@ -79,6 +79,23 @@ def test_rows_that_only_judged_are_still_new_for_training(tmp_path: Path) -> Non
     assert [attempt.rule for attempt in box.attempts()][-1] == "enough fresh rows"
 
 
+def test_promoting_a_persons_challenger_is_no_move_by_someone_else(tmp_path: Path) -> None:
+    box = a_box(tmp_path, alias="theirs")
+    box.evidence = WORSE
+    box.edit_policy("data.new_rows >= 1000000", "registry.champion_moved || data.new_rows >= 1000000")
+    box.order("retrain")
+    box.live()
+    box.evidence = BETTER
+    box.registry.move_alias_by_hand(MODEL, "challenger", OFFERED)
+    box.live()
+    assert [attempt.state for attempt in box.attempts()] == [State.REJECTED, State.PROMOTED]
+    assert box.standing()[0] == "no_rule_holds"
+    box.evidence = WORSE
+    move_champion(box)
+    box.live()
+    assert [attempt.rule for attempt in box.attempts()] == ["request", "challenger", "enough fresh rows"]
+
+
 def test_rows_seen_before_it_was_made_do_not_judge_it(tmp_path: Path) -> None:
     box = a_box(tmp_path, alias="theirs")
     box.live()
