@@ -204,6 +204,7 @@ class Acting:
         versions |= {attempt.offered} if attempt.offered is not None else set()
         learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
         unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
+        unlike = self._journal.drops.incomparable_until(attempt.model, unknown_until) if unknown_until else None
         return Train(
             attempt=attempt.id,
             key=self._key(attempt),
@@ -212,7 +213,7 @@ class Acting:
             recipe=attempt.recipe,
             drops=drops,
             learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
-            unknown_until=unknown_until,
+            unknown_until=max(unknown_until, unlike) if unknown_until and unlike else unknown_until,
             early=self._journal.drops.units_until(attempt.model, unknown_until) if unknown_until else (),
             learned_file=str(self._learned / f"{attempt.id}.npy"),
             metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),

@@ -132,7 +132,9 @@ class Intake:
         data = policy.data
         settings = (data.target, data.features, data.group, data.row_id, data.event_time, data.holdout, data.shape,
                     data.weight, data.model_outputs)  # fmt: skip
-        purpose = f"{sha256(repr(settings).encode()).hexdigest()[:16]} signature of version {root}"
+        # What stands after the first blank says whether keys of features can be compared.
+        features = f"features {sha256(repr(data.features).encode()).hexdigest()[:16]}" if data.features else "all"
+        purpose = f"{sha256(repr(settings).encode()).hexdigest()[:16]} {features} of the signature of version {root}"
         row = self._journal.models.find(policy.model)
         if row is not None and row.inspected_as != purpose:
             with self._journal.transaction():

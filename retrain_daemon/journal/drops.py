@@ -142,6 +142,19 @@ class Drops:
         )  # fmt: skip
         return tuple(row["units_file"] for row in rows)
 
+    def incomparable_until(self, model: str, moment: datetime) -> datetime | None:
+        """Until when rows may have come back unrecognised from revisions that were seen up to `moment` and are not
+        inspected any more: their features were other ones than now. None where there are no such revisions.
+        """
+        row = self._database.row(
+            "SELECT inspected_since FROM model WHERE name = ?1 AND EXISTS (SELECT 1 FROM drops WHERE drops.model = ?1"
+            " AND units_file <> '' AND arrived_at <= ?2 AND state IN ('retracted', 'superseded')"
+            " AND substr(drops.inspected_as, instr(drops.inspected_as, ' '))"
+            " <> substr(model.inspected_as, instr(model.inspected_as, ' ')))",
+            model, to_text(moment),
+        )  # fmt: skip
+        return to_moment(row["inspected_since"]) if row and row["inspected_since"] else None
+
     def first_seen(self, drop: DropRow) -> datetime:
         """When its rows may have been there first: since its path was, where older keys cannot be compared."""
         row = self._database.row(

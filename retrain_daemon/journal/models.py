@@ -100,8 +100,9 @@ class Models:
     def note_inspected_as(self, name: str, purpose: str, now: datetime) -> None:
         """What the model's drops are inspected for from now on."""
         self._database.run(
-            "UPDATE model SET inspected_as = ?, changed_at = ? WHERE name = ?", purpose, to_text(now), name
-        )
+            "UPDATE model SET inspected_as = ?, inspected_since = ?, changed_at = ? WHERE name = ?",
+            purpose, to_text(now), to_text(now), name,
+        )  # fmt: skip
 
     def signature_root(self, name: str, version: int) -> int:
         """The version whose signature this one carries: our versions carry that of the champion they came from."""

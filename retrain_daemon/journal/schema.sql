@@ -15,6 +15,7 @@ CREATE TABLE model (
     adopted_at         TEXT,              -- the first look into its drop folder: what was there is history
     settling_at_first  TEXT NOT NULL DEFAULT '[]',  -- JSON: files not complete at the first look: history as well
     inspected_as       TEXT NOT NULL DEFAULT '',    -- what its drops were inspected for: data settings and signature
+    inspected_since    TEXT,              -- since when they are inspected for that
     alias              TEXT NOT NULL DEFAULT '',    -- the alias that champion_seen was read from
     champion_seen      INTEGER,           -- the version that was champion when last seen; NULL: never seen one
     hold_since         TEXT,              -- not NULL: nothing starts until someone resumes the model

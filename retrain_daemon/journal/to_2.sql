@@ -22,3 +22,4 @@ CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
 END;
 ALTER TABLE attempt ADD COLUMN offered INTEGER;
 ALTER TABLE lineage ADD COLUMN created_at TEXT;
+ALTER TABLE model ADD COLUMN inspected_since TEXT;

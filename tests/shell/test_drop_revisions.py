@@ -449,3 +449,33 @@ def test_retracting_the_file_that_made_an_attempt_fail_lets_the_next_one_start(b
     box.live()
     assert box.trained_on()[-1] == ["good.csv"]
     assert box.attempts()[-1].state is State.PROMOTED
+
+
+@pytest.mark.parametrize("retracted", [True, False])
+def test_rows_may_have_come_back_from_a_retracted_file_until_the_policy_changed_its_features(
+    tmp_path: Path, retracted: bool
+) -> None:
+    (tmp_path / "box").mkdir()
+    box = FakeBox(tmp_path / "box")
+    box.report = lambda _job, file: DropReport(
+        drop=file.drop, fingerprint=file.path, rows=9000, usable=9000, new=9000, training=8000, judging=1000,
+        units_file=f"/state/{file.drop}.npy",
+    )  # fmt: skip
+    box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 15000")
+    box.drop("a.csv")
+    box.record_champion(rows_known=False)
+    box.live()
+    if retracted:
+        box.order("retract", "wrong labels", {"file": "a.csv"})
+        box.live()
+    box.drop("b.csv", "2")
+    box.live()
+    changed = box.clock.now
+    box.edit_policy("target: {column: churned", "features: [x]\n  target: {column: churned")
+    box.live()
+    box.drop("c.csv", "3")
+    box.drop("d.csv", "4")
+    box.live()
+    until = box.trainings()[0].unknown_until
+    assert until is not None
+    assert (until > changed) is retracted

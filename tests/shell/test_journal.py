@@ -106,6 +106,7 @@ DROP TRIGGER decision_inserted;
 ALTER TABLE model DROP COLUMN trouble_code;
 ALTER TABLE attempt DROP COLUMN offered;
 ALTER TABLE lineage DROP COLUMN created_at;
+ALTER TABLE model DROP COLUMN inspected_since;
 ALTER TABLE decision DROP COLUMN offered;
 PRAGMA user_version = 1;
 """
