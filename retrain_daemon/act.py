@@ -287,8 +287,7 @@ class Acting:
             case Effect.PREVIOUS:
                 self._set_previous(attempt)
             case Effect.UNOFFER:
-                self._view.outdate(attempt.model)
-                self._registry.delete_alias(attempt.model, CHALLENGER_ALIAS)
+                self._unoffer(attempt)
             case Effect.REGISTER:
                 raise AssertionError("registering has its own way")
 
@@ -307,6 +306,15 @@ class Acting:
             self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
         except (Refused, NotFound) as error:
             _log.warning("champion.previous_gone", model=attempt.model, version=attempt.champion_version,
+                         reason=str(error))  # fmt: skip
+
+    def _unoffer(self, attempt: Attempt) -> None:
+        """The verdict stands, whether or not the alias may be removed."""
+        self._view.outdate(attempt.model)
+        try:
+            self._registry.delete_alias(attempt.model, CHALLENGER_ALIAS)
+        except (Refused, NotFound) as error:
+            _log.warning("challenger.alias_kept", attempt=attempt.id, model=attempt.model, version=attempt.offered,
                          reason=str(error))  # fmt: skip
 
     def _move_alias(self, attempt: Attempt) -> None:

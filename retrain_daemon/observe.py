@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, Offered, RetrainRequest
+from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, LastLook, Offered, RetrainRequest
 from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
-from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.models import Learned, ModelRow
 from retrain_daemon.registry import RegisteredModel, Registry, Version, spell_alias
 
 #: A person asks for a retrain with this tag on the registered model.
@@ -229,7 +230,18 @@ def _offered(
         return replace(offered, code="refused", obstacle=f"version {offered.version} was not judged: {refused}")
     unit = unit_of(policy.data)
     both = journal.models.learned_by_either(policy.model, champion.version, offered.version, unit)
-    return replace(offered, judging_rows=journal.count_rows(policy.model, both, None).judging)
+    look = journal.attempts.last_look(policy.model, offered.version, champion.version, policy.digest)
+    counts = journal.count_rows(policy.model, both, look.id if look else None)
+    return replace(offered, judging_rows=counts.judging, last_look=_last_look(look, counts.judging_since, both))
+
+
+def _last_look(look: Attempt | None, more: int, learned: Learned) -> LastLook | None:
+    """What was recorded since of what either of the two learned makes an earlier look worth nothing."""
+    if look is None or look.evidence is None or look.ended_at is None:
+        return None
+    if learned.recorded_at is not None and learned.recorded_at > look.ended_at:
+        return None
+    return LastLook(attempt=look.id, rows=look.evidence.rows, more=more, reason=look.reason)
 
 
 def _data_facts(

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.judge import Outcome, Verdict
+from retrain_daemon.core.judge import TOO_FEW_ROWS, Outcome, Verdict
 from retrain_daemon.core.policy import Policy, Recipe
 
 #: Workers that may be cut short by a restart of the daemon, beside the failures that `retries` allows.
@@ -263,12 +263,18 @@ def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
 
 
 def _unoffer(attempt: Attempt, champion: Champion) -> Step | None:
-    """A person's challenger that was judged is no challenger any more; an alias they moved meanwhile is theirs."""
-    if attempt.offered is None or Effect.UNOFFER in attempt.done:
+    """A person's challenger that was judged is no challenger any more; an alias they moved meanwhile is theirs. One
+    that only lacked rows keeps the alias and waits for them.
+    """
+    if attempt.offered is None or Effect.UNOFFER in attempt.done or _lacked_rows(attempt):
         return None
     if champion.state is ChampionState.UNKNOWN:
         return Wait("the registry does not answer; the alias challenger is still to be removed")
     return Perform(Effect.UNOFFER, already=champion.challenger != attempt.offered)
+
+
+def _lacked_rows(attempt: Attempt) -> bool:
+    return attempt.verdict is not None and any(each.code == TOO_FEW_ROWS for each in attempt.verdict.findings)
 
 
 def _moved_on(attempt: Attempt, champion: Champion) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
-from retrain_daemon.core.facts import ChampionState, Facts, Offered
+from retrain_daemon.core.facts import ChampionState, Facts, LastLook, Offered
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 
 #: The rule that a person's request is journaled under.
@@ -102,7 +102,20 @@ def _offer(policy: Policy, facts: Facts) -> _Offer | None:
         return _Offer("rows_unknown", f"it is not known how many rows may judge {named}")
     if rows < needed:
         return _Offer("too_few_rows", f"{named} waits for {needed - rows:,} held-out rows newer than it")
-    return _Offer("", f"{named} can be judged by at most {rows:,} rows")
+    return _looked_at(named, offered.last_look, needed) or _Offer("", f"{named} can be judged by at most {rows:,} rows")
+
+
+def _looked_at(named: str, look: LastLook | None, needed: int) -> _Offer | None:
+    """A version that was judged already and has the alias still, or again: the same rows would say the same."""
+    if look is None:
+        return None
+    if look.rows + look.more < needed:
+        sentence = f"{named} waits for more held-out rows: {look.rows:,} of {needed:,} could judge at the last look"
+        return _Offer("too_few_rows", sentence)
+    if look.more == 0:
+        sentence = f"{named} was judged by attempt {look.attempt} on all held-out rows there are: {look.reason}"
+        return _Offer("judged_already", sentence)
+    return None
 
 
 def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decision:

@@ -39,6 +39,18 @@ class Champion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LastLook:
+    """The newest judging of an offered version, against the present champion and under the present policy: `rows` could
+    judge, `reason` is how it ended, and at most `more` rows have come since that may judge.
+    """
+
+    attempt: str
+    rows: int
+    more: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offered:
     """A version that a person put up as challenger. `code` and `obstacle` (a sentence) say why it is not judged,
     whatever the rows; empty where nothing stands against it. At most `judging_rows` rows may judge it and the champion.
@@ -49,6 +61,7 @@ class Offered:
     code: str = ""
     obstacle: str = ""
     judging_rows: int | None = None
+    last_look: LastLook | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,9 @@ from enum import StrEnum
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.policy import Claim, Promotion, Requirement
 
+#: The code of the refusal for want of rows: more of them may still settle it.
+TOO_FEW_ROWS = "too_few_rows"
+
 
 class Outcome(StrEnum):
     """What follows for the challenger."""
@@ -117,7 +120,7 @@ def _refused_rows(promotion: Promotion, evidence: Evidence) -> _Refusals:
     asked, given = promotion.confidence, evidence.confidence
     groups = evidence.groups
     return (
-        ("too_few_rows", not evidence.rows >= max(promotion.min_rows, 1), None, _too_few(promotion, evidence)),
+        (TOO_FEW_ROWS, not evidence.rows >= max(promotion.min_rows, 1), None, _too_few(promotion, evidence)),
         ("too_few_groups", groups is not None and groups < 2, None, f"all {evidence.rows:,} judging rows are of "
          f"{groups} group, and at least 2 are needed"),
         ("one_class", evidence.classes is not None and evidence.classes < 2, None, f"all {evidence.rows:,} judging "

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from retrain_daemon.core.attempts import CALLED_OFF, Attempt, Effect, State
+from retrain_daemon.core.attempts import CALLED_OFF, JUDGED_ENDS, Attempt, Effect, State
 from retrain_daemon.core.decide import Decision, RuleReport
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
@@ -25,6 +25,7 @@ _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 _NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 _RULES: TypeAdapter[tuple[RuleReport, ...]] = TypeAdapter(tuple[RuleReport, ...])
+_JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,19 @@ class Attempts:
             model, version, champion, policy_digest, to_text(since) if since else None, CALLED_OFF,
         )  # fmt: skip
         return row["reason"] if row else ""
+
+    def last_look(self, model: str, version: int, champion: int, policy_digest: str) -> Attempt | None:
+        """The newest judging of a version that a person offered whose verdict took effect, against the same champion
+        and under the same policy.
+        """
+        row = self._database.row(
+            "SELECT * FROM attempt WHERE model = ? AND offered = ? AND champion_version = ?"
+            f" AND json_extract(policy, '$.digest') = ? AND state IN ({_JUDGED})"
+            " AND NOT (state = 'rejected' AND json_extract(verdict, '$.outcome') = 'promote')"
+            " ORDER BY number DESC LIMIT 1",
+            model, version, champion, policy_digest,
+        )  # fmt: skip
+        return None if row is None else self._attempt(row)
 
     def starts_since(self, model: str, since: datetime) -> tuple[datetime, ...]:
         """When attempts of a model were decided since then, and in any case the newest."""

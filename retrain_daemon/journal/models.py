@@ -52,12 +52,13 @@ class Lineage:
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What a version and the ancestors it continued from learned, together."""
+    """What a version and the ancestors it continued from learned, together; `recorded_at` is the newest record."""
 
     files: tuple[str, ...]
     unknown_until: datetime | None
     attempts: tuple[str, ...]
     fingerprints: frozenset[str]
+    recorded_at: datetime | None = None
 
 
 class Models:
@@ -206,6 +207,7 @@ class Models:
             unknown_until=max(unknown, default=None),
             attempts=tuple(link.attempt for link in chain if link.attempt),
             fingerprints=frozenset(mark for link in chain for mark in link.fingerprints),
+            recorded_at=max((link.recorded_at for link in chain if link.recorded_at), default=None),
         )
 
     def learned_by_either(self, name: str, first: int, second: int, unit: str) -> Learned:
@@ -217,6 +219,7 @@ class Models:
             unknown_until=max(unknown, default=None),
             attempts=tuple(dict.fromkeys((*one.attempts, *other.attempts))),
             fingerprints=one.fingerprints | other.fingerprints,
+            recorded_at=max((each.recorded_at for each in (one, other) if each.recorded_at), default=None),
         )
 
     def versions_of_attempts(self, name: str, attempts: tuple[str, ...]) -> tuple[int, ...]:

@@ -13,13 +13,15 @@ from retrain_daemon.journal.models import Learned
 @dataclass(frozen=True, kw_only=True)
 class RowCounts:
     """`new`: rows no judged attempt had; `since_last`: of those, rows the last ended attempt did not have. At most
-    `unlearned` rows can train that the champion has not learned, at most `judging` can judge it.
+    `unlearned` rows can train that the champion has not learned, at most `judging` can judge it, of which at most
+    `judging_since` are in files that the last attempt did not have.
     """
 
     new: int
     since_last: int
     unlearned: int
     judging: int
+    judging_since: int
     retracted_since: bool
     waiting_since: datetime | None
     recorded: int
@@ -33,7 +35,7 @@ def count_rows(database: Database, model: str, learned: Learned | None, last_att
     judged = {row["drop_id"] for row in database.rows(DROPS_JUDGED, model)}
     last = _drops_of(database, (last_attempt,) if last_attempt else ())
     learned_drops = _drops_of(database, learned.attempts if learned else ())
-    totals = {"new": 0, "since_last": 0, "unlearned": 0, "judging": 0}
+    totals = {"new": 0, "since_last": 0, "unlearned": 0, "judging": 0, "judging_since": 0}
     waiting: list[datetime] = []
     rows = database.rows("SELECT * FROM drops WHERE model = ? AND state = 'recorded'", model)
     for row in rows:
@@ -46,6 +48,7 @@ def count_rows(database: Database, model: str, learned: Learned | None, last_att
             continue
         after = learned.unknown_until is None or arrived > learned.unknown_until
         totals["judging"] += row["judging"] if after else 0
+        totals["judging_since"] += row["judging"] if after and row["id"] not in last else 0
         totals["unlearned"] += row["training"] if after and row["id"] not in learned_drops else 0
     return RowCounts(
         **totals,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.trust import Trust
 from retrain_daemon.errors import Refused
 from retrain_daemon.labels import KEY_TAG, REPLACES_TAG, SUMMARY_TAG, VERDICT_TAG
 from retrain_daemon.registry import Version
-from retrain_daemon.worker.job import Failed
+from retrain_daemon.worker.job import DropFile, DropReport, Failed
 from tests.fake_box import MODEL, Cut, FakeBox
 from tests.made import CHAMPION, some_evidence
 from tests.shell.test_interruption import Points, cut, live_until_cut
@@ -37,6 +39,19 @@ def a_box(root: Path, *, better: bool = True, user: str = "ada", alias: str = "c
     box.registry.move_alias_by_hand(MODEL, alias, OFFERED)
     box.drop()
     return box
+
+
+def refuse_removal(box: FakeBox) -> None:
+    def before(name: str) -> None:
+        if name == "delete_alias":
+            raise Refused("PERMISSION_DENIED")
+
+    box.registry.before = before
+
+
+def a_report(file: DropFile, judging: int) -> DropReport:
+    fingerprint = sha256(Path(file.path).read_bytes()).hexdigest()
+    return DropReport(drop=file.drop, fingerprint=fingerprint, rows=100, usable=100, new=100, judging=judging)
 
 
 def offered_sentence(box: FakeBox) -> str:
@@ -94,6 +109,50 @@ def test_promoting_a_persons_challenger_is_no_move_by_someone_else(tmp_path: Pat
     move_champion(box)
     box.live()
     assert [attempt.rule for attempt in box.attempts()] == ["request", "challenger", "enough fresh rows"]
+
+
+def test_a_promotion_stands_although_the_alias_challenger_may_not_be_removed(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    refuse_removal(box)
+    with capture_logs() as lines:
+        box.live()
+    assert [attempt.state for attempt in box.attempts()] == [State.PROMOTED]
+    assert box.aliases()["champion"] == OFFERED
+    assert "challenger.alias_kept" in [line["event"] for line in lines]
+
+
+def test_a_loser_whose_alias_may_not_be_removed_is_judged_again_only_with_more_rows(tmp_path: Path) -> None:
+    box = a_box(tmp_path, better=False)
+    refuse_removal(box)
+    box.live(turns=20)
+    (attempt,) = box.attempts()
+    assert attempt.state is State.REJECTED
+    said = f"version {OFFERED} was judged by attempt {attempt.id} on all held-out rows there are: {attempt.reason}"
+    assert offered_sentence(box) == said
+    box.drop("b.csv", "x,churned\n2,no\n")
+    box.live()
+    assert [each.state for each in box.attempts()] == [State.REJECTED] * 2
+
+
+def test_a_challenger_that_only_lacked_rows_keeps_the_alias_and_is_judged_when_they_have_come(tmp_path: Path) -> None:
+    box = a_box(tmp_path)
+    box.evidence = some_evidence(rows=150)
+    box.live(turns=20)
+    (attempt,) = box.attempts()
+    assert attempt.state is State.INCONCLUSIVE
+    assert box.aliases()["challenger"] == OFFERED
+    said = f"version {OFFERED} waits for more held-out rows: 150 of 200 could judge at the last look"
+    assert offered_sentence(box) == said
+    box.evidence = BETTER
+    box.report = lambda _job, file: a_report(file, judging=49)
+    box.drop("few.csv", "x,churned\n2,no\n")
+    box.live()
+    assert len(box.attempts()) == 1
+    box.report = lambda _job, file: a_report(file, judging=1)
+    box.drop("one.csv", "x,churned\n3,no\n")
+    box.live()
+    assert box.attempts()[-1].state is State.PROMOTED
+    assert box.aliases() == {"champion": OFFERED, "previous_champion": CHAMPION}
 
 
 def test_rows_seen_before_it_was_made_do_not_judge_it(tmp_path: Path) -> None:
