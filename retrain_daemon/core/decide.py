@@ -101,7 +101,9 @@ def _offer(policy: Policy, facts: Facts) -> _Offer | None:
     if rows is None:
         return _Offer("rows_unknown", f"it is not known how many rows may judge {named}")
     if rows < needed:
-        return _Offer("too_few_rows", f"{named} waits for {needed - rows:,} held-out rows newer than it")
+        newer = facts.champion.version is not None and facts.champion.version > offered.version
+        than = f"version {facts.champion.version}" if newer else "it"
+        return _Offer("too_few_rows", f"{named} waits for {needed - rows:,} held-out rows newer than {than}")
     return _looked_at(named, offered.last_look, needed) or _Offer("", f"{named} can be judged by at most {rows:,} rows")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain_daemon.core.decide import ABANDONED_TO_HOLD, Action, decide
-from retrain_daemon.core.facts import ChampionState, DataFacts, Hold, LastAttempt, RetrainRequest
+from retrain_daemon.core.facts import ChampionState, DataFacts, Hold, LastAttempt, Offered, RetrainRequest
 from retrain_daemon.core.policy import Mode, Pace, Recipe, Rule
 from tests.made import CHAMPION, NOW, a_champion, a_policy, some_data, some_facts
 
@@ -79,6 +79,13 @@ def test_after_an_attempt_has_ended_the_same_rows_start_nothing(outcome: str) ->
     decision = decide(a_policy(), facts, NOW)
     assert (decision.action, decision.code) == (Action.WAIT, "nothing_new")
     assert outcome in decision.sentence
+
+
+@pytest.mark.parametrize(("version", "than"), [(CHAMPION + 1, "it"), (CHAMPION - 1, f"version {CHAMPION}")])
+def test_a_challenger_waits_for_rows_newer_than_the_newer_of_the_two(version: int, than: str) -> None:
+    facts = some_facts(offered=Offered(version=version, judging_rows=0))
+    decision = decide(a_policy(), facts, NOW)
+    assert decision.offered == f"version {version} waits for 200 held-out rows newer than {than}"
 
 
 @pytest.mark.parametrize(("outcome", "action"), [("abandoned", Action.TRAIN), ("rejected", Action.WAIT)])
