@@ -29,13 +29,17 @@ class RegistryView:
         self._registry = registry
         self._trust = trust
         self._authors: dict[tuple[str, int], str] = {}
+        self._doubted: set[tuple[str, int]] = set()
         self._models: Mapping[str, RegisteredModel] = {}
         self._versions: dict[tuple[str, int], Version] = {}
         self._outdated: set[str] = set()
         self.problem = "the registry was not asked yet"
 
     def poll(self, names: Collection[str]) -> None:
-        """Ask for all watched models. A registry that does not answer leaves every champion unknown."""
+        """Ask for all watched models. A registry that does not answer leaves every champion unknown.
+
+        Authors are asked for once, unless something stood against one: a tag can be put right at any time.
+        """
         try:
             self._take(self._registry.models(names))
         except (RegistryUnreachable, Refused) as error:
@@ -43,6 +47,9 @@ class RegistryView:
         else:
             self._outdated.clear()
             self.problem = ""
+            for key in self._doubted:
+                self._authors.pop(key, None)
+            self._doubted.clear()
 
     def _take(self, models: Mapping[str, RegisteredModel]) -> None:
         """Versions of a model that is gone, or was deleted and registered anew, are other ones now."""
@@ -105,7 +112,11 @@ class RegistryView:
 
         Raises RegistryUnreachable.
         """
-        return self._trust.against_offered(self._author(model, number), self._author(model, champion), number)
+        authors = self._author(model, number), self._author(model, champion)
+        untrusted = self._trust.against_offered(*authors, number)
+        if untrusted:
+            self._doubted |= {(model, number), (model, champion)}
+        return untrusted
 
     def created_at(self, model: str, number: int) -> datetime:
         """When a version was made; raises RegistryUnreachable, NotFound."""
@@ -129,7 +140,7 @@ class RegistryView:
             try:
                 self._authors[key] = self._registry.author(self._version(model, number))
             except (NotFound, Refused):
-                return ""
+                self._authors[key] = ""
         return self._authors[key]
 
     def wants_retrain(self, model: str) -> bool | None:
@@ -149,6 +160,7 @@ class RegistryView:
         except (RegistryUnreachable, Refused) as error:
             return Champion(state=ChampionState.UNKNOWN, detail=str(error))
         if untrusted:
+            self._doubted.add((policy.model, number))
             detail = f"{untrusted}: nothing of it is loaded; add its author to trust.users, or move the alias"
             return Champion(state=ChampionState.UNTRUSTED, version=number, created_at=created_at, detail=detail)
         return Champion(state=ChampionState.FOUND, version=number, created_at=created_at)

@@ -215,6 +215,32 @@ def test_only_versions_of_trusted_people_are_loaded(tmp_path: Path, user: str, t
         assert "it is not loaded; name its author in trust.users" in offered_sentence(box)
 
 
+@pytest.mark.parametrize("whose", [CHAMPION, OFFERED])
+def test_an_author_whose_name_is_put_right_in_mlflow_is_trusted_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: int
+) -> None:
+    box = a_box(tmp_path)
+    box.trust = Trust(users=frozenset({"ada"}))
+    wrong, asked = ["eve"], list[int]()
+
+    def author(version: Version) -> str:
+        asked.append(version.number)
+        return wrong[0] if wrong and version.number == whose else "ada"
+
+    monkeypatch.setattr(box.registry, "author", author)
+    with box.life() as daemon:
+        for _ in range(5):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+        assert box.trainings() == []
+        assert asked.count(whose) <= 5
+        wrong.clear()
+        for _ in range(5):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+    assert box.aliases()["champion"] == OFFERED
+
+
 def test_a_champion_of_someone_the_settings_do_not_name_is_left_alone(tmp_path: Path) -> None:
     box = a_box(tmp_path)
     box.edit_policy("data.new_rows >= 1000000", "data.new_rows >= 1000")
