@@ -452,6 +452,7 @@ def test_a_version_that_won_again_after_its_rollback_is_a_target_of_a_later_roll
     box.live()
     box.order("resume")
     box.registry.move_alias_by_hand(MODEL, "challenger", OFFERED)
+    box.drop("later.csv", "x,churned\n7,no\n")
     box.live()
     assert box.aliases()["champion"] == OFFERED
     box.order("retrain")
