@@ -1,5 +1,4 @@
--- From schema 1 to 2: why drops cannot be inspected gets a code, decisions may be to judge what a person offered, what
--- is known of a version goes with the time it was made.
+-- From schema 1 to 2: why drops cannot be inspected gets a code, decisions may be to judge what a person offered.
 ALTER TABLE model ADD COLUMN trouble_code TEXT NOT NULL DEFAULT '';
 CREATE TABLE decision_2 (
     id       INTEGER PRIMARY KEY,
@@ -21,5 +20,3 @@ CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
     VALUES (NEW.at, NEW.model, NEW.model, 'decision.' || NEW.action, NEW.sentence);
 END;
 ALTER TABLE attempt ADD COLUMN offered INTEGER;
-ALTER TABLE lineage ADD COLUMN created_at TEXT;
-ALTER TABLE model ADD COLUMN inspected_since TEXT;
