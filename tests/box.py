@@ -276,14 +276,14 @@ class Box:
         with self.journal() as journal:
             return list(reversed(journal.attempts.of_model(model, 100)))
 
-    def ended(self, number: int = 1, model: str = "shop") -> Attempt:
+    def ended(self, number: int = 1, model: str = "shop", patience: float = PATIENCE) -> Attempt:
         """Wait until a model's n-th attempt has ended; returns it."""
 
         def found() -> Attempt | None:
             each = self.attempts(model)
             return each[number - 1] if len(each) >= number and each[number - 1].ended_at else None
 
-        done = self.until(found)
+        done = self.until(found, patience)
         assert done is not None
         return done
 

@@ -80,7 +80,7 @@ def test_a_version_of_other_columns_is_refused_with_them_and_keeps_the_alias(box
 def test_a_network_whose_worker_is_killed_in_training_leaves_nothing_and_is_trained_again(boxes: Boxes) -> None:
     box = boxes()
     networks.register(box, "torch", networks.log_torch)
-    box.policy("torch", ("epochs: 4", "epochs: 120"), text=networks.POLICY)
+    box.policy("torch", ("epochs: 4", "epochs: 50"), text=networks.POLICY)
     (box.folder / "drops" / "all").mkdir()
     box.start()
     networks.drop_for_all(box, "monday.csv", buyers(2, 1500))
@@ -99,7 +99,7 @@ def test_a_network_whose_worker_is_killed_in_training_leaves_nothing_and_is_trai
     assert box.versions("torch") == [1]
     experiments = [each.experiment_id for each in box.client.search_experiments()]
     assert [run.info.status for run in box.client.search_runs(experiments)] == ["FINISHED"]
-    attempt = box.ended(model="torch")
+    attempt = box.ended(model="torch", patience=150)
     assert (attempt.state, attempt.starts) == ("promoted", 2)
     assert box.versions("torch") == [1, 2]
     assert Path(attempt.challenger.learned_file if attempt.challenger else "").exists()
