@@ -17,7 +17,8 @@ from typing import Protocol
 
 from retrain_daemon import processes
 from retrain_daemon.errors import StateUnusable
-from retrain_daemon.supervisor import JOB_MARK, PROCESS_FILE, Ended, Limits, Running, Supervisor, Watch, unreadable
+from retrain_daemon.launch import JOB_MARK, PROCESS_FILE
+from retrain_daemon.supervisor import Ended, Limits, Running, Supervisor, Watch, unreadable
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
 

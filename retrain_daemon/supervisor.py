@@ -6,27 +6,21 @@ The thread that starts a worker is the caller's; another one waits for its end. 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain_daemon import processes
+from retrain_daemon.launch import Launched, launch
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
 
-PROCESS_FILE = "process.json"
-JOB_MARK = "RETRAIND_JOB"
-
-#: What tells an interpreter where to find modules: that of the daemon does not hold for another.
-_FOREIGN_LEAVES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 _UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
 _TAIL = 4096
@@ -95,13 +89,13 @@ class Supervisor:
         """
         self._interpreter = command[0] if foreign else ""
         try:
-            worker, handle = _start_process(self._folder, command, _FOREIGN_LEAVES if foreign else ())
+            worker = launch(self._folder, command, foreign=foreign)
         except OSError as error:
             self._conclude(
                 Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
             )
             return
-        self._thread = threading.Thread(target=self._supervise, args=(worker, handle), name="worker", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, args=(worker,), name="worker", daemon=True)
         self._thread.start()
 
     @property
@@ -122,22 +116,21 @@ class Supervisor:
         if self._thread is not None:
             self._thread.join()
 
-    def _supervise(self, worker: subprocess.Popen[bytes], handle: int) -> None:
+    def _supervise(self, worker: Launched) -> None:
         try:
-            cause = self._wait(worker.pid, handle)
+            cause = self._wait(worker)
             # The worker is not waited for before its session is empty: as a zombie it keeps its number its own.
             processes.end_session(worker.pid, 0)
         except OSError as error:  # such as no file descriptors left: what cannot be watched must not go on
             cause = f"the worker could not be watched: {error}"
             os.killpg(worker.pid, signal.SIGKILL)
-        finally:
-            os.close(handle)
         self._conclude(self._outcome(cause, worker.wait()))
 
-    def _wait(self, pid: int, handle: int) -> str:
+    def _wait(self, worker: Launched) -> str:
         """Return when the worker has ended: "" by itself, else why it was ended."""
+        pid = worker.pid
         ends = select.poll()
-        ends.register(handle, select.POLLIN)
+        ends.register(worker.handle, select.POLLIN)
         while not ends.poll(_LOOK_EVERY_MS):
             _cut(self._log, self._watch.log_limit)
             if excess := self._excess(pid):
@@ -218,38 +211,6 @@ class Supervisor:
 def unreadable(error: Exception) -> Failed:
     """What a result file that cannot be understood amounts to."""
     return Failed(message=f"the worker's result does not follow the contract: {_one_line(str(error))}")
-
-
-def _start_process(
-    folder: Path, command: tuple[str, ...], left_out: tuple[str, ...]
-) -> tuple[subprocess.Popen[bytes], int]:
-    """The process, leader of its own session, with a handle that becomes readable at its end."""
-    ours = {name: value for name, value in os.environ.items() if name not in left_out}
-    with (folder / files.LOG_FILE).open("ab") as log:
-        worker = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=ours | {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-        )
-    try:
-        _record(folder, worker.pid)
-        return worker, os.pidfd_open(worker.pid)
-    except OSError:
-        processes.end_session(worker.pid, 0)
-        worker.wait()
-        raise
-
-
-def _record(folder: Path, pid: int) -> None:
-    """Write down which process works in a folder."""
-    if identity := processes.identify(pid):
-        temporary = folder / f".{PROCESS_FILE}"
-        temporary.write_text(json.dumps(asdict(identity)))
-        temporary.replace(folder / PROCESS_FILE)
 
 
 def _progress(folder: Path) -> Progress | None:

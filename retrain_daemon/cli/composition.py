@@ -46,7 +46,7 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
     rhythm = Rhythm(
         poll_registry=settings.poll_registry,
         rescan=settings.rescan,
-        pacing=Pacing(backoff=settings.retry_backoff),
+        pacing=Pacing(backoff=settings.retry_backoff, slots=settings.slots),
     )
     closers: tuple[Callable[[], None], ...] = (alarms.close, folders.close, executor.close, journal.close)
     try:

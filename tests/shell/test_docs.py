@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import retrain_daemon
-from retrain_daemon import errors, settings
+from retrain_daemon import errors
 from retrain_daemon.cli.parser import EXIT_CODES, parse
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS
@@ -19,6 +19,7 @@ from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import FACTS
 from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, training
 from retrain_daemon.settings import Settings, read_settings
+from retrain_daemon.settings import file as settings_file
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "retrain_daemon"
@@ -301,7 +302,7 @@ def test_every_verb_is_explained_on_the_operations_page(capsys: pytest.CaptureFi
 def test_the_table_of_settings_is_what_is_read() -> None:
     rows = table(DOCS / "operations.md", "Settings")
     documented = {(bare(table_name), bare(key), bare(variable)) for table_name, key, variable, _ in rows}
-    assert documented == {(f"[{one.table}]", one.written, one.variable) for one in settings._OPTIONS}
+    assert documented == {(f"[{one.table}]", one.written, one.variable) for one in settings_file._OPTIONS}
 
 
 def test_the_defaults_in_the_table_of_settings_are_the_defaults(
@@ -312,7 +313,7 @@ def test_the_defaults_in_the_table_of_settings_are_the_defaults(
     shown = {
         "tracking_uri": "sqlite:///STATE/mlflow.db", "registry_uri": "the tracking URI",
         "state": "~/.local/state/retraind", "policies": "./policies", "poll_registry": "15s", "rescan": "60s",
-        "retry_backoff": "1m", "log_format": "auto", "users": "none",
+        "retry_backoff": "1m", "log_format": "auto", "slots": "1", "users": "none",
     }  # fmt: skip
     documented = {bare(key): default for _, key, _, default in table(DOCS / "operations.md", "Settings")}
     assert {key: bare(default.split(",")[0]) for key, default in documented.items()} == shown

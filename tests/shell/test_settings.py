@@ -161,7 +161,7 @@ mlflow = true
         "retraind.toml: [daemon] tracking_uri is no setting; it belongs in [mlflow]",
         "retraind.toml: mlflow is true, it must be a table, [mlflow]",
         "retraind.toml: [notify] is not built yet",
-        "retraind.toml: [email] is no setting; there are mlflow, daemon, trust",
+        "retraind.toml: [email] is no setting; there are mlflow, daemon, workers, trust",
         "retraind.toml: [daemon] policies is empty",
         'retraind.toml: [daemon] poll_registry is 15, it must be text in quotes, for example "15s"',
         'retraind.toml: [daemon] rescan is "soon", which is no duration above zero; '
@@ -221,3 +221,18 @@ def test_a_variable_that_names_nobody_does_not_switch_the_files_list_off(home: P
     [problem] = problems(home, '[trust]\nusers = ["ada"]\n', RETRAIND_TRUST_USERS=empty)
     said = f'RETRAIND_TRUST_USERS is "{empty}", which names nobody; name those you trust, or leave it out'
     assert said in problem
+
+
+def test_slots_are_a_number_in_the_file_and_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text("[workers]\nslots = 3\n")
+    assert read_settings(file, {"HOME": str(tmp_path)}).slots == 3
+    assert read_settings(file, {"HOME": str(tmp_path), "RETRAIND_SLOTS": "2"}).slots == 2
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", '"2"', "true"])
+def test_what_is_no_whole_number_above_zero_is_refused_as_slots(home: Path, value: str) -> None:
+    file = home / "retraind.toml"
+    file.write_text(f"[workers]\nslots = {value}\n")
+    with pytest.raises(SettingsProblem, match=r"\[workers\] slots is .*whole number"):
+        read_settings(file, {"HOME": str(home)})

@@ -1,0 +1,88 @@
+"""How a worker process comes to be: its environment, its own session, its log, and the record of which process it is.
+
+What it is for, how long it may run and what becomes of its end is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from retrain_daemon import processes
+from retrain_daemon.worker import job as files
+
+PROCESS_FILE = "process.json"
+#: In the environment of a worker and of all it starts: its job folder.
+JOB_MARK = "RETRAIND_JOB"
+
+#: What tells an interpreter where to find modules: that of the daemon does not hold for another.
+_FOREIGN_LEAVES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+
+
+class Launched(Protocol):
+    """A process that was started, leader of its own session. `handle` becomes readable at its end."""
+
+    pid: int
+    handle: int
+
+    def wait(self) -> int:
+        """Wait for the end, give the handle back, and return the exit code; that of a signal is negative."""
+
+
+class Spawned:
+    """A child of this process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        """Raises OSError when there is no descriptor left to watch it by."""
+        self._process = process
+        self.pid = process.pid
+        self.handle = os.pidfd_open(process.pid)
+
+    def wait(self) -> int:
+        try:
+            return self._process.wait()
+        finally:
+            os.close(self.handle)
+
+
+def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> Launched:
+    """Start `command` in a job folder, from the calling thread. Raises OSError when that cannot be done.
+
+    A `foreign` interpreter is not told where the daemon's own modules are.
+    """
+    left_out = _FOREIGN_LEAVES if foreign else ()
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
+    with (folder / files.LOG_FILE).open("ab") as log:
+        worker = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=ours | worker_environment(folder),
+            start_new_session=True,
+        )
+    try:
+        record(folder, worker.pid)
+        return Spawned(worker)
+    except OSError:
+        processes.end_session(worker.pid, 0)
+        worker.wait()
+        raise
+
+
+def worker_environment(folder: Path) -> dict[str, str]:
+    """The variables that a worker is told beside those of the daemon."""
+    return {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
+
+
+def record(folder: Path, pid: int) -> None:
+    """Write down which process works in a folder."""
+    if identity := processes.identify(pid):
+        temporary = folder / f".{PROCESS_FILE}"
+        temporary.write_text(json.dumps(asdict(identity)))
+        temporary.replace(folder / PROCESS_FILE)
