@@ -28,29 +28,22 @@ from retrain_daemon.core.attempts import (
     WorkerState,
     next_step,
 )
-from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.judge import Verdict, judge
-from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, unit_of
+from retrain_daemon.core.judge import judge
+from retrain_daemon.core.policy import unit_of
+from retrain_daemon.effects import Effects
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
-from retrain_daemon.journal.models import Lineage, ModelRow
+from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.kept import KeptChallengers
 from retrain_daemon.labels import (
-    ATTEMPT_TAG,
-    KEY_TAG,
-    REPLACES_TAG,
-    SUMMARY_TAG,
-    VERDICT_TAG,
-    description,
-    detail,
     outcome_pairs,
     run_tags,
-    version_tags,
 )
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView
-from retrain_daemon.registry import LONGEST_TAG, Registry
+from retrain_daemon.registry import Registry
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
 
 _log = get_logger()
@@ -62,10 +55,6 @@ class Pacing:
 
     backoff: timedelta = timedelta(minutes=1)
     slots: int = 1
-
-
-class Overtaken(Exception):
-    """Someone moved the alias after the step was decided: it is not taken, and the next one will see why."""
 
 
 class Acting:
@@ -80,6 +69,8 @@ class Acting:
         self._view = view
         self._executor = executor
         self._learned = state / "learned"
+        self._kept = KeptChallengers(state / "kept")
+        self._effects = Effects(journal, registry, view, clock)
         self._clock = clock
         self._pacing = pacing
 
@@ -99,6 +90,10 @@ class Acting:
         except (Refused, NotFound) as error:
             self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
+
+    def sweep(self) -> None:
+        """Remove what a crash left of attempts that have ended."""
+        self._kept.sweep({attempt.id for attempt in self._journal.attempts.open()})
 
     def is_stuck(self, attempt: Attempt) -> bool:
         """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
@@ -127,8 +122,9 @@ class Acting:
         return replace(champion, against_challenger=against)
 
     def _worker(self, attempt: Attempt) -> WorkerSeen:
+        kept = self._kept.has(attempt)
         if attempt.state is not State.TRAINING:
-            return WorkerSeen(WorkerState.GONE)
+            return WorkerSeen(WorkerState.GONE, kept=kept)
         match self._executor.look(job_key(attempt)):
             case Running():
                 return WorkerSeen(WorkerState.RUNNING)
@@ -140,7 +136,7 @@ class Acting:
             case Ended(result=other):
                 return WorkerSeen(WorkerState.FAILED, f"the worker answered {other.kind} to a training", False)
             case None:
-                return WorkerSeen(WorkerState.GONE)
+                return WorkerSeen(WorkerState.GONE, kept=kept)
 
     def _free_slot(self, attempt: Attempt) -> bool:
         trainings = [key for key in self._executor.running() if not key.startswith(("inspect-", f"{attempt.id}."))]
@@ -165,7 +161,7 @@ class Acting:
                 self._journal.attempts.judge_again(attempt, version, now)
                 _log.warning("attempt.judged_again", attempt=attempt.id, champion=version, was=attempt.champion_version)
             case Perform(effect=effect, already=already):
-                self._perform(attempt, effect, already)
+                self._effects.perform(attempt, effect, already)
             case Conclude(state=state, reason=reason):
                 self._conclude(attempt, state, reason)
             case Wait():
@@ -187,10 +183,13 @@ class Acting:
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
         limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
+        self._kept.make_room(started)
         job = self._job(started, tuple(drops))
         self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
         log = _log.bind(attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts)
-        if attempt.challenger is None:
+        if self._kept.has(attempt):
+            log.info("attempt.logging")
+        elif attempt.challenger is None:
             log.info("attempt.training", mode=attempt.recipe.mode.value, champion=attempt.champion_version)
         else:
             log.info("attempt.comparing", champion=attempt.champion_version)
@@ -207,7 +206,7 @@ class Acting:
         unlike = self._journal.drops.incomparable_until(attempt.model, unknown_until) if unknown_until else None
         return Train(
             attempt=attempt.id,
-            key=self._key(attempt),
+            key=self._effects.key(attempt),
             source=self.source(attempt.model, attempt.champion_version),
             data=policy.data,
             recipe=attempt.recipe,
@@ -226,6 +225,7 @@ class Acting:
             tags=run_tags(attempt, (drop.fingerprint for drop in drops)),
             challenger=attempt.challenger,
             code_folder=str(Path(policy.source).parent),
+            kept_folder=str(self._kept.folder_of(attempt)),
         )
 
     def source(self, model: str, version: int | None) -> Source:
@@ -245,6 +245,7 @@ class Acting:
                     attempt, trained.challenger, trained.evidence, trained.notes, self._clock()
                 )
                 self._executor.discard(key)
+                self._kept.discard(attempt)
                 _log.info("attempt.trained", attempt=attempt.id, rows=trained.challenger.training_rows,
                           judging_rows=trained.evidence.rows, seconds=round(seconds, 1))  # fmt: skip
             case other:
@@ -256,130 +257,14 @@ class Acting:
         self._journal.attempts.judged(attempt, verdict, self._clock())
         _log.info("attempt.judged", attempt=attempt.id, verdict=verdict.outcome.value, reason=verdict.summary)
 
-    def _perform(self, attempt: Attempt, effect: Effect, already: bool) -> None:
-        """Before, the effect itself unless it was done already, after. Each effect may be done twice without harm."""
-        self._journal.attempts.begin_effect(attempt, effect, detail(attempt, effect), self._clock())
-        if effect is Effect.REGISTER:
-            self._register(attempt)
-            return
-        if not already:
-            try:
-                self._do(attempt, effect)
-            except Overtaken:
-                self._journal.attempts.undo_effect(attempt, effect)
-                return
-        with self._journal.transaction():
-            if effect is Effect.ALIAS:
-                self._journal.models.see_champion(attempt.model, attempt.version, self._clock())
-            self._journal.attempts.end_effect(attempt, effect, self._clock())
-
-    def _do(self, attempt: Attempt, effect: Effect) -> None:
-        assert attempt.challenger is not None
-        assert attempt.verdict is not None
-        match effect:
-            case Effect.VERDICT:
-                self._tag_verdict(attempt, attempt.challenger, attempt.verdict)
-            case Effect.REPLACES:
-                assert attempt.version is not None
-                self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
-            case Effect.ALIAS:
-                self._move_alias(attempt)
-            case Effect.PREVIOUS:
-                self._set_previous(attempt)
-            case Effect.UNOFFER:
-                self._unoffer(attempt)
-            case Effect.REGISTER:
-                raise AssertionError("registering has its own way")
-
-    def _tag_verdict(self, attempt: Attempt, challenger: Challenger, verdict: Verdict) -> None:
-        """On the run of our challenger; on the version itself where a person brought it."""
-        tags = {VERDICT_TAG: verdict.outcome.value, SUMMARY_TAG: verdict.summary}
-        if attempt.offered is None:
-            self._registry.tag_run(challenger.run_id, tags)
-            return
-        for tag, value in {**tags, ATTEMPT_TAG: attempt.id}.items():
-            self._registry.tag_version(attempt.model, attempt.offered, tag, value[:LONGEST_TAG])
-
-    def _set_previous(self, attempt: Attempt) -> None:
-        """The promotion stands, whether or not the version before it is still there to be pointed to."""
-        try:
-            self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
-        except (Refused, NotFound) as error:
-            _log.warning("champion.previous_gone", model=attempt.model, version=attempt.champion_version,
-                         reason=str(error))  # fmt: skip
-
-    def _unoffer(self, attempt: Attempt) -> None:
-        """The verdict stands, whether or not the alias may be removed."""
-        self._view.outdate(attempt.model)
-        try:
-            self._registry.delete_alias(attempt.model, CHALLENGER_ALIAS)
-        except (Refused, NotFound) as error:
-            _log.warning("challenger.alias_kept", attempt=attempt.id, model=attempt.model, version=attempt.offered,
-                         reason=str(error))  # fmt: skip
-
-    def _move_alias(self, attempt: Attempt) -> None:
-        """MLflow has no compare-and-set: the champion is read once more, right before and right after."""
-        assert attempt.version is not None
-        before = self._view.champion(attempt.policy, attempt.champion_version, fresh=True)
-        if before.state is ChampionState.UNKNOWN:
-            raise RegistryUnreachable(before.detail)
-        if before.version != attempt.champion_version:
-            raise Overtaken
-        self._view.outdate(attempt.model)
-        self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)
-        self._read_back(attempt)
-
-    def _read_back(self, attempt: Attempt) -> None:
-        """Someone who moved the alias in the same moment is only logged: the next poll takes their move up."""
-        found = self._view.champion(attempt.policy, attempt.version, fresh=True)
-        if found.state is not ChampionState.UNKNOWN and found.version != attempt.version:
-            _log.warning("alias.moved_meanwhile", attempt=attempt.id, version=found.version, ours=attempt.version)
-
-    def _register(self, attempt: Attempt) -> None:
-        """Look for the version of this very challenger; only if there is none, create it."""
-        assert attempt.challenger is not None
-        tagged = self._registry.versions_with_tag(attempt.model, KEY_TAG, self._key(attempt))
-        found = [version for version in tagged if version.run_id == attempt.challenger.run_id]
-        version = found[0] if found else self._registry.create_version(
-            attempt.model,
-            source=attempt.challenger.model_uri,
-            run_id=attempt.challenger.run_id,
-            tags={**version_tags(attempt), KEY_TAG: self._key(attempt)},
-            description=description(attempt),
-        )  # fmt: skip
-        lineage = Lineage(
-            version=version.number,
-            continues=attempt.continues,
-            learned_file=attempt.challenger.learned_file,
-            unknown_until=None,
-            attempt=attempt.id,
-            unit=unit_of(attempt.policy.data),
-            created_at=version.created_at,
-        )
-        with self._journal.transaction():
-            self._journal.models.record_lineage(attempt.model, lineage, self._clock())
-            self._journal.attempts.set_version(attempt, version.number)
-            self._journal.attempts.end_effect(attempt, Effect.REGISTER, self._clock())
-        _log.info("attempt.registered", attempt=attempt.id, model=attempt.model, version=version.number)
-
-    def _key(self, attempt: Attempt) -> str:
-        """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""
-        return f"{self._journal.identity()}/{attempt.id}"
-
-    def _end_runs(self, attempt: Attempt) -> None:
-        """A worker that crashed leaves its run RUNNING for ever."""
-        try:
-            self._registry.end_runs_of(KEY_TAG, self._key(attempt))
-        except (Refused, NotFound) as error:
-            _log.warning("attempt.runs_left_open", attempt=attempt.id, reason=str(error))
-
     def _conclude(self, attempt: Attempt, state: State, reason: str) -> None:
         if state is State.ABANDONED and attempt.starts:
-            self._end_runs(attempt)
+            self._effects.end_runs(attempt)
         now = self._clock()
         after = attempt.version if state is State.PROMOTED else attempt.champion_version
         self._journal.attempts.conclude(attempt, state, reason, after, now)
         self._executor.discard(job_key(attempt))
+        self._kept.discard(attempt)
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
         level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **outcome_pairs(attempt, state),
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip

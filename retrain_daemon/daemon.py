@@ -5,6 +5,7 @@ Events only wake it (law 1). What to do is decided in `core`; how it is done liv
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.orders import Orders
+from retrain_daemon.outage import Outage
 from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
@@ -55,11 +57,15 @@ class Gateways:
 
 @dataclass(frozen=True, kw_only=True)
 class Rhythm:
-    """How often the registry is polled and all folders are looked into, beside every sign of a change."""
+    """How often the registry is polled and all folders are looked into, beside every sign of a change.
+
+    `scatter`, between 0 and 1, spreads the polls of an outage.
+    """
 
     poll_registry: timedelta = timedelta(seconds=15)
     rescan: timedelta = timedelta(seconds=60)
     pacing: Pacing = field(default_factory=Pacing)
+    scatter: Callable[[], float] = random.random
 
 
 class Daemon:
@@ -79,11 +85,12 @@ class Daemon:
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing
         )
+        self._acting.sweep()
         self._orders = Orders(gateways.journal, gateways.registry, self._view, clock)
         self._policies: dict[str, Policy] = {}
         self._settling: dict[str, datetime] = {}
         self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
-        self._outage_since: datetime | None = None
+        self._outage = Outage()
         self._problem = self._watch_problem = ""
         self._bad_files: set[str] = set()
         self._troubles: dict[str, str] = {}
@@ -157,19 +164,19 @@ class Daemon:
     def _poll_registry(self, now: datetime) -> None:
         under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
         self._view.poll(sorted(under_way | self._policies.keys()))
-        self._next_poll = now + self._rhythm.poll_registry
-        self._to.alarms.at("registry", self._next_poll)
-        self._note_outage(self._view.problem, now)
+        self._note_registry(self._view.problem, self._clock())
         self._forget_tag_requests(now)
 
-    def _note_outage(self, problem: str, now: datetime) -> None:
+    def _note_registry(self, problem: str, now: datetime) -> None:
+        """Whether it answered, and when it is asked again."""
         self._problem = problem
-        if problem and self._outage_since is None:
-            self._outage_since = now
+        if problem and self._outage.since is None:
             _log.error("registry.unreachable", problem=problem)
-        elif not problem and self._outage_since is not None:
-            _log.info("registry.recovered", seconds=round((now - self._outage_since).total_seconds(), 1))
-            self._outage_since = None
+        elif not problem and self._outage.since is not None:
+            _log.info("registry.recovered", seconds=round(self._outage.lasted(now).total_seconds(), 1))
+        self._outage = self._outage.goes_on(now) if problem else Outage()
+        self._next_poll = self._outage.next_poll(now, self._rhythm.poll_registry, self._rhythm.scatter())
+        self._to.alarms.at("registry", self._next_poll)
 
     def _forget_tag_requests(self, now: datetime) -> None:
         for model in self._policies:
@@ -244,10 +251,8 @@ class Daemon:
 
     def _lost_registry(self, error: RegistryUnreachable) -> None:
         """Asked again at the next poll; everything else goes on meanwhile."""
-        now = self._clock()
-        self._note_outage(str(error), now)
-        self._next_poll = now + self._rhythm.poll_registry
-        self._to.alarms.at("registry", self._next_poll)
+        if not self._problem:
+            self._note_registry(str(error), self._clock())
 
     def _serve(self, request: Request) -> bool:
         return self._orders.serve(request, self._policies.get(request.model))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from retrain_daemon import processes
 from retrain_daemon.worker import job as files
+from retrain_daemon.worker.mlflow_process import patience_of_workers
 
 PROCESS_FILE = "process.json"
 #: In the environment of a worker and of all it starts: its job folder.
@@ -77,7 +78,8 @@ def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> 
 
 def worker_environment(folder: Path) -> dict[str, str]:
     """The variables that a worker is told beside those of the daemon."""
-    return {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
+    own = {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
+    return own | patience_of_workers()
 
 
 def record(folder: Path, pid: int) -> None:

@@ -7,14 +7,16 @@ Loading, training and logging models is the worker's; no decision is taken here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
+from retrain_daemon.patience import Requests, Silence
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
 from retrain_daemon.worker.store import absolute_uri, initialise
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     import mlflow.entities.model_registry as entities
     from mlflow import MlflowClient
 
+#: The daemon's loop waits no longer for one request (seconds), however slowly the answer drips in.
+LONGEST_REQUEST = 20.0
 #: SQLite takes some ten thousand values in one statement.
 _EXPERIMENTS_AT_ONCE = 500
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +121,20 @@ class Registry(Protocol):
 class MlflowRegistry:
     """The registry behind an MLflow tracking URI: a SQLite file, another database, or a server."""
 
-    def __init__(self, tracking_uri: str, registry_uri: str | None = None) -> None:
-        """Raises Refused for a kind of store that cannot be served; connects only at the first request."""
+    def __init__(
+        self, tracking_uri: str, registry_uri: str | None = None, rest: float = 3.0, longest: float = LONGEST_REQUEST
+    ) -> None:
+        """Raises Refused for a kind of store that cannot be served; connects only at the first request.
+
+        For `rest` seconds after a store did not answer nothing is asked of any: who has many things to ask, one after
+        another, is told at once and does not wait for each. No request is waited for longer than `longest` seconds.
+        """
         self.tracking_uri = absolute_uri(tracking_uri)
         self.registry_uri = absolute_uri(registry_uri) if registry_uri else self.tracking_uri
         self._opened: MlflowClient | None = None
         self._opening = threading.Lock()
+        self._silence = Silence(rest)
+        self._requests = Requests(longest)
         prefer_early_errors()
 
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
@@ -132,23 +146,22 @@ class MlflowRegistry:
         return {model.name: model for model in found if model.name in possible}
 
     def version(self, model: str, number: int) -> Version:
-        client = self._client()
-        with understood(self.registry_uri):
-            return _version(client.get_model_version(model, str(number)))
+        return self._ask_registry(lambda client: _version(client.get_model_version(model, str(number))))
 
     def versions_with_tag(self, model: str, tag: str, value: str) -> tuple[Version, ...]:
         wanted = f"tags.`{tag}` = {quoted(value)}"
         if quotable(model):
             wanted = f"name = {quoted(model)} AND {wanted}"
-        found = [version for version in self._versions(wanted) if version.model == model]
-        return tuple(sorted((v for v in found if v.tags.get(tag) == value), key=lambda version: version.number))
+        found = self._ask_registry(lambda client: _versions(client, wanted))
+        tagged = [version for version in found if version.model == model and version.tags.get(tag) == value]
+        return tuple(sorted(tagged, key=lambda version: version.number))
 
     def create_version(
         self, model: str, *, source: str, run_id: str, tags: Mapping[str, str], description: str
     ) -> Version:
-        client = self._client()
         model_id = _model_id(source)
-        with understood(self.registry_uri), registering(self.tracking_uri):
+
+        def create(client: MlflowClient) -> Version:
             if model_id:
                 # Absent, MLflow would report it as an internal error, which looks as if trying again could help.
                 client.get_logged_model(model_id)
@@ -157,51 +170,52 @@ class MlflowRegistry:
             )
             return _version(created)
 
+        client = self._client()  # before the time of the request begins to count
+        with registering(self.tracking_uri):
+            return self._ask_registry(lambda _client: create(client))
+
     def tag_version(self, model: str, number: int, tag: str, value: str) -> None:
-        client = self._client()
-        with understood(self.registry_uri):
-            client.set_model_version_tag(model, str(number), tag, value)
+        self._ask_registry(lambda client: client.set_model_version_tag(model, str(number), tag, value))
 
     def set_alias(self, model: str, alias: str, number: int) -> None:
-        client = self._client()
-        with understood(self.registry_uri):
-            client.set_registered_model_alias(model, alias, str(number))
+        self._ask_registry(lambda client: client.set_registered_model_alias(model, alias, str(number)))
 
     def delete_alias(self, model: str, alias: str) -> None:
-        client = self._client()
-        with understood(self.registry_uri):
-            client.delete_registered_model_alias(model, alias)
+        self._ask_registry(lambda client: client.delete_registered_model_alias(model, alias))
 
     def author(self, version: Version) -> str:
-        client = self._client()
         if version.user:
             return version.user
-        with suppress(NotFound, Refused), understood(self.tracking_uri):
-            if version.run_id and (user := client.get_run(version.run_id).data.tags.get(AUTHOR_TAG)):
-                return str(user)
-        with suppress(NotFound, Refused), understood(self.tracking_uri):
+        with suppress(NotFound, Refused):
+            if version.run_id and (user := self._tags_of_run(version.run_id).get(AUTHOR_TAG)):
+                return user
+        with suppress(NotFound, Refused):
             if version.model_id:
-                return str(client.get_logged_model(version.model_id).tags.get(AUTHOR_TAG, ""))
+                return self._tags_of_model(version.model_id).get(AUTHOR_TAG, "")
         return ""
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
-        client = self._client()
-        with understood(self.tracking_uri):
+        def tag_all(client: MlflowClient) -> None:
             for tag, value in tags.items():
                 client.set_tag(run_id, tag, value[:LONGEST_TAG])
 
+        self._ask_tracking(tag_all)
+
     def end_runs_of(self, tag: str, value: str) -> tuple[str, ...]:
-        client = self._client()
         running = f"attributes.status = 'RUNNING' AND tags.`{tag}` = {quoted(value)}"
-        with understood(self.tracking_uri):
-            experiments = _experiments(client)
-            chunks = [
-                experiments[at : at + _EXPERIMENTS_AT_ONCE] for at in range(0, len(experiments), _EXPERIMENTS_AT_ONCE)
-            ]
-            runs = [run.info.run_id for chunk in chunks for run in client.search_runs(chunk, running)]
-            for run_id in runs:
-                client.set_terminated(run_id, "KILLED")
-        return tuple(runs)
+        return self._ask_tracking(lambda client: _end_runs(client, running))
+
+    def _ask_registry(self, request: Callable[[MlflowClient], T]) -> T:
+        return self._ask(self.registry_uri, request)
+
+    def _ask_tracking(self, request: Callable[[MlflowClient], T]) -> T:
+        return self._ask(self.tracking_uri, request)
+
+    def _ask(self, uri: str, request: Callable[[MlflowClient], T]) -> T:
+        with self._silence:
+            client = self._client()
+            with understood(uri):
+                return self._requests.make(partial(request, client))
 
     def _client(self) -> MlflowClient:
         """The one client of this process, opened at the first request; tried anew as long as that fails."""
@@ -214,27 +228,24 @@ class MlflowRegistry:
             return self._opened
 
     def _search(self, names: list[str]) -> list[RegisteredModel]:
-        client = self._client()
         listed = ",".join(quoted(name) for name in names)
-        with understood(self.registry_uri):
+
+        def search(client: MlflowClient) -> list[RegisteredModel]:
             page = client.search_registered_models(f"name IN ({listed})", max_results=NAMES_AT_ONCE)
             return [_registered(model) for model in page]
 
+        return self._ask_registry(search)
+
     def _get(self, name: str) -> list[RegisteredModel]:
-        client = self._client()
-        with suppress(NotFound), understood(self.registry_uri):
-            return [_registered(client.get_registered_model(name))]
+        with suppress(NotFound):
+            return [self._ask_registry(lambda client: _registered(client.get_registered_model(name)))]
         return []
 
-    def _versions(self, wanted: str) -> list[Version]:
-        client = self._client()
-        with understood(self.registry_uri):
-            page = client.search_model_versions(wanted)
-            found = list(page)
-            while page.token:
-                page = client.search_model_versions(wanted, page_token=page.token)
-                found += page
-            return [_version(version) for version in found]
+    def _tags_of_run(self, run_id: str) -> dict[str, str]:
+        return self._ask_tracking(lambda client: dict(client.get_run(run_id).data.tags))
+
+    def _tags_of_model(self, model_id: str) -> dict[str, str]:
+        return self._ask_tracking(lambda client: dict(client.get_logged_model(model_id).tags))
 
 
 def spell_alias(aliases: Mapping[str, int], alias: str) -> str | None:
@@ -255,6 +266,24 @@ def _open(tracking_uri: str, registry_uri: str) -> MlflowClient:
     # The URIs are given to the client alone: set_tracking_uri would change the environment of every later child.
     with understood(registry_uri):
         return MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+
+def _versions(client: MlflowClient, wanted: str) -> list[Version]:
+    page = client.search_model_versions(wanted)
+    found = list(page)
+    while page.token:
+        page = client.search_model_versions(wanted, page_token=page.token)
+        found += page
+    return [_version(version) for version in found]
+
+
+def _end_runs(client: MlflowClient, running: str) -> tuple[str, ...]:
+    experiments = _experiments(client)
+    chunks = [experiments[at : at + _EXPERIMENTS_AT_ONCE] for at in range(0, len(experiments), _EXPERIMENTS_AT_ONCE)]
+    runs = [run.info.run_id for chunk in chunks for run in client.search_runs(chunk, running)]
+    for run_id in runs:
+        client.set_terminated(run_id, "KILLED")
+    return tuple(runs)
 
 
 def _experiments(client: MlflowClient) -> list[str]:

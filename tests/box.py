@@ -99,6 +99,7 @@ class Box:
         self.state = folder / "state"
         self.log = folder / "daemon.log"
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._more: dict[str, str] = {}
         for name in ("policies", "drops"):
             (folder / name).mkdir(parents=True)
         self.write_settings()
@@ -113,7 +114,12 @@ class Box:
     def environment(self) -> dict[str, str]:
         """Nothing of the person's own MLflow or daemon leaks in; a server that is down is given up on quickly."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RETRAIND_"))}
-        return ours | {"MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "400"}
+        return ours | {"MLFLOW_DISABLE_TELEMETRY": "true", "COLUMNS": "400"} | self._more
+
+    def hurry(self) -> None:
+        """Workers do not wait long for an MLflow that does not answer."""
+        self._more["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "3"
+        self._more["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
     # what people do
 

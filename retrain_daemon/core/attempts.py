@@ -15,12 +15,16 @@ from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import TOO_FEW_ROWS, Outcome, Verdict
 from retrain_daemon.core.policy import Policy, Recipe
 
-#: Workers that may be cut short by a restart of the daemon, beside the failures that `retries` allows.
+#: Workers of a round that may be cut short by the end of a daemon, beside the failures that `retries` allows.
 ALLOWED_CUTS = 10
 #: How the reason of an attempt begins whose challenger was taken back, or is not trusted any more.
 CALLED_OFF = "called off: "
 #: A wait between two tries never grows beyond this.
 LONGEST_BACKOFF = timedelta(hours=1)
+#: The same where only MLflow is in the way: it may be back at any moment.
+LONGEST_OUTAGE_BACKOFF = timedelta(minutes=10)
+
+_DOUBLINGS = 10
 
 
 class State(StrEnum):
@@ -54,7 +58,8 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """The journaled attempt. `begun` and `done` are the effects of the present round.
+    """The journaled attempt. `begun` and `done` are the effects of the present round. Of the workers started in it,
+    `failures` ended with a reason that counts, and `cuts` were cut short by the end of a daemon.
 
     `champion_version` is the one it is judged against; `continues` the version whose learned state it took up.
     `offered` is the version a person put up as challenger: it is judged, and nothing is trained.
@@ -73,6 +78,7 @@ class Attempt:
     round: int = 0
     starts: int = 0
     failures: int = 0
+    cuts: int = 0
     due_at: datetime | None = None
     challenger: Challenger | None = None
     evidence: Evidence | None = None
@@ -97,17 +103,22 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True)
 class WorkerSeen:
-    """The worker as seen now; the rest belongs to FAILED. `unreachable`: the registry did not answer it."""
+    """The worker as seen now. `kept`: what an earlier worker of this round trained lies on disk and only has to be put
+    into MLflow. The rest belongs to FAILED; `unreachable`: the registry did not answer it.
+    """
 
     state: WorkerState
     message: str = ""
     temporary: bool = False
     unreachable: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True)
 class StartWorker:
-    """Start a worker for this attempt: it trains, or, if there is a challenger already, only compares."""
+    """Start a worker for this attempt: it trains, or, if there is a challenger already, only compares, or, if one is
+    kept on disk, only puts it into MLflow.
+    """
 
 
 @dataclass(frozen=True)
@@ -180,7 +191,7 @@ def next_step(
     """
     match attempt.state:
         case State.PLANNED | State.FAILED:
-            return _before_worker(attempt, champion, now)
+            return _before_worker(attempt, worker, champion, now)
         case State.TRAINING:
             return _after_worker(attempt, worker, champion, now, backoff)
         case State.TRAINED:
@@ -191,10 +202,15 @@ def next_step(
             return Wait("has ended")
 
 
-def _before_worker(attempt: Attempt, champion: Champion, now: datetime) -> Step:
-    """A worker needs the registry and the champion it starts from."""
+def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime) -> Step:
+    """A worker needs the registry and the champion it starts from. What is trained already needs the registry only:
+    who is champion by then, and against whom it is judged, is looked at afterwards.
+    """
     if attempt.due_at is not None and now < attempt.due_at:
         return Wait("waits before the next try", attempt.due_at)
+    if worker.kept:
+        away = champion.state is ChampionState.UNKNOWN
+        return Wait("the registry does not answer; what was trained waits on disk") if away else StartWorker()
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return Wait(f"the champion is {champion.state.value}: nothing is trained until it is found again")
     if reason := _called_off(attempt, champion):
@@ -227,15 +243,18 @@ def _after_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now:
         case WorkerState.FAILED:
             return _after_failure(attempt, worker, now, backoff)
         case WorkerState.GONE:
-            if attempt.starts > attempt.recipe.retries + ALLOWED_CUTS:
-                return Conclude(State.ABANDONED, f"its worker was cut short {attempt.starts} times")
-            return _before_worker(attempt, champion, now)
+            if attempt.cuts >= ALLOWED_CUTS:
+                return Conclude(State.ABANDONED, f"its worker was cut short {attempt.cuts + 1} times")
+            return _before_worker(attempt, worker, champion, now)
 
 
 def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
-    """Permanent failures would fail the same way again; temporary ones are tried `retries` more times."""
+    """Permanent failures would fail the same way again; temporary ones are tried `retries` more times. Only while the
+    registry is in the way there is no end to it.
+    """
     if worker.unreachable:
-        return Retry(now + backoff, worker.message, counts=False)
+        doubled = backoff * 2 ** min(max(attempt.starts - 1, 0), _DOUBLINGS)
+        return Retry(now + min(doubled, max(backoff, LONGEST_OUTAGE_BACKOFF)), worker.message, counts=False)
     if not worker.temporary:
         return Conclude(State.ABANDONED, worker.message)
     if attempt.failures >= attempt.recipe.retries:

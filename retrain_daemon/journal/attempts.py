@@ -214,10 +214,11 @@ class Attempts:
         return next((index for index, state in enumerate(states) if state != State.ABANDONED), len(states))
 
     def start(self, attempt: Attempt, now: datetime) -> None:
-        """A worker is about to be started."""
+        """A worker is about to be started; one that was at work before it was cut short."""
         compared = f"compared with version {attempt.champion_version}, nothing is trained"
         self._change(
-            attempt, State.TRAINING, now, "starts = starts + 1, due_at = NULL, reason = ?",
+            attempt, State.TRAINING, now,
+            "starts = starts + 1, cuts = cuts + (state = 'training'), due_at = NULL, reason = ?",
             compared if attempt.challenger else "",
         )  # fmt: skip
 
@@ -248,7 +249,8 @@ class Attempts:
         self._change(
             attempt, State.PLANNED, now,
             "round = round + 1, champion_version = ?, evidence = NULL, verdict = NULL, failures = 0, starts = 0,"
-            " reason = ?", champion, f"to be judged against version {champion}, to which someone moved the alias",
+            " cuts = 0, reason = ?", champion,
+            f"to be judged against version {champion}, to which someone moved the alias",
         )  # fmt: skip
 
     def set_version(self, attempt: Attempt, version: int) -> None:
@@ -282,7 +284,7 @@ class Attempts:
             attempt, State.PLANNED, now,
             "round = round + 1, challenger = CASE WHEN offered IS NULL THEN NULL ELSE challenger END,"
             " evidence = NULL, verdict = NULL, version = offered, notes = '[]',"
-            " failures = 0, starts = 0, due_at = NULL, champion_version = ?,"
+            " failures = 0, starts = 0, cuts = 0, due_at = NULL, champion_version = ?,"
             " continues = CASE WHEN continues IS NULL THEN NULL ELSE ? END, reason = ?", champion, champion, reason,
         )  # fmt: skip
 
@@ -324,6 +326,7 @@ class Attempts:
             round=row["round"],
             starts=row["starts"],
             failures=row["failures"],
+            cuts=row["cuts"],
             due_at=to_moment_or_none(row["due_at"]),
             challenger=_CHALLENGER.validate_json(row["challenger"]) if row["challenger"] else None,
             evidence=_EVIDENCE.validate_json(row["evidence"]) if row["evidence"] else None,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from retrain_daemon.errors import StateUnusable
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 10
 
 Value = str | int | float | None

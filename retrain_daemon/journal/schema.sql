@@ -90,7 +90,8 @@ CREATE TABLE attempt (
     champion_version   INTEGER NOT NULL,  -- judged against this one
     continues          INTEGER,           -- the version whose learned state it continues; NULL: learned anew
     round              INTEGER NOT NULL DEFAULT 0,  -- 0, then one more for each champion it is judged against again
-    starts             INTEGER NOT NULL DEFAULT 0,  -- workers started
+    starts             INTEGER NOT NULL DEFAULT 0,  -- workers started in this round
+    cuts               INTEGER NOT NULL DEFAULT 0,  -- of these, how many the end of a daemon cut short
     failures           INTEGER NOT NULL DEFAULT 0,  -- workers that ended without a result
     due_at             TEXT,              -- not before then
     challenger         TEXT,              -- JSON: run, model and learned rows of the accepted training

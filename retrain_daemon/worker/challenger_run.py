@@ -1,114 +1,129 @@
 """The MLflow run a challenger leaves: parameters, metrics, policy, data manifest, evidence, and the model itself.
 
-Registers nothing and moves no alias; that is the daemon's.
+Begins with a kept challenger and needs neither its framework nor its rows. Registers nothing and moves no alias; that
+is the daemon's.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, RunStatus, ViewType
+from mlflow.entities import LoggedModelOutput, Metric, Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.policy import Scalar
+from retrain_daemon.worker.durable import write_whole
 from retrain_daemon.worker.environment import read_environment
 from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG, Train
+from retrain_daemon.worker.kept import MODEL_FOLDER, Kept, stored_digest
 from retrain_daemon.worker.lesson import Epoch
-from retrain_daemon.worker.mlflow_errors import understood
-from retrain_daemon.worker.model_code import refuse_unloadable
-from retrain_daemon.worker.model_files import ModelFiles, payload_digest
+from retrain_daemon.worker.mlflow_errors import understood, unreachable
 from retrain_daemon.worker.store import ensure_experiment
-from retrain_daemon.worker.trainable import Trainable
 
 MODEL_NAME = "model"
+#: On the run: which training's result it holds, so that none is stored twice.
+RESULT_TAG = "retraind.result"
 _METRICS_AT_ONCE = 500
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What is written beside the model: parameters by name, the rows of each drop as JSON-ready entries, epochs."""
-
-    parameters: Mapping[str, Scalar]
-    manifest: tuple[Mapping[str, Scalar], ...]
-    evidence: Evidence
-    epochs: tuple[Epoch, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LoggedRun:
-    """A challenger in MLflow: where, its evidence with the digest filled in, and sentences for a reviewer."""
+    """Where a challenger is in MLflow."""
 
     run_id: str
     model_uri: str
-    evidence: Evidence
-    notes: tuple[str, ...]
 
 
-def log_challenger(job: Train, champion: ModelFiles, model: Trainable, record: RunRecord, folder: Path) -> LoggedRun:
-    """Log the challenger `model` and its `record` as one finished run; older open runs of the attempt are ended.
+def log_challenger(job: Train, kept: Kept, folder: Path) -> LoggedRun:
+    """Put a kept challenger into MLflow as one finished run, unless it is there; open runs of the attempt are ended.
 
-    Format, signature, code and metadata are the champion's. Evidence comes without a challenger's digest and is
-    returned with it. `folder` takes temporary files. Raises TrainingFailed when the model cannot be stored.
+    `folder` takes temporary files. Raises RegistryUnreachable, also when MLflow does not give back what it was given.
     """
     uri = job.source.tracking_uri
     with understood(uri):
-        experiment = _experiment_of(champion)
+        experiment = _experiment_of(kept.champion_run)
     experiment = experiment or ensure_experiment(uri, job.experiment)
     with understood(uri):
-        _end_open_runs(experiment, job.key)
-        tags = {**job.tags, ATTEMPT_TAG: job.attempt, KEY_TAG: job.key}
-        with mlflow.start_run(experiment_id=experiment, run_name=job.attempt, tags=tags) as run:
-            return _fill(run.info.run_id, job, champion, model, record, folder)
+        found = _finished(experiment, kept.token)
+        if found is not None and _given_back(found, kept, folder / "found"):
+            return found
+        logged = _log(experiment, job, kept)
+        whole = _given_back(logged, kept, folder / "logged")
+    if not whole:
+        raise unreachable(uri, "the model it gives back is not the one that was stored")
+    return logged
 
 
-def _fill(
-    run_id: str, job: Train, champion: ModelFiles, model: Trainable, record: RunRecord, folder: Path
-) -> LoggedRun:
-    mlflow.log_params(dict(record.parameters))
+def _finished(experiment: str, token: str) -> LoggedRun | None:
+    """Where an earlier worker put it whose end nobody saw."""
+    wanted = f"tags.`{RESULT_TAG}` = '{token}' and attributes.status = 'FINISHED'"
+    for run in MlflowClient().search_runs([experiment], wanted, ViewType.ACTIVE_ONLY):
+        for output in run.outputs.model_outputs if run.outputs else ():
+            return LoggedRun(run.info.run_id, f"models:/{output.model_id}")
+    return None
+
+
+def _log(experiment: str, job: Train, kept: Kept) -> LoggedRun:
+    _end_open_runs(experiment, job.key)
+    tags = {**job.tags, ATTEMPT_TAG: job.attempt, KEY_TAG: job.key, RESULT_TAG: kept.token}
+    with mlflow.start_run(experiment_id=experiment, run_name=job.attempt, tags=tags) as run:
+        return _fill(run, job, kept)
+
+
+def _fill(run: Run, job: Train, kept: Kept) -> LoggedRun:
+    run_id = run.info.run_id
+    mlflow.log_params(dict(kept.parameters))
     mlflow.log_text(job.policy_text, "policy.yaml")
-    mlflow.log_text(json.dumps(record.manifest, indent=1), "data_manifest.json")
+    mlflow.log_text(json.dumps(kept.manifest, indent=1), "data_manifest.json")
     mlflow.log_text(json.dumps(asdict(read_environment()), indent=1), "environment.json")
-    _log_epochs(run_id, record.epochs)
-    logged = model.log(MODEL_NAME, champion, folder, job.code_folder)
-    stored = _read_back(logged.uri, folder)
-    if job.recipe.trainer or job.recipe.network:
-        refuse_unloadable(stored, champion.card.flavor)
-    evidence = replace(record.evidence, challenger_digest=_digest(stored, champion.card.flavor))
-    mlflow.log_metrics(metrics_of(evidence), model_id=logged.model_id)
-    mlflow.log_text(json.dumps(asdict(evidence), indent=1), "evidence.json")
-    return LoggedRun(run_id=run_id, model_uri=logged.uri, evidence=evidence, notes=logged.notes)
+    _log_epochs(run_id, kept.epochs)
+    model_id = log_stored(run_id, Path(job.kept_folder) / MODEL_FOLDER, kept.parameters)
+    mlflow.log_metrics(metrics_of(kept.evidence), model_id=model_id)
+    mlflow.log_text(json.dumps(asdict(kept.evidence), indent=1), "evidence.json")
+    return LoggedRun(run_id, f"models:/{model_id}")
+
+
+def log_stored(run_id: str, stored: Path, parameters: Mapping[str, Scalar]) -> str:
+    """Log a stored model as one of a run, under the ids that MLflow gives, which are written to its MLmodel file.
+
+    Returns its id; for MLflow it counts once it is finalized.
+    """
+    shown = {name: str(value) for name, value in parameters.items()}
+    model = mlflow.initialize_logged_model(name=MODEL_NAME, source_run_id=run_id, params=shown)
+    description = Model.load(str(stored))
+    description.run_id, description.model_id, description.model_uuid = run_id, model.model_id, model.model_id
+    description.artifact_path = model.artifact_location
+    write_whole(stored / "MLmodel", description.to_yaml().encode())
+    client = MlflowClient()
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    client.log_model_artifacts(model.model_id, str(stored))
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id
 
 
 def _log_epochs(run_id: str, epochs: Sequence[Epoch]) -> None:
-    """Each epoch's metrics at its number; MLflow takes a thousand at a time. What is no number is left out."""
+    """Each epoch's metrics at its number; MLflow takes a thousand at a time."""
     at = int(time.time() * 1000)
     metrics = [
-        Metric(f"epoch_{name}", value, at, epoch.number)
-        for epoch in epochs
-        for name, value in epoch.metrics.items()
-        if math.isfinite(value)
+        Metric(f"epoch_{name}", value, at, epoch.number) for epoch in epochs for name, value in epoch.metrics.items()
     ]
     for start in range(0, len(metrics), _METRICS_AT_ONCE):
         MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_AT_ONCE])
 
 
-def _read_back(uri: str, folder: Path) -> Path:
-    """What was stored, as a later load will get it."""
-    copy = folder / "stored"
-    copy.mkdir()
-    return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(copy)))
-
-
-def _digest(stored: Path, flavor: str) -> str:
-    return payload_digest(stored, mlflow.models.get_model_info(str(stored)).flavors[flavor])
+def _given_back(run: LoggedRun, kept: Kept, folder: Path) -> bool:
+    """Whether a later load will get what was stored; `folder`, which is made, takes a copy."""
+    folder.mkdir()
+    copy = Path(mlflow.artifacts.download_artifacts(run.model_uri, dst_path=str(folder)))
+    return stored_digest(copy, kept.flavor) == kept.evidence.challenger_digest
 
 
 def metrics_of(evidence: Evidence) -> dict[str, float]:
@@ -123,9 +138,8 @@ def _value(metric: MetricEvidence, part: str) -> float | None:
     return value
 
 
-def _experiment_of(champion: ModelFiles) -> str | None:
+def _experiment_of(run_id: str) -> str | None:
     """The experiment of the run the champion came from; None when run or experiment is gone or was deleted."""
-    run_id = champion.card.info.run_id
     if not run_id:
         return None
     client = MlflowClient()

@@ -1,4 +1,7 @@
-"""Files that are whole or not there: written beside their place, synced, and renamed into it. Imports no framework."""
+"""Files and folders that are whole or not there: made beside their place, synced, and renamed into it.
+
+Imports no framework.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,22 @@ def write_whole(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def put_whole(made: Path, target: Path) -> None:
+    """Move the folder `made`, with all in it synced, to `target` beside it, where nothing must be yet."""
+    for entry in made.rglob("*"):
+        if not entry.is_symlink():
+            _sync(entry)
+    _sync(made)
+    made.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -41,6 +41,7 @@ __all__ = [
     "Source",
     "Train",
     "Trained",
+    "is_kept",
     "read_job",
     "read_progress",
     "read_result",
@@ -57,6 +58,8 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.json"
 LOG_FILE = "worker.log"
+#: In the folder of a kept challenger: its record. The folder is there wholly or not at all.
+KEPT_FILE = "challenger.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +208,8 @@ class Train:
     key files `early`, which were seen then in files that have other bytes now. The challenger's own keys are written
     to `learned_file`. `tags` go on the run as they are; `now` is the time of the decision. `code_folder` may hold
     modules that the recipe names.
+
+    What was trained is kept in `kept_folder` until it is in MLflow; where it is kept already, nothing is trained again.
     """
 
     kind: Literal["train"] = "train"
@@ -228,6 +233,7 @@ class Train:
     tags: Mapping[str, str] = field(default_factory=dict)
     challenger: Challenger | None = None
     code_folder: str = ""
+    kept_folder: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +271,11 @@ class Progress:
     phase: str
     done: int = 0
     total: int = 0
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a trained challenger lies in `folder` that is not known to be in MLflow."""
+    return (folder / KEPT_FILE).exists()
 
 
 class OtherVersion(Exception):

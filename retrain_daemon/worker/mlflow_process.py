@@ -14,18 +14,31 @@ from contextlib import contextmanager
 #: MLflow's own defaults (120 s, 7 retries, doubling) block its caller for minutes when a server hangs. The daemon
 #: comes back at its next look anyway, so it prefers an early error. A setting in the environment wins.
 _PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+#: A worker keeps nobody waiting, and a server may take its time to pass a large model on to where it stores it.
+_PATIENCE_OF_WORKERS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+_chosen_here: set[str] = set()
 
 _ENVIRONMENT = threading.Lock()
 
 
 def prefer_early_errors() -> None:
     """Have MLflow's HTTP client give up within seconds, unless the environment says how long to wait."""
-    for name, value in _PATIENCE.items():
-        os.environ.setdefault(name, value)
+    for name in _PATIENCE.keys() - os.environ.keys():
+        os.environ[name] = _PATIENCE[name]
+        _chosen_here.add(name)
+
+
+def patience_of_workers() -> dict[str, str]:
+    """The variables by which a worker waits longer than this process, as far as the environment did not say it."""
+    return {name: _PATIENCE_OF_WORKERS[name] for name in sorted(_chosen_here)}
 
 
 def quiet() -> None:

@@ -50,15 +50,6 @@ class Described:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Logged:
-    """A model stored in MLflow: where, its id there, and sentences for a reviewer."""
-
-    uri: str
-    model_id: str
-    notes: tuple[str, ...] = ()
-
-
 class Trainable(Protocol):
     """A model in memory. Nothing here changes it: training gives a new one."""
 
@@ -101,11 +92,12 @@ class Trainable(Protocol):
         Raises TrainingFailed when it is no model of this framework.
         """
 
-    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
-        """Store it in the present MLflow run the way `like` was stored; `folder` takes temporary files.
+    def store(self, target: Path, like: ModelFiles, folder: Path, code_folder: str = "") -> tuple[str, ...]:
+        """Store it in the new folder `target` the way `like` was stored; returns sentences for a reviewer.
 
-        Signature, code and metadata are carried over, and what its classes need of `code_folder` goes with it. Raises
-        TrainingFailed when it cannot be stored so.
+        Signature, code and metadata are carried over, and what its classes need of `code_folder` goes with it.
+        `folder` takes temporary files. Asks nothing of MLflow's server. Raises TrainingFailed when it cannot be stored
+        so.
         """
 
 

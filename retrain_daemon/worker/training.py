@@ -14,13 +14,14 @@ from pathlib import Path
 
 from retrain_daemon.core.evidence import Evidence
 from retrain_daemon.core.policy import Scalar
-from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.errors import Refused, RegistryUnreachable, TrainingFailed
 from retrain_daemon.worker.cards import ModelCard, capital, connect, read_card, read_version, spelled
-from retrain_daemon.worker.challenger_run import RunRecord, log_challenger
+from retrain_daemon.worker.challenger_run import log_challenger
 from retrain_daemon.worker.custom import train_with
 from retrain_daemon.worker.flavors import refuse_missing
 from retrain_daemon.worker.job import Challenger, Progress, Source, Train, Trained
 from retrain_daemon.worker.judging import check_predicts, compared_classes, measure
+from retrain_daemon.worker.kept import Kept, keep, new_token, read_kept
 from retrain_daemon.worker.lesson import Lesson, Record, Tell
 from retrain_daemon.worker.loaded import Loaded, load
 from retrain_daemon.worker.requirements import differing
@@ -51,13 +52,14 @@ def train(job: Train, folder: Path, progress: Tell) -> Trained:
     reading rows or the registry may raise. Registers nothing and moves no alias.
     """
     started = time.monotonic()
-    connect(job.source)
     with tempfile.TemporaryDirectory(dir=folder, prefix="models-") as scratch:
-        stage = _set_stage(job, Path(scratch), progress)
         if job.challenger is not None:
+            connect(job.source)
+            stage = _set_stage(job, Path(scratch), progress)
             challenger, evidence, notes = _judge_given(stage, job.challenger)
         else:
-            challenger, evidence, notes = _train_and_log(stage)
+            kept = read_kept(Path(job.kept_folder)) or _train_and_keep(job, Path(scratch), progress)
+            challenger, evidence, notes = _put_into_mlflow(job, kept, Path(scratch), progress)
     return Trained(challenger=challenger, evidence=evidence, seconds=time.monotonic() - started, notes=notes)
 
 
@@ -85,8 +87,10 @@ def _meaning(job: Train, schema: Schema) -> Meaning:
     return Meaning(data=job.data, schema=schema, network=job.recipe.network, code_folder=job.code_folder)
 
 
-def _train_and_log(stage: _Stage) -> tuple[Challenger, Evidence, tuple[str, ...]]:
-    job, window, champion = stage.job, stage.window, stage.champion
+def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
+    connect(job.source)
+    stage = _set_stage(job, folder, tell)
+    window, champion = stage.window, stage.champion
     refuse_no_training_rows(window)
     stage.tell(Progress(phase="training"))
     challenger, record = _trained(stage)
@@ -95,24 +99,40 @@ def _train_and_log(stage: _Stage) -> tuple[Challenger, Evidence, tuple[str, ...]
     notes = (*window.notes, *record.notes, *check_predicts(champion, challenger, rows))
     stage.tell(Progress(phase="comparing"))
     evidence = measure(job, champion, challenger, "", window.sides)
-    stage.tell(Progress(phase="logging"))
+    stage.tell(Progress(phase="storing"))
     save_keys(job.learned_file, window.training.learned_keys)
-    written = RunRecord(
+    kept = Kept(
+        token=new_token(),
+        champion_run=champion.files.card.info.run_id or "",
+        flavor=champion.files.card.flavor,
         parameters={**_parameters(job, window), **record.parameters},
         manifest=manifest(job, window.rows),
         evidence=evidence,
         epochs=record.epochs,
-    )
-    logged = log_challenger(job, champion.files, challenger, written, stage.folder)
-    made = Challenger(
-        run_id=logged.run_id,
-        model_uri=logged.model_uri,
-        digest=logged.evidence.challenger_digest,
-        learned_file=job.learned_file,
+        notes=notes,
         training_rows=len(window.training),
         unit=window.unit,
     )
-    return made, logged.evidence, (*notes, *logged.notes)
+    return keep(job, champion.files, challenger, kept, stage.folder)
+
+
+def _put_into_mlflow(job: Train, kept: Kept, folder: Path, tell: Tell) -> tuple[Challenger, Evidence, tuple[str, ...]]:
+    """What was trained stays on disk until MLflow has it: a later worker goes on from here."""
+    tell(Progress(phase="logging"))
+    try:
+        connect(job.source)
+        logged = log_challenger(job, kept, folder)
+    except RegistryUnreachable as away:
+        raise RegistryUnreachable(f"{away.message} What was trained waits on disk for it.", away.hint) from away
+    made = Challenger(
+        run_id=logged.run_id,
+        model_uri=logged.model_uri,
+        digest=kept.evidence.challenger_digest,
+        learned_file=job.learned_file,
+        training_rows=kept.training_rows,
+        unit=kept.unit,
+    )
+    return made, kept.evidence, kept.notes
 
 
 def _trained(stage: _Stage) -> tuple[Trainable, Record]:

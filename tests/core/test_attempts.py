@@ -11,6 +11,7 @@ from retrain_daemon.core.attempts import (
     CALLED_OFF,
     ENDED,
     LONGEST_BACKOFF,
+    LONGEST_OUTAGE_BACKOFF,
     AcceptResult,
     Attempt,
     Conclude,
@@ -97,11 +98,30 @@ def test_what_would_fail_again_is_abandoned_at_once() -> None:
 
 
 def test_a_training_that_is_cut_short_again_and_again_ends() -> None:
-    starts = an_attempt().recipe.retries + ALLOWED_CUTS
-    assert step(an_attempt(State.TRAINING, starts=starts)) == StartWorker()
-    ended = step(an_attempt(State.TRAINING, starts=starts + 1))
-    assert isinstance(ended, Conclude)
-    assert ended.state is State.ABANDONED
+    assert step(an_attempt(State.TRAINING, starts=99, cuts=ALLOWED_CUTS - 1)) == StartWorker()
+    ended = step(an_attempt(State.TRAINING, starts=99, cuts=ALLOWED_CUTS))
+    assert ended == Conclude(State.ABANDONED, f"its worker was cut short {ALLOWED_CUTS + 1} times")
+
+
+def test_while_the_registry_is_away_a_training_is_tried_again_without_end_and_ever_more_slowly() -> None:
+    away = replace(CRASHED, unreachable=True)
+    waits = []
+    for starts in (1, 2, 3, 50):
+        taken = step(an_attempt(State.TRAINING, starts=starts, failures=2), away)
+        assert isinstance(taken, Retry)
+        assert not taken.counts
+        waits.append(taken.due_at - NOW)
+    assert waits == [timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=4), LONGEST_OUTAGE_BACKOFF]
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.TRAINING])
+def test_what_was_trained_is_put_into_the_registry_whoever_is_champion_by_then(state: State) -> None:
+    kept = replace(GONE, kept=True)
+    attempt = an_attempt(state, starts=1, cuts=ALLOWED_CUTS - 1)
+    assert step(attempt, kept) == StartWorker()
+    assert step(attempt, kept, a_champion(9)) == StartWorker()
+    assert step(attempt, kept, a_champion(None, ChampionState.LOST)) == StartWorker()
+    assert isinstance(step(attempt, kept, a_champion(None, ChampionState.UNKNOWN)), Wait)
 
 
 def test_a_worker_that_was_cut_short_is_started_again_only_on_the_champion_that_is_found() -> None:

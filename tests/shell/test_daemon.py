@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from retrain_daemon.core.policy import Mode
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.journal import Journal
-from retrain_daemon.worker.job import Failed, InspectDrops, Train
+from retrain_daemon.worker.job import Failed, InspectDrops, Job, Result, Train, is_kept
 from tests.fake_box import MODEL, POLICY, Cut, FakeBox
 from tests.made import CHAMPION, a_metric, some_evidence
 
@@ -65,6 +65,39 @@ def turns(box: FakeBox, daemon: Daemon) -> None:
 
 def trainings(box: FakeBox) -> list[Train]:
     return [job for job in box.jobs if isinstance(job, Train)]
+
+
+def test_a_result_that_the_registry_was_away_for_is_not_trained_again_though_the_champion_moved(box: FakeBox) -> None:
+    box.record_champion()
+    box.drop()
+    box.work = keeping(box, box.work)  # type: ignore[method-assign]
+    with box.life() as daemon:
+        while not box.attempts() or box.attempts()[0].state is not State.FAILED:
+            daemon.turn()
+            box.clock.now += timedelta(seconds=0.3)
+        moved = box.registry.create_version_by_hand(MODEL).number
+        box.registry.move_alias_by_hand(MODEL, "champion", moved)
+    box.live()
+    [attempt] = box.attempts()
+    trained = [job for job in box.trainings() if job.challenger is None]
+    assert [is_kept(Path(job.kept_folder)) for job in trained] == [False, False]
+    assert len({job.kept_folder for job in trained}) == 1
+    assert attempt.state is State.PROMOTED
+    assert attempt.champion_version == moved
+    assert list((box.root / "state" / "kept").iterdir()) == []
+
+
+def keeping(box: FakeBox, work: Callable[[Job], Result | None]) -> Callable[[Job], Result | None]:
+    """The first training ends with its challenger on disk, as MLflow does not answer."""
+
+    def kept(job: Job) -> Result | None:
+        if not isinstance(job, Train) or job.challenger is not None or is_kept(Path(job.kept_folder)):
+            return work(job)
+        Path(job.kept_folder).mkdir()
+        Path(job.kept_folder, "challenger.json").write_text("{}")
+        return Failed(message="MLflow did not answer.", temporary=True, unreachable=True)
+
+    return kept
 
 
 def test_after_its_own_promotion_it_does_not_start_again(box: FakeBox) -> None:

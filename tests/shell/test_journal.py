@@ -82,15 +82,15 @@ def test_a_journal_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None
         Journal.open(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_path: Path, schema: int) -> None:
     journal = Journal.open(tmp_path)
     name = planned(journal)
     journal.close()
     connection = sqlite3.connect(tmp_path / "journal.db")
-    connection.executescript(AS_SCHEMA_2 + (AS_SCHEMA_1 if schema == 1 else ""))
+    connection.executescript("".join((AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 4 - schema]))
     connection.close()
-    with pytest.raises(StateUnusable, match=f"schema {schema}; a daemon of this version brings it to 3"):
+    with pytest.raises(StateUnusable, match=f"schema {schema}; a daemon of this version brings it to 4"):
         Journal.open(tmp_path, read_only=True)
     journal = Journal.open(tmp_path)
     attempt = journal.attempts.get(name)
@@ -101,8 +101,12 @@ def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_p
     journal.attempts.start(attempt, NOW)
 
 
-AS_SCHEMA_2 = """
+AS_SCHEMA_3 = """
 PRAGMA foreign_keys = OFF;
+ALTER TABLE attempt DROP COLUMN cuts;
+PRAGMA user_version = 3;
+"""
+AS_SCHEMA_2 = """
 ALTER TABLE lineage DROP COLUMN created_at;
 ALTER TABLE model DROP COLUMN inspected_since;
 PRAGMA user_version = 2;

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,7 @@ from threading import Thread
 import pytest
 
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
+from retrain_daemon.patience import MOST_LEFT_ALONE
 from retrain_daemon.registry import MlflowRegistry
 
 SECRET = "hunter2"
@@ -131,6 +133,55 @@ def test_words_of_a_server_are_short_and_hold_no_secret(monkeypatch: pytest.Monk
     assert len(error.message) < 400
 
 
+def test_after_one_request_without_an_answer_the_next_ones_are_not_sent_for_a_moment() -> None:
+    with answering(500, "down") as (uri, asked):
+        registry = MlflowRegistry(uri, rest=60)
+        for _ in range(5):
+            with pytest.raises(RegistryUnreachable, match="HTTP status 500"):
+                registry.version("churn", 1)
+        few = len(asked)
+        impatient = MlflowRegistry(uri, rest=0)
+        for _ in range(5):
+            with pytest.raises(RegistryUnreachable):
+                impatient.version("churn", 1)
+        assert len(asked) == 6 * few
+
+
+def test_an_answer_that_drips_in_is_not_waited_for_and_what_is_left_alone_has_a_limit() -> None:
+    with dripping() as uri:
+        registry = MlflowRegistry(uri, rest=0, longest=0.3)
+        for _ in range(MOST_LEFT_ALONE):
+            with pytest.raises(RegistryUnreachable, match="no answer in time"):
+                registry.version("churn", 1)
+        running = threading.active_count()
+        with pytest.raises(RegistryUnreachable, match="no answer in time"):
+            registry.version("churn", 1)
+        assert threading.active_count() == running
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A server whose answers come in a byte at a time, until the end of the test."""
+    over = threading.Event()
+
+    class Drip(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "10000")
+            self.end_headers()
+            while not over.wait(0.1):
+                self.wfile.write(b" ")
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Drip) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        over.set()
+        server.shutdown()
+
+
 def test_a_registration_whose_answer_is_lost_is_not_sent_twice() -> None:
     with answering(0, "") as (uri, asked):
         registry = MlflowRegistry(uri)
@@ -176,7 +227,7 @@ def test_a_folder_in_place_of_the_database_is_told(tmp_path: Path) -> None:
 def test_a_locked_database_may_be_free_later(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     MlflowRegistry(uri).models(["churn"])
-    registry = MlflowRegistry(uri)
+    registry = MlflowRegistry(uri, rest=0)
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RegistryUnreachable, match="database is locked"):
@@ -224,6 +275,7 @@ def test_registering_works_whatever_global_uri_the_process_has(tmp_path: Path) -
 FIRST_LOOK = """
 import sys
 from retrain_daemon.errors import RetrainError
+from retrain_daemon.patience import MOST_LEFT_ALONE
 from retrain_daemon.registry import MlflowRegistry
 try:
     print(dict(MlflowRegistry(sys.argv[1]).models(["churn"])))

@@ -13,6 +13,7 @@ from mlflow.models import infer_signature
 
 from retrain_daemon.core.policy import DataSpec, Hyperparameter, Mode, Outputs, Target
 from retrain_daemon.worker.cards import ModelCard, read_card
+from retrain_daemon.worker.challenger_run import log_stored
 from retrain_daemon.worker.features import Features, Table
 from retrain_daemon.worker.job import Progress, Source
 from retrain_daemon.worker.labelled import Rows
@@ -20,7 +21,7 @@ from retrain_daemon.worker.lesson import Lesson
 from retrain_daemon.worker.model_files import ModelFiles, fetch
 from retrain_daemon.worker.schema import Column, Schema, Tensor
 from retrain_daemon.worker.store import initialise
-from retrain_daemon.worker.trainable import Meaning
+from retrain_daemon.worker.trainable import Meaning, Trainable
 
 COLUMNS = ("a", "b", "c", "d")
 CLASSES = ("blue", "green", "red")
@@ -92,7 +93,14 @@ class Shelf:
         """Log a model in a run of its own; returns its URI."""
         with mlflow.start_run(experiment_id=self.experiment):
             logged = log()
-        return str(getattr(logged, "model_uri", None) or logged.uri)
+        return str(logged.model_uri)
+
+    def put(self, model: Trainable, like: ModelFiles, folder: Path) -> str:
+        """Store a challenger and log it, as a training does; returns its URI."""
+        stored = folder / "to-log"
+        model.store(stored, like, folder)
+        with mlflow.start_run(experiment_id=self.experiment) as run:
+            return f"models:/{log_stored(run.info.run_id, stored, {})}"
 
     def card(self, uri: str) -> ModelCard:
         source = Source(tracking_uri=self.uri, registry_uri=self.uri, model="points", version=1)

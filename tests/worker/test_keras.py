@@ -87,7 +87,7 @@ def iterations(model: KerasModel) -> int:
 
 def stored_again(shelf: Shelf, model: KerasModel, like: str, folder: Path) -> KerasModel:
     files = shelf.files(like, folder / "like")
-    stored = shelf.log(lambda: model.log("model", files, folder))
+    stored = shelf.put(model, files, folder)
     return framework.load(shelf.files(stored, folder / "again"), meaning())
 
 
@@ -155,7 +155,7 @@ def test_an_h5_load_does_not_spoil_what_is_saved_later_in_the_same_process(
     framework.load(shelf.files(h5, tmp_path / "h5"), meaning()).continue_training(lesson(ROWS))
     challenger, _ = model.continue_training(lesson(ROWS, epochs=1, batch_size=60))
     files = shelf.files(uri, tmp_path / "like")
-    stored = shelf.log(lambda: challenger.log("model", files, tmp_path))
+    stored = shelf.put(challenger, files, tmp_path)
     folder = shelf.files(stored, tmp_path / "stored").folder
     said = subprocess.run([sys.executable, "-c", CHECK, str(folder)], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["Adam", "30"]
@@ -169,12 +169,12 @@ def test_a_file_that_was_stored_without_its_optimizer_state_is_not_accepted(
     spoiled = network()
     spoiled.set_weights(challenger.estimator.get_weights())
 
-    def log(_model: Any, *rest: Any) -> Any:
-        return mlflow.keras.log_model(spoiled, name="model", pip_requirements=["keras"])
+    def save(_model: Any, _like: Any, _format: str, given: dict[str, Any]) -> None:
+        mlflow.keras.save_model(spoiled, given["path"], pip_requirements=["keras"])
 
-    monkeypatch.setattr(keras_storage, "_log", log)
+    monkeypatch.setattr(keras_storage, "_save", save)
     with pytest.raises(TrainingFailed, match=r"lacks the state of its optimizer \(Adam\)"):
-        shelf.log(lambda: challenger.log("model", files, tmp_path))
+        shelf.put(challenger, files, tmp_path)
 
 
 def test_what_is_frozen_stays_the_same_to_the_bit_statistics_included(model: KerasModel) -> None:

@@ -398,7 +398,7 @@ def test_classes_registered_with_keras_go_with_the_challenger(shelf: Shelf, tmp_
     del keras.saving.get_custom_objects()["ours>Twice"]
     challenger, _ = going_on(model)
     files = shelf.files(like, tmp_path / "like")
-    again = shelf.files(shelf.log(lambda: challenger.log("model", files, tmp_path)), tmp_path / "again")
+    again = shelf.files(shelf.put(challenger, files, tmp_path), tmp_path / "again")
     assert framework.load(again, meaning()).estimator.layers[0].__class__.__name__ == "Twice"
     anew, _ = going_on(model, Mode.REFIT, epochs=1)
     assert anew.estimator.layers[0].__class__.__name__ == "Twice"

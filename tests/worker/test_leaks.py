@@ -120,7 +120,7 @@ class Store:
             attempt="churn-1", key="journal/churn-1", source=self.source, data=replace(SPEC, features=()),
             recipe=Recipe(mode=Mode.WARM_START), drops=(file,), learned=(), unknown_until=FIRST_LOOK,
             learned_file=str(self.root / "learned.npy"), metrics=("accuracy",), confidence=0.95, min_rows=20, now=NOW,
-            seed=1, policy_text="model: churn\n", experiment="retraind/churn",
+            seed=1, policy_text="model: churn\n", experiment="retraind/churn", kept_folder=str(self.root / "kept"),
         )  # fmt: skip
         return replace(job, **changes)  # type: ignore[arg-type]
 

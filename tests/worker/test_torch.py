@@ -101,7 +101,7 @@ def test_the_optimizer_state_is_kept_with_the_version_and_taken_up_again(
     first, record = model.continue_training(lesson(ROWS, epochs=1, batch_size=60, optimizer="adam"))
     assert "No optimizer state is kept with the champion: adam starts anew." in record.notes
     assert steps(first) == {10.0}
-    stored = shelf.log(lambda: first.log("model", shelf.files(uri, tmp_path / "like"), tmp_path))
+    stored = shelf.put(first, shelf.files(uri, tmp_path / "like"), tmp_path)
     again = framework.load(shelf.files(stored, tmp_path / "again"), meaning())
     assert first.kept is not None
     assert again.kept is not None
@@ -300,7 +300,7 @@ def test_torchscript_goes_on_learning_and_stays_torchscript(shelf: Shelf, tmp_pa
     model = framework.load(files, meaning())
     challenger, record = model.continue_training(lesson(ROWS, epochs=3, learning_rate=0.01))
     assert record.epochs[-1].metrics["loss"] < record.epochs[0].metrics["loss"]
-    stored = shelf.log(lambda: challenger.log("model", files, tmp_path))
+    stored = shelf.put(challenger, files, tmp_path)
     again = framework.load(shelf.files(stored, tmp_path / "again"), meaning())
     assert isinstance(again.estimator, torch.jit.ScriptModule)
     assert again.kept is not None
@@ -355,7 +355,7 @@ def test_an_exports_weights_go_on_learning_in_the_network_the_policy_names(
     model = framework.load(files, said)
     assert np.allclose(model.predict(features(20)).probabilities, softmax(network().eval()))  # type: ignore[arg-type]
     challenger, _ = model.continue_training(lesson(ROWS, epochs=2))
-    stored = shelf.log(lambda: challenger.log("model", files, tmp_path))
+    stored = shelf.put(challenger, files, tmp_path)
     again = shelf.files(stored, tmp_path / "again")
     assert np.array_equal(
         framework.load(again, said).predict(features(20)).labels, challenger.predict(features(20)).labels
@@ -416,7 +416,7 @@ def test_a_module_that_cannot_be_imported_is_a_sentence(shelf: Shelf, uri: str, 
 
 def test_a_damaged_optimizer_state_is_a_sentence(shelf: Shelf, model: TorchModel, uri: str, tmp_path: Path) -> None:
     trained, _ = model.continue_training(lesson(ROWS))
-    stored = shelf.log(lambda: trained.log("model", shelf.files(uri, tmp_path / "like"), tmp_path))
+    stored = shelf.put(trained, shelf.files(uri, tmp_path / "like"), tmp_path)
     files = shelf.files(stored, tmp_path / "m")
     next(files.folder.rglob("retraind_optimizer.pt")).write_bytes(b"not a state")
     damaged = framework.load(files, meaning())

@@ -283,5 +283,5 @@ def test_a_teams_own_optimizer_file_is_left_alone(shelf: Shelf, tmp_path: Path) 
     files = shelf.files(logged(shelf, network().eval(), extra_files=[str(own)]), tmp_path / "m")
     challenger, record = framework.load(files, meaning()).continue_training(lesson(ROWS))
     assert record.notes == ("No optimizer state is kept with the champion: adamw starts anew.",)
-    stored = shelf.files(shelf.log(lambda: challenger.log("model", files, tmp_path)), tmp_path / "again").folder
+    stored = shelf.files(shelf.put(challenger, files, tmp_path), tmp_path / "again").folder
     assert {path.name for path in stored.rglob("*optimizer.pt")} == {"optimizer.pt", "retraind_optimizer.pt"}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import mlflow
 import numpy as np
@@ -21,10 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from retrain_daemon.core.policy import DataSpec, Holdout, Mode, Recipe, Target
-from retrain_daemon.errors import NotFound, Refused, TrainingFailed
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, TrainingFailed
+from retrain_daemon.worker import training
 from retrain_daemon.worker.cards import read_version
 from retrain_daemon.worker.frameworks.sklearn_storage import trusted_types
-from retrain_daemon.worker.job import DropFile, Progress, Source, Train, Trained
+from retrain_daemon.worker.job import DropFile, Progress, Source, Train, Trained, is_kept
 from retrain_daemon.worker.model_files import fetch
 from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.store import initialise
@@ -89,6 +91,7 @@ class Store:
             policy_text=f"model: {name}\n",
             experiment=f"retraind/{name}",
             tags={"retraind.rule": "weekly"},
+            kept_folder=str(self.root / "kept" / uuid4().hex),
         )
         return replace(job, **changes)
 
@@ -122,7 +125,7 @@ def test_a_training_goes_on_from_the_champion_and_registers_nothing(store: Store
     new = mlflow.sklearn.load_model(done.challenger.model_uri)
     assert new[-1].t_ == old[-1].t_ + done.challenger.training_rows
     assert np.array_equal(new[0].mean_, old[0].mean_)
-    assert phases == ["loading the champion", "reading rows", "training", "checking", "comparing", "logging"]
+    assert phases == ["loading the champion", "reading rows", "training", "checking", "comparing", "storing", "logging"]
     assert versions("churn") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -185,6 +188,46 @@ def test_an_open_run_of_a_killed_worker_is_ended(store: Store, tmp_path: Path) -
     run(store.job("churn", attempt="churn-77", key="test/churn-77"), tmp_path)
     assert mlflow.get_run(left.info.run_id).info.status == "KILLED"
     assert mlflow.get_run(other.info.run_id).info.status == "RUNNING"
+
+
+def test_what_was_trained_outlives_a_worker_that_ends_before_mlflow_has_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = store.job("churn", attempt="churn-5", key="test/churn-5")
+    with monkeypatch.context() as broken:
+        broken.setattr(training, "log_challenger", _away)
+        with pytest.raises(RegistryUnreachable, match="waits on disk"):
+            run(job, tmp_path)
+    assert is_kept(Path(job.kept_folder))
+    phases: list[str] = []
+    done = run(job, tmp_path, phases)
+    assert phases == ["logging"]
+    model = mlflow.sklearn.load_model(done.challenger.model_uri)
+    assert model[-1].t_ == mlflow.sklearn.load_model("models:/churn/1")[-1].t_ + done.challenger.training_rows
+    assert len(load_keys([done.challenger.learned_file])) == done.challenger.training_rows
+
+
+def test_what_mlflow_has_already_is_not_put_there_again(store: Store, tmp_path: Path) -> None:
+    job = store.job("churn", attempt="churn-6", key="test/churn-6")
+    first, again = (run(job, tmp_path).challenger for _ in range(2))
+    assert again == first
+    found = mlflow.search_runs([store.experiment], "tags.`retraind.key` = 'test/churn-6'", output_format="list")
+    assert len(found) == 1
+
+
+def test_half_a_model_in_mlflow_is_not_taken_for_the_challenger(store: Store, tmp_path: Path) -> None:
+    job = store.job("churn", attempt="churn-8", key="test/churn-8")
+    half = run(job, tmp_path).challenger
+    stored = Path(mlflow.artifacts.download_artifacts(half.model_uri), "model.skops")
+    stored.write_bytes(b"cut")
+    whole = run(job, tmp_path).challenger
+    assert (whole.digest, whole.training_rows) == (half.digest, half.training_rows)
+    assert whole.model_uri != half.model_uri
+    assert mlflow.sklearn.load_model(whole.model_uri)[-1].t_ > 0
+
+
+def _away(*_: object) -> None:
+    raise RegistryUnreachable("MLflow at http://mlflow did not answer: connection refused.")
 
 
 def test_a_champion_whose_run_was_deleted_gets_the_jobs_own_experiment(store: Store, tmp_path: Path) -> None:
@@ -304,12 +347,12 @@ class BecomesUnstorable(SGDClassifier):
         return self
 
 
-def test_a_challenger_that_cannot_be_stored_leaves_a_failed_run(store: Store, tmp_path: Path) -> None:
+def test_a_challenger_that_cannot_be_stored_leaves_no_run(store: Store, tmp_path: Path) -> None:
     store.register("unstorable", BecomesUnstorable(), serialization_format="cloudpickle")
     with pytest.raises(TrainingFailed, match=r"cloudpickle cannot store the challenger: .*generator"):
         run(store.job("unstorable"), tmp_path)
-    [left] = mlflow.search_runs([store.experiment], "tags.`retraind.attempt` = 'unstorable-1'", output_format="list")
-    assert left.info.status == "FAILED"
+    wanted = "tags.`retraind.attempt` = 'unstorable-1'"
+    assert mlflow.search_runs([store.experiment], wanted, output_format="list") == []
 
 
 def test_the_champions_input_example_must_be_predicted(store: Store, tmp_path: Path) -> None:

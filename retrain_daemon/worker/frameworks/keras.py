@@ -41,7 +41,7 @@ from retrain_daemon.worker.frameworks.network import (
 from retrain_daemon.worker.lesson import Lesson, Record
 from retrain_daemon.worker.model_files import ModelFiles
 from retrain_daemon.worker.schema import Tensor
-from retrain_daemon.worker.trainable import Described, Logged, Meaning
+from retrain_daemon.worker.trainable import Described, Meaning
 
 
 def load(files: ModelFiles, meaning: Meaning) -> KerasModel:
@@ -204,11 +204,11 @@ class KerasModel:
             )
         return replace(self, estimator=estimator, recompile=False)
 
-    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
-        """Store it in the champion's flavour and format (see `keras_storage.log_keras`)."""
-        from retrain_daemon.worker.frameworks.keras_storage import log_keras
+    def store(self, target: Path, like: ModelFiles, folder: Path, code_folder: str = "") -> tuple[str, ...]:
+        """Store it in the champion's flavour and format (see `keras_storage.store_keras`)."""
+        from retrain_daemon.worker.frameworks.keras_storage import store_keras
 
-        return log_keras(self.estimator, name, like, self.format, folder)
+        return store_keras(self.estimator, target, like, self.format)
 
     @property
     def _tensor(self) -> Tensor:

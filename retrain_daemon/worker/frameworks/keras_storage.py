@@ -23,7 +23,6 @@ from retrain_daemon.worker.frameworks.keras_files import H5, kept_variables, mod
 from retrain_daemon.worker.model_code import refuse_unloadable
 from retrain_daemon.worker.model_files import LOAD_OPTIONS, ModelFiles, code_entries, does_not_load, extra_files
 from retrain_daemon.worker.requirements import as_installed
-from retrain_daemon.worker.trainable import Logged
 
 #: Classes and functions that the tensorflow flavour stores: given by hand, and registered with Keras.
 _CARRIED_OBJECTS = ("global_custom_objects.cloudpickle", "custom_objects.cloudpickle")
@@ -68,23 +67,23 @@ def _prepare_tensorflow() -> None:
         tensorflow.config.experimental.set_memory_growth(device, True)
 
 
-def log_keras(model: Any, name: str, like: ModelFiles, format: str, folder: Path) -> Logged:
-    """Log a model as `like` was logged. Raises TrainingFailed when it cannot be stored, or was stored without the
+def store_keras(model: Any, target: Path, like: ModelFiles, format: str) -> tuple[str, ...]:
+    """Store a model as `like` was stored. Raises TrainingFailed when it cannot be stored, or was stored without the
     optimizer's state: an h5 file that was loaded or saved earlier in a process can spoil a later file.
     """
     requirements = as_installed(like.requirements, ["mlflow", "tensorflow", "keras"])
     given: dict[str, Any] = {
-        "name": name,
+        "path": str(target),
         "signature": like.card.info.signature,
         "pip_requirements": list(requirements.lines),
         "metadata": like.card.info.metadata,
     }
     try:
-        logged = _log(model, like, format, given)
+        _save(model, like, format, given)
     except (TypeError, ValueError, AttributeError, NotImplementedError) as problem:
         raise TrainingFailed(f"The challenger cannot be stored: {said_by(problem)}.") from problem
-    _refuse_spoiled(model, logged.model_uri, like, folder)
-    return Logged(logged.model_uri, logged.model_id, requirements.notes)
+    _refuse_spoiled(model, target, like)
+    return requirements.notes
 
 
 def custom_objects(like: ModelFiles) -> dict[str, Any]:
@@ -96,10 +95,11 @@ def custom_objects(like: ModelFiles) -> dict[str, Any]:
     return found
 
 
-def _log(model: Any, like: ModelFiles, format: str, given: dict[str, Any]) -> Any:
+def _save(model: Any, like: ModelFiles, format: str, given: dict[str, Any]) -> None:
     if like.card.flavor == "keras":
-        return mlflow.keras.log_model(model, **given)
-    return mlflow.tensorflow.log_model(
+        mlflow.keras.save_model(model, **given)
+        return
+    mlflow.tensorflow.save_model(
         model,
         **given,
         custom_objects=custom_objects(like) or None,
@@ -109,11 +109,9 @@ def _log(model: Any, like: ModelFiles, format: str, given: dict[str, Any]) -> An
     )
 
 
-def _refuse_spoiled(model: Any, uri: str, like: ModelFiles, folder: Path) -> None:
-    """What lies in MLflow must load, with the weights and, but for h5, the optimizer that the model in memory has."""
-    copy = folder / "read-back"
-    copy.mkdir()
-    stored = replace(like, folder=Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(copy))))
+def _refuse_spoiled(model: Any, target: Path, like: ModelFiles) -> None:
+    """What was stored must load, with the weights and, but for h5, the optimizer that the model in memory has."""
+    stored = replace(like, folder=target)
     if custom_objects(like):
         # Here its classes are known already; whoever loads it later has only what was stored.
         refuse_unloadable(stored.folder, like.card.flavor)

@@ -27,7 +27,7 @@ from retrain_daemon.worker.frameworks.sklearn_parts import name_of
 from retrain_daemon.worker.job import ModeReport, Progress
 from retrain_daemon.worker.lesson import Lesson, Record
 from retrain_daemon.worker.model_files import ModelFiles, does_not_load
-from retrain_daemon.worker.trainable import Described, Logged, Meaning
+from retrain_daemon.worker.trainable import Described, Meaning
 
 
 def load(files: ModelFiles, meaning: Meaning) -> SklearnModel:
@@ -125,9 +125,9 @@ class SklearnModel:
             raise TrainingFailed(f"The training function gave a model for {task}, the champion's is {self.task}.")
         return replace(self, estimator=estimator)
 
-    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
-        """Store it in the champion's format (see `sklearn_storage.log_estimator`)."""
-        return sklearn_storage.log_estimator(self.estimator, name, like, code_folder)
+    def store(self, target: Path, like: ModelFiles, folder: Path, code_folder: str = "") -> tuple[str, ...]:
+        """Store it in the champion's format (see `sklearn_storage.store_estimator`)."""
+        return sklearn_storage.store_estimator(self.estimator, target, like, code_folder)
 
     def _predicted(self, frame: pd.DataFrame) -> Predictions:
         try:

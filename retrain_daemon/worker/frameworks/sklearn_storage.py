@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -13,14 +14,13 @@ from retrain_daemon.worker.cards import SKOPS, first_line
 from retrain_daemon.worker.model_code import code_to_store
 from retrain_daemon.worker.model_files import ModelFiles, extra_files
 from retrain_daemon.worker.requirements import as_installed
-from retrain_daemon.worker.trainable import Logged
 
 #: Libraries whose types a challenger may bring along newly: their code has trained it in this very process.
 _TRUSTED_LIBRARIES = ("sklearn.", "numpy.", "scipy.")
 
 
-def log_estimator(estimator: Any, name: str, like: ModelFiles, code_folder: str = "") -> Logged:
-    """Log as `like` was logged; requirements are given, as guessing them costs MLflow many seconds.
+def store_estimator(estimator: Any, target: Path, like: ModelFiles, code_folder: str = "") -> tuple[str, ...]:
+    """Store as `like` was stored; requirements are given, as guessing them costs MLflow many seconds.
 
     Raises TrainingFailed when the format cannot store it.
     """
@@ -29,9 +29,9 @@ def log_estimator(estimator: Any, name: str, like: ModelFiles, code_folder: str 
     needed = ["mlflow", "scikit-learn", *([storage] if storage in (SKOPS, "cloudpickle") else [])]
     requirements = as_installed(like.requirements, needed)
     try:
-        model = mlflow.sklearn.log_model(
+        mlflow.sklearn.save_model(
             estimator,
-            name=name,
+            str(target),
             signature=info.signature,
             serialization_format=storage,
             skops_trusted_types=trusted,
@@ -48,7 +48,7 @@ def log_estimator(estimator: Any, name: str, like: ModelFiles, code_folder: str 
         if "serializ" not in problem.message and "untrusted types" not in problem.message:
             raise
         raise TrainingFailed(f"MLflow cannot store the challenger: {first_line(problem)}.") from problem
-    return Logged(model.model_uri, model.model_id, requirements.notes)
+    return requirements.notes
 
 
 def trusted_types(champion: ModelFiles, estimator: Any) -> list[str] | None:

@@ -59,7 +59,7 @@ from retrain_daemon.worker.frameworks.torch_training import (
 from retrain_daemon.worker.lesson import Lesson, Record
 from retrain_daemon.worker.model_files import ModelFiles, does_not_load
 from retrain_daemon.worker.schema import Tensor
-from retrain_daemon.worker.trainable import Described, Logged, Meaning
+from retrain_daemon.worker.trainable import Described, Meaning
 
 #: What a module, also a team's own, raises on input it cannot take.
 _MODULE_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
@@ -219,9 +219,9 @@ class TorchModel:
         if outputs != self.outputs:
             raise TrainingFailed(f"{label} has {outputs} outputs a row, and the champion has {self.outputs}.")
 
-    def log(self, name: str, like: ModelFiles, folder: Path, code_folder: str = "") -> Logged:
-        """Store module and optimizer state (see `torch_storage.log_module`)."""
-        return torch_storage.log_module(self.estimator, self.kept, name, like, folder, code_folder)
+    def store(self, target: Path, like: ModelFiles, folder: Path, code_folder: str = "") -> tuple[str, ...]:
+        """Store module and optimizer state (see `torch_storage.store_module`)."""
+        return torch_storage.store_module(self.estimator, self.kept, target, like, folder, code_folder)
 
     @property
     def _tensor(self) -> Tensor:

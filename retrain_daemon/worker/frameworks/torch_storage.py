@@ -16,13 +16,12 @@ from retrain_daemon.worker.frameworks.torch_optimizer import Kept, write_kept
 from retrain_daemon.worker.model_code import code_to_store
 from retrain_daemon.worker.model_files import ModelFiles, extra_files
 from retrain_daemon.worker.requirements import as_installed
-from retrain_daemon.worker.trainable import Logged
 
 
-def log_module(
-    module: nn.Module, kept: Kept | None, name: str, like: ModelFiles, folder: Path, code_folder: str = ""
-) -> Logged:
-    """Log a module as `like` was logged; a network rebuilt from an export is pickled, with the code of its classes.
+def store_module(
+    module: nn.Module, kept: Kept | None, target: Path, like: ModelFiles, folder: Path, code_folder: str = ""
+) -> tuple[str, ...]:
+    """Store a module as `like` was stored; a network rebuilt from an export is pickled, with the code of its classes.
 
     Raises TrainingFailed when it cannot be stored.
     """
@@ -31,9 +30,9 @@ def log_module(
     if is_export(like):
         notes += ("The champion is a pt2 export; the challenger is pickled, with the code of its classes.",)
     try:
-        model = mlflow.pytorch.log_model(
+        mlflow.pytorch.save_model(
             module,
-            name=name,
+            str(target),
             serialization_format="pickle",
             signature=like.card.info.signature,
             pip_requirements=list(requirements.lines),
@@ -43,7 +42,7 @@ def log_module(
         )
     except (TypeError, AttributeError, pickle.PicklingError, RuntimeError) as problem:
         raise TrainingFailed(f"The challenger cannot be stored: {first_line(problem)}.") from problem
-    return Logged(model.model_uri, model.model_id, notes)
+    return notes
 
 
 def _others(like: ModelFiles) -> list[str]:

@@ -1,0 +1,164 @@
+"""The effects of an attempt in the registry, each journaled before and after: verdict, version, aliases.
+
+Which effect comes next is `core.attempts`'s to say. Nothing here starts a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from retrain_daemon.core.attempts import Attempt, Effect
+from retrain_daemon.core.evidence import Challenger
+from retrain_daemon.core.facts import ChampionState
+from retrain_daemon.core.judge import Verdict
+from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, unit_of
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
+from retrain_daemon.journal import Journal
+from retrain_daemon.journal.models import Lineage
+from retrain_daemon.labels import (
+    ATTEMPT_TAG,
+    KEY_TAG,
+    REPLACES_TAG,
+    SUMMARY_TAG,
+    VERDICT_TAG,
+    description,
+    detail,
+    version_tags,
+)
+from retrain_daemon.log import get_logger
+from retrain_daemon.observe import RegistryView
+from retrain_daemon.registry import LONGEST_TAG, Registry
+
+_log = get_logger()
+
+
+class Overtaken(Exception):
+    """Someone moved the alias after the step was decided: it is not taken, and the next one will see why."""
+
+
+class Effects:
+    """Carries out single effects; each may be done twice without harm."""
+
+    def __init__(self, journal: Journal, registry: Registry, view: RegistryView, clock: Callable[[], datetime]) -> None:
+        self._journal = journal
+        self._registry = registry
+        self._view = view
+        self._clock = clock
+
+    def perform(self, attempt: Attempt, effect: Effect, already: bool) -> None:
+        """Before, the effect itself unless it was done already, after. Each effect may be done twice without harm."""
+        self._journal.attempts.begin_effect(attempt, effect, detail(attempt, effect), self._clock())
+        if effect is Effect.REGISTER:
+            self._register(attempt)
+            return
+        if not already:
+            try:
+                self._do(attempt, effect)
+            except Overtaken:
+                self._journal.attempts.undo_effect(attempt, effect)
+                return
+        with self._journal.transaction():
+            if effect is Effect.ALIAS:
+                self._journal.models.see_champion(attempt.model, attempt.version, self._clock())
+            self._journal.attempts.end_effect(attempt, effect, self._clock())
+
+    def _do(self, attempt: Attempt, effect: Effect) -> None:
+        assert attempt.challenger is not None
+        assert attempt.verdict is not None
+        match effect:
+            case Effect.VERDICT:
+                self._tag_verdict(attempt, attempt.challenger, attempt.verdict)
+            case Effect.REPLACES:
+                assert attempt.version is not None
+                self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
+            case Effect.ALIAS:
+                self._move_alias(attempt)
+            case Effect.PREVIOUS:
+                self._set_previous(attempt)
+            case Effect.UNOFFER:
+                self._unoffer(attempt)
+            case Effect.REGISTER:
+                raise AssertionError("registering has its own way")
+
+    def _tag_verdict(self, attempt: Attempt, challenger: Challenger, verdict: Verdict) -> None:
+        """On the run of our challenger; on the version itself where a person brought it."""
+        tags = {VERDICT_TAG: verdict.outcome.value, SUMMARY_TAG: verdict.summary}
+        if attempt.offered is None:
+            self._registry.tag_run(challenger.run_id, tags)
+            return
+        for tag, value in {**tags, ATTEMPT_TAG: attempt.id}.items():
+            self._registry.tag_version(attempt.model, attempt.offered, tag, value[:LONGEST_TAG])
+
+    def _set_previous(self, attempt: Attempt) -> None:
+        """The promotion stands, whether or not the version before it is still there to be pointed to."""
+        try:
+            self._registry.set_alias(attempt.model, PREVIOUS_ALIAS, attempt.champion_version)
+        except (Refused, NotFound) as error:
+            _log.warning("champion.previous_gone", model=attempt.model, version=attempt.champion_version,
+                         reason=str(error))  # fmt: skip
+
+    def _unoffer(self, attempt: Attempt) -> None:
+        """The verdict stands, whether or not the alias may be removed."""
+        self._view.outdate(attempt.model)
+        try:
+            self._registry.delete_alias(attempt.model, CHALLENGER_ALIAS)
+        except (Refused, NotFound) as error:
+            _log.warning("challenger.alias_kept", attempt=attempt.id, model=attempt.model, version=attempt.offered,
+                         reason=str(error))  # fmt: skip
+
+    def _move_alias(self, attempt: Attempt) -> None:
+        """MLflow has no compare-and-set: the champion is read once more, right before and right after."""
+        assert attempt.version is not None
+        before = self._view.champion(attempt.policy, attempt.champion_version, fresh=True)
+        if before.state is ChampionState.UNKNOWN:
+            raise RegistryUnreachable(before.detail)
+        if before.version != attempt.champion_version:
+            raise Overtaken
+        self._view.outdate(attempt.model)
+        self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)
+        self._read_back(attempt)
+
+    def _read_back(self, attempt: Attempt) -> None:
+        """Someone who moved the alias in the same moment is only logged: the next poll takes their move up."""
+        found = self._view.champion(attempt.policy, attempt.version, fresh=True)
+        if found.state is not ChampionState.UNKNOWN and found.version != attempt.version:
+            _log.warning("alias.moved_meanwhile", attempt=attempt.id, version=found.version, ours=attempt.version)
+
+    def _register(self, attempt: Attempt) -> None:
+        """Look for the version of this very challenger; only if there is none, create it."""
+        assert attempt.challenger is not None
+        tagged = self._registry.versions_with_tag(attempt.model, KEY_TAG, self.key(attempt))
+        found = [version for version in tagged if version.run_id == attempt.challenger.run_id]
+        version = found[0] if found else self._registry.create_version(
+            attempt.model,
+            source=attempt.challenger.model_uri,
+            run_id=attempt.challenger.run_id,
+            tags={**version_tags(attempt), KEY_TAG: self.key(attempt)},
+            description=description(attempt),
+        )  # fmt: skip
+        lineage = Lineage(
+            version=version.number,
+            continues=attempt.continues,
+            learned_file=attempt.challenger.learned_file,
+            unknown_until=None,
+            attempt=attempt.id,
+            unit=unit_of(attempt.policy.data),
+            created_at=version.created_at,
+        )
+        with self._journal.transaction():
+            self._journal.models.record_lineage(attempt.model, lineage, self._clock())
+            self._journal.attempts.set_version(attempt, version.number)
+            self._journal.attempts.end_effect(attempt, Effect.REGISTER, self._clock())
+        _log.info("attempt.registered", attempt=attempt.id, model=attempt.model, version=version.number)
+
+    def key(self, attempt: Attempt) -> str:
+        """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""
+        return f"{self._journal.identity()}/{attempt.id}"
+
+    def end_runs(self, attempt: Attempt) -> None:
+        """A worker that crashed leaves its run RUNNING for ever."""
+        try:
+            self._registry.end_runs_of(KEY_TAG, self.key(attempt))
+        except (Refused, NotFound) as error:
+            _log.warning("attempt.runs_left_open", attempt=attempt.id, reason=str(error))
