@@ -42,6 +42,7 @@ from retrain_daemon.labels import (
     run_tags,
 )
 from retrain_daemon.log import get_logger
+from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
@@ -62,7 +63,7 @@ class Acting:
 
     def __init__(
         self, journal: Journal, registry: Registry, view: RegistryView, executor: Executor, state: Path,
-        clock: Callable[[], datetime], pacing: Pacing = Pacing(),
+        clock: Callable[[], datetime], pacing: Pacing = Pacing(), announcer: Announcer = NOBODY,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._registry = registry
@@ -73,6 +74,7 @@ class Acting:
         self._effects = Effects(journal, registry, view, clock)
         self._clock = clock
         self._pacing = pacing
+        self._announcer = announcer
 
     def advance(self, attempt: Attempt) -> Attempt | None:
         """Take the attempt's next step; returns the attempt after it, or None when there is nothing to do now.
@@ -268,6 +270,10 @@ class Acting:
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
         level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **outcome_pairs(attempt, state),
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
+        self._announcer.tell(
+            News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=after,
+                 was=attempt.champion_version, reason=reason)
+        )  # fmt: skip
 
 
 def job_key(attempt: Attempt) -> str:

@@ -28,17 +28,21 @@ from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
+from retrain_daemon.news import NOBODY, Announcer, Everyone, News
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.orders import Orders
 from retrain_daemon.outage import Outage
 from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
+from retrain_daemon.standing import Standing
 
 #: How often the journal is asked whether the command line wrote to it.
 LISTEN_SECONDS = 0.5
 #: A turn ends after so many rounds at the latest, so that signals and new events are seen.
 ROUNDS_PER_TURN = 200
+#: What someone is told when it becomes the reason for waiting, by the code of the decision.
+_TOLD = {"too_many_failures": "held", "champion_lost": "champion_lost"}
 
 _log = get_logger()
 
@@ -73,20 +77,23 @@ class Daemon:
 
     def __init__(
         self, gateways: Gateways, state: Path, rhythm: Rhythm, clock: Callable[[], datetime], wake: threading.Event,
-        trust: Trust = NOBODY_NAMED,
+        trust: Trust = NOBODY_NAMED, announcer: Announcer = NOBODY,
     ) -> None:  # fmt: skip
         self._to = gateways
         self._rhythm = rhythm
         self._clock = clock
         self._wake = wake
         self._stopping = threading.Event()
+        self.standing = Standing(clock(), gateways.journal.attempts.ends())
+        self._news = Everyone((self.standing, announcer))
+        self._told: dict[str, str] = {}
         self._view = RegistryView(gateways.registry, trust)
-        self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state)
+        self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state, self._news)
         self._acting = Acting(
-            gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing
+            gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news
         )
         self._acting.sweep()
-        self._orders = Orders(gateways.journal, gateways.registry, self._view, clock)
+        self._orders = Orders(gateways.journal, gateways.registry, self._view, clock, self._news)
         self._policies: dict[str, Policy] = {}
         self._settling: dict[str, datetime] = {}
         self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
@@ -118,7 +125,18 @@ class Daemon:
         self._wake.set()
 
     def turn(self) -> None:
-        """Observe, decide and act until nothing changes."""
+        """Observe, decide and act until nothing changes; then publish how things stand."""
+        began = self._clock()
+        try:
+            self._turn()
+        except StateUnusable as error:
+            self.standing.give_up(str(error))
+            raise
+        now = self._clock()
+        workers = len(self._to.executor.running())
+        self.standing.publish(now, (now - began).total_seconds(), workers, self._outage.since, self._problem)
+
+    def _turn(self) -> None:
         self._wake.clear()
         self._journal_version = self._to.journal.changed_elsewhere()
         self._look_around()
@@ -151,6 +169,7 @@ class Daemon:
         before, self._policies = self._policies, {policy.model: policy for policy in found.policies}
         retired = before.keys() - self._policies.keys()
         self._intake.forget(retired)
+        self.standing.forget(retired)
         for model in retired:
             self._settling.pop(model, None)
             _log.info("policy.retired", model=model, file=before[model].source)
@@ -172,8 +191,10 @@ class Daemon:
         self._problem = problem
         if problem and self._outage.since is None:
             _log.error("registry.unreachable", problem=problem)
+            self._news.tell(News(occasion="registry_lost", at=now, reason=problem))
         elif not problem and self._outage.since is not None:
             _log.info("registry.recovered", seconds=round(self._outage.lasted(now).total_seconds(), 1))
+            self._news.tell(News(occasion="registry_back", at=now))
         self._outage = self._outage.goes_on(now) if problem else Outage()
         self._next_poll = self._outage.next_poll(now, self._rhythm.poll_registry, self._rhythm.scatter())
         self._to.alarms.at("registry", self._next_poll)
@@ -293,6 +314,7 @@ class Daemon:
         problem = self._intake.problems.get(policy.model, "")
         facts = gather(policy, self._to.journal, self._view, now, problem)
         decision = decide(policy, facts, now)
+        self.standing.note(facts, decision, now)
         if decision.action is Action.TRAIN and champion.version is not None:
             self._plan(policy, decision, champion.version, now)
             return True
@@ -335,6 +357,16 @@ class Daemon:
             _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)
         if before is None or before.code != decision.code:
             _log.info("decision.wait", model=model, code=decision.code, reason=decision.sentence)
+            self._tell_decision(model, decision, now)
+
+    def _tell_decision(self, model: str, decision: Decision, now: datetime) -> None:
+        """An outage in between is no end of what was told before it."""
+        if decision.code == "registry_unknown":
+            return
+        told, self._told[model] = self._told.get(model), decision.code
+        occasion = _TOLD.get(decision.code)
+        if occasion is not None and told != decision.code:
+            self._news.tell(News(occasion=occasion, at=now, model=model, reason=decision.sentence))
 
     def _plan(self, policy: Policy, decision: Decision, champion: int, now: datetime) -> None:
         """Decision, attempt, frozen champion, frozen drops and the request that is answered: one transaction."""

@@ -163,7 +163,7 @@ def _no_interpreter(path: Path) -> str:
 def _prepare(folder: Path, job: Job) -> None:
     """A folder with `job` in it and nothing of an earlier try but its log, to which more is appended.
 
-    For its owner only: a job may hold the password of a registry.
+    For its owner only: a job quotes the policy, and a log what a team's own code prints.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (files.RESULT_FILE, files.PROGRESS_FILE, PROCESS_FILE, files.JOB_FILE):

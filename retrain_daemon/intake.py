@@ -20,6 +20,7 @@ from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow, Inspected
 from retrain_daemon.log import get_logger
+from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.worker.job import DropFile, DropReport, DropsInspected, Failed, InspectDrops, Source
 
 #: A file that could not be read just now is looked at again after so long.
@@ -44,10 +45,13 @@ class _Inspection:
 class Intake:
     """Scans folders and runs inspections; remembers only what a restart may forget."""
 
-    def __init__(self, journal: Journal, folders: DropFolders, executor: Executor, state: Path) -> None:
+    def __init__(self, journal: Journal, folders: DropFolders, executor: Executor, state: Path,
+        announcer: Announcer = NOBODY,
+    ) -> None:  # fmt: skip
         self._journal = journal
         self._folders = folders
         self._executor = executor
+        self._announcer = announcer
         self._rows = state / "rows"
         self._running: dict[str, _Inspection] = {}
         self._not_before: dict[str, datetime] = {}
@@ -95,8 +99,13 @@ class Intake:
             stamp = _triple(unusable.stamp)
             self._journal.drops.add(model, unusable.path, stamp, now, reason=unusable.reason, hint=unusable.hint)
             _log.warning("drop.quarantined", model=model, file=Path(unusable.path).name, reason=unusable.reason)
+            self._tell_quarantined(model, unusable.path, unusable.reason, now)
         for path in self._journal.drops.mark_missing(model, frozenset(scan.gone), now):
             _log.warning("drop.missing", model=model, file=Path(path).name)
+
+    def _tell_quarantined(self, model: str, path: str, reason: str, now: datetime) -> None:
+        news = News(occasion="quarantined", at=now, model=model, file=Path(path).name, reason=reason)
+        self._announcer.tell(news)
 
     def _note_problem(self, model: str, problem: str) -> None:
         if problem and self.problems.get(model) != problem:
@@ -216,6 +225,7 @@ class Intake:
         if alone and self._losses[model] > LOSSES_TO_SET_ASIDE:
             reason = f"its inspection did not come to an end {LOSSES_TO_SET_ASIDE} times: {failed.message}"
             self._journal.drops.set_aside(running.drops[0], "quarantined", "", reason, "Drop it in smaller parts.", now)
+            self._tell_quarantined(model, running.drops[0].path, reason, now)
             self._losses[model] = 1
 
     def _take_in(self, model: str, running: _Inspection, reports: dict[int, DropReport], now: datetime) -> None:
@@ -268,6 +278,8 @@ class Intake:
     def _set_aside(self, drop: DropRow, state: str, report: DropReport, reason: str, hint: str, now: datetime) -> None:
         self._journal.drops.set_aside(drop, state, report.fingerprint, reason, hint, now)
         _log.warning(f"drop.{state}", model=drop.model, file=Path(drop.path).name, reason=reason)
+        if state == "quarantined":
+            self._tell_quarantined(drop.model, drop.path, reason, now)
 
 
 def _needs_framework(policy: Policy) -> bool:

@@ -1,6 +1,7 @@
 """How log lines look: one line an event, its name first and stable, then pairs.
 
-`configure` is called once, by the command line. What other libraries log comes out of the same stream, as events.
+`configure` is called by the command line. What other libraries log comes out of the same stream, as events. No line
+shows what `environment` has of secrets when `configure` is called.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import IO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from retrain_daemon.settings import LOG_FORMATS, hide_credentials
+from retrain_daemon.secrets import Secrets, secrets_of
+from retrain_daemon.settings import LOG_FORMATS
 
 LIBRARY_EVENT = "library.message"
 
@@ -48,6 +50,7 @@ def configure(
             _stamp(clock),
             structlog.processors.format_exc_info,
             _renderer(format, stream, environment),
+            _hidden(secrets_of(environment)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]  # IO[str] is all it needs
@@ -67,7 +70,7 @@ class _LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = min(max(record.levelno // 10 * 10, logging.WARNING), logging.CRITICAL)
-        message = hide_credentials(_message(record))
+        message = _message(record)
         get_logger().log(level, LIBRARY_EVENT, library=record.name, message=message, exc_info=record.exc_info)
 
 
@@ -100,6 +103,15 @@ def _stamp(clock: Callable[[], datetime]) -> Processor:
         return event
 
     return add_time
+
+
+def _hidden(secrets: Secrets) -> Processor:
+    """The line as it is written, so that no value can get past, whatever pair it came with."""
+
+    def hide(_logger: WrappedLogger, _method: str, line: EventDict) -> str:
+        return secrets.hide(str(line))
+
+    return hide
 
 
 def _renderer(format: str, stream: IO[str], environment: Mapping[str, str]) -> Processor:

@@ -21,6 +21,7 @@ from retrain_daemon.journal.requests import Request
 from retrain_daemon.journal.rollbacks import Rollback
 from retrain_daemon.labels import REPLACES_TAG, ROLLED_BACK_TAG
 from retrain_daemon.log import get_logger
+from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
 
@@ -31,12 +32,14 @@ class Orders:
     """Carries orders out; each is journaled before and after, and finished after a crash."""
 
     def __init__(
-        self, journal: Journal, registry: Registry, view: RegistryView, clock: Callable[[], datetime]
+        self, journal: Journal, registry: Registry, view: RegistryView, clock: Callable[[], datetime],
+        announcer: Announcer = NOBODY,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._registry = registry
         self._view = view
         self._clock = clock
+        self._announcer = announcer
 
     def serve(self, request: Request, policy: Policy | None) -> bool:
         """Carry out one request and journal the answer; False when it stays open (a retrain waits to be planned).
@@ -224,7 +227,12 @@ class Orders:
             moved = attempt.version == champion
             state = State.PROMOTED if moved else State.REJECTED
             reason = attempt.reason if moved else f"rolled back by {request.by} before the alias had moved"
-            self._journal.attempts.conclude(attempt, state, reason, champion, self._clock())
+            now = self._clock()
+            self._journal.attempts.conclude(attempt, state, reason, champion, now)
+            self._announcer.tell(
+                News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=champion,
+                     was=attempt.champion_version, reason=reason)
+            )  # fmt: skip
 
     def _target(self, policy: Policy, champion: int) -> int:
         """From the journal, else the tag, else `previous_champion`; it must exist."""
@@ -286,7 +294,17 @@ class Orders:
         self._end_rollback(rollback, rollback.target, outcome)
         _log.info("champion.rolled_back", model=rollback.model, version=rollback.target, was=rollback.was,
                   by=rollback.by)  # fmt: skip
+        self._tell_rollback(rollback)
         return f"{outcome}; {rollback.model} is paused until `retraind resume {rollback.model}`"
+
+    def _tell_rollback(self, rollback: Rollback) -> None:
+        now = self._clock()
+        reason = f"by {rollback.by}: {rollback.why}"
+        self._announcer.tell(
+            News(occasion="rolled_back", at=now, model=rollback.model, version=rollback.target, was=rollback.was,
+                 reason=reason)
+        )  # fmt: skip
+        self._announcer.tell(News(occasion="held", at=now, model=rollback.model, reason=f"rolled back {reason}"))
 
     def _go_back(self, rollback: Rollback) -> None:
         self._view.outdate(rollback.model)

@@ -6,6 +6,7 @@ Loading, training and logging models is the worker's; no decision is taken here.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
 from retrain_daemon.patience import Requests, Silence
+from retrain_daemon.worker.credentials import REGISTRY, TRACKING, bare, whole
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
 from retrain_daemon.worker.store import absolute_uri, initialise
@@ -126,11 +128,14 @@ class MlflowRegistry:
     ) -> None:
         """Raises Refused for a kind of store that cannot be served; connects only at the first request.
 
+        The URIs that others see are bare; their credentials are those lent by the environment.
+
         For `rest` seconds after a store did not answer nothing is asked of any: who has many things to ask, one after
         another, is told at once and does not wait for each. No request is waited for longer than `longest` seconds.
         """
-        self.tracking_uri = absolute_uri(tracking_uri)
-        self.registry_uri = absolute_uri(registry_uri) if registry_uri else self.tracking_uri
+        self._tracking = whole(absolute_uri(tracking_uri), TRACKING, os.environ)
+        self._registry = whole(absolute_uri(registry_uri or tracking_uri), REGISTRY, os.environ)
+        self.tracking_uri, self.registry_uri = bare(self._tracking), bare(self._registry)
         self._opened: MlflowClient | None = None
         self._opening = threading.Lock()
         self._silence = Silence(rest)
@@ -171,7 +176,7 @@ class MlflowRegistry:
             return _version(created)
 
         client = self._client()  # before the time of the request begins to count
-        with registering(self.tracking_uri):
+        with registering(self._tracking):
             return self._ask_registry(lambda _client: create(client))
 
     def tag_version(self, model: str, number: int, tag: str, value: str) -> None:
@@ -206,10 +211,10 @@ class MlflowRegistry:
         return self._ask_tracking(lambda client: _end_runs(client, running))
 
     def _ask_registry(self, request: Callable[[MlflowClient], T]) -> T:
-        return self._ask(self.registry_uri, request)
+        return self._ask(self._registry, request)
 
     def _ask_tracking(self, request: Callable[[MlflowClient], T]) -> T:
-        return self._ask(self.tracking_uri, request)
+        return self._ask(self._tracking, request)
 
     def _ask(self, uri: str, request: Callable[[MlflowClient], T]) -> T:
         with self._silence:
@@ -221,10 +226,10 @@ class MlflowRegistry:
         """The one client of this process, opened at the first request; tried anew as long as that fails."""
         with self._opening:
             if self._opened is None:
-                initialise(self.tracking_uri)
-                if self.registry_uri != self.tracking_uri:
-                    initialise(self.registry_uri)
-                self._opened = _open(self.tracking_uri, self.registry_uri)
+                initialise(self._tracking)
+                if self._registry != self._tracking:
+                    initialise(self._registry)
+                self._opened = _open(self._tracking, self._registry)
             return self._opened
 
     def _search(self, names: list[str]) -> list[RegisteredModel]:

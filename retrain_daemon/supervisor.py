@@ -18,6 +18,7 @@ from pathlib import Path
 
 from retrain_daemon import processes
 from retrain_daemon.launch import Launched, launch
+from retrain_daemon.secrets import secrets_of
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
 
@@ -246,7 +247,7 @@ def _last_line(log: Path, start: int) -> str:
             lines = stream.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return next((_one_line(line) for line in reversed(lines) if line.strip()), "")
+    return next((_one_line(secrets_of(os.environ).hide(line)) for line in reversed(lines) if line.strip()), "")
 
 
 def _one_line(text: str) -> str:

@@ -44,6 +44,9 @@ poll_registry = "1s"
 rescan = "2s"
 retry_backoff = "1s"
 log_format = "json"
+
+[web]
+listen = "{listen}"
 """
 
 POLICY = """\
@@ -98,6 +101,7 @@ class Box:
         self.uri = uri or f"sqlite:///{folder}/mlflow.db"
         self.state = folder / "state"
         self.log = folder / "daemon.log"
+        self.listen = "off"
         self.daemon: subprocess.Popen[bytes] | None = None
         self._more: dict[str, str] = {}
         for name in ("policies", "drops"):
@@ -105,7 +109,9 @@ class Box:
         self.write_settings()
 
     def write_settings(self) -> None:
-        (self.folder / "retraind.toml").write_text(SETTINGS.format(uri=self.uri, folder=self.folder))
+        (self.folder / "retraind.toml").write_text(
+            SETTINGS.format(uri=self.uri, folder=self.folder, listen=self.listen)
+        )
 
     @property
     def client(self) -> MlflowClient:

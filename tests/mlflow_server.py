@@ -23,7 +23,7 @@ def running_server(folder: Path) -> Iterator[str]:
 
     Raises RuntimeError, with the end of the server's log, when it does not come up.
     """
-    port = _free_port()
+    port = free_port()
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(_command(folder, port), env=_environment(), cwd=folder, stdout=log, stderr=log,
                                   start_new_session=True)  # fmt: skip
@@ -48,7 +48,7 @@ def _environment() -> dict[str, str]:
     return ours | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -10,11 +10,19 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, journal_to_write, policies_in_force, registry_of, trust_of
+from retrain_daemon.cli.composition import (
+    clock,
+    journal_to_write,
+    notifier_of,
+    policies_in_force,
+    registry_of,
+    trust_of,
+)
 from retrain_daemon.cli.explaining import chosen
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Policy
@@ -181,14 +189,15 @@ def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[
 def _serve(journal: Journal, settings: Settings, model: str) -> None:
     """What the daemon would do with open orders on this model."""
     registry = registry_of(settings)
-    orders = Orders(journal, registry, RegistryView(registry, trust_of(settings)), clock)
-    policy = _policy_if_readable(settings, model)
-    unfinished = journal.rollbacks.open(model)
-    if unfinished is not None and policy is not None:
-        orders.finish_rollback(unfinished, policy)
-    for request in journal.requests.open():
-        if request.model == model:
-            orders.serve(request, policy)
+    with closing(notifier_of(settings)) as notifier:
+        orders = Orders(journal, registry, RegistryView(registry, trust_of(settings)), clock, notifier)
+        policy = _policy_if_readable(settings, model)
+        unfinished = journal.rollbacks.open(model)
+        if unfinished is not None and policy is not None:
+            orders.finish_rollback(unfinished, policy)
+        for request in journal.requests.open():
+            if request.model == model:
+                orders.serve(request, policy)
 
 
 def _policy_if_readable(settings: Settings, model: str) -> Policy | None:

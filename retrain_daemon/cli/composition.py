@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
 from retrain_daemon.executor import ProcessExecutor
 from retrain_daemon.journal import Journal
+from retrain_daemon.notify import Hook, Notifier
 from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.settings import Settings
+from retrain_daemon.web import Answers, Web, patience
 
 
 def clock() -> datetime:
@@ -29,12 +31,16 @@ def clock() -> datetime:
 
 
 @contextmanager
-def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon]:
-    """A daemon on the real world; everything it started is ended on leaving. The caller holds the lock."""
+def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) -> Iterator[Daemon]:
+    """A daemon on the real world; everything it started is ended on leaving. The caller holds the lock.
+
+    With `pages` it can be asked over HTTP how it stands.
+    """
     journal = Journal.open(settings.state)
     executor = ProcessExecutor(settings.state / "jobs", wake.set)
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
+    notifier = notifier_of(settings)
     gateways = Gateways(
         journal=journal,
         registry=registry_of(settings),
@@ -48,12 +54,27 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
         rescan=settings.rescan,
         pacing=Pacing(backoff=settings.retry_backoff, slots=settings.slots),
     )
-    closers: tuple[Callable[[], None], ...] = (alarms.close, folders.close, executor.close, journal.close)
-    try:
-        yield Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings))
-    finally:
-        for close in closers:
-            close()
+    with ExitStack() as ending:
+        for part in (journal, executor, folders, alarms, notifier):
+            ending.callback(part.close)
+        daemon = Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), notifier)
+        if pages and (web := web_of(settings, daemon, notifier)) is not None:
+            ending.callback(web.close)
+        yield daemon
+
+
+def web_of(settings: Settings, daemon: Daemon, notifier: Notifier) -> Web | None:
+    """The daemon's pages, where the settings name an address."""
+    if settings.web_listen is None:
+        return None
+    allowed = patience(settings.poll_registry, settings.rescan)
+    return Web(settings.web_listen, lambda: Answers(daemon.standing, lambda: notifier.tally, clock, allowed))
+
+
+def notifier_of(settings: Settings) -> Notifier:
+    """Who runs the command of the settings; without one there are no occasions."""
+    occasions = settings.notify_on if settings.notify_command else ()
+    return Notifier(Hook(settings.notify_command, occasions, settings.notify_timeout))
 
 
 def trust_of(settings: Settings) -> Trust:

@@ -32,6 +32,9 @@ state = "{folder}/state"
 policies = "{folder}/policies"
 poll_registry = "2s"
 rescan = "5s"
+
+[web]
+listen = "off"
 """
 
 

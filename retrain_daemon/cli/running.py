@@ -13,7 +13,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, compose_daemon
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.lock import DAEMON, StateLock
-from retrain_daemon.settings import Settings, hide_credentials
+from retrain_daemon.settings import Settings
 
 if TYPE_CHECKING:
     from retrain_daemon.daemon import Daemon
@@ -23,11 +23,12 @@ def run(arguments: Arguments, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; with --once, until nothing is left to do."""
     log.configure(settings.log_format, sys.stderr)
     wake = threading.Event()
-    with StateLock(settings.state, DAEMON, clock()), compose_daemon(settings, wake) as daemon:
+    pages = not arguments.once
+    with StateLock(settings.state, DAEMON, clock()), compose_daemon(settings, wake, pages=pages) as daemon:
         _obey_signals(daemon, wake)
         logger = log.get_logger()
         logger.info("daemon.started", version=__version__, state=str(settings.state), policies=str(settings.policies),
-                    mlflow=hide_credentials(settings.tracking_uri))  # fmt: skip
+                    mlflow=settings.tracking_uri)  # fmt: skip
         problem = ""
         if arguments.once:
             problem = daemon.run_once()

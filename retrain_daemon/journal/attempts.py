@@ -124,6 +124,13 @@ class Attempts:
         """A frozen drop was retracted, or its bytes are gone, before a worker could read it."""
         self._database.run("DELETE FROM attempt_drop WHERE attempt = ? AND drop_id = ?", name, drop)
 
+    def ends(self) -> dict[tuple[str, str], int]:
+        """How many attempts have ended, by model and outcome."""
+        rows = self._database.rows(
+            "SELECT model, state, count(*) AS n FROM attempt WHERE ended_at IS NOT NULL GROUP BY model, state"
+        )
+        return {(row["model"], row["state"]): row["n"] for row in rows}
+
     def decision_of(self, name: str) -> DecisionRow | None:
         """The decision that began an attempt."""
         row = self._database.row(

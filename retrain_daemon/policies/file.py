@@ -16,6 +16,7 @@ from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, 
 from retrain_daemon.policies.promotion import check_metrics, read_promotion
 from retrain_daemon.policies.training import NOTHING, read_change
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
+from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
 
@@ -59,6 +60,7 @@ def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
 def read_text(content: str, source: str, folder: str) -> FileReading:
     """Given the text of a policy file, what it says; never raises for what is in the text."""
     document = Document(source, content.removeprefix("\ufeff"))
+    _note_credentials(document)
     if len(content) > MAX_BYTES:
         document.problem(1, 1, f"The file has more than {MAX_BYTES:,} characters: it is no policy.")
     elif found := _UNPRINTABLE.search(document.text):
@@ -69,6 +71,18 @@ def read_text(content: str, source: str, folder: str) -> FileReading:
     else:
         return _read_document(document, folder)
     return FileReading(None, tuple(document.problems))
+
+
+def _note_credentials(document: Document) -> None:
+    """The whole text is kept in the journal and in MLflow, comments too: no password may stand in it."""
+    for number, line in enumerate(document.text.split("\n"), 1):
+        if has_credentials(line):
+            document.problem(
+                number,
+                1,
+                "The line holds credentials, and the text of a policy is kept in the journal and in MLflow.",
+                "Take them out; secrets that a training needs belong into the daemon's environment.",
+            )
 
 
 def _read_document(document: Document, folder: str) -> FileReading:

@@ -5,6 +5,7 @@ The command line wins over the environment, the environment over the file. What 
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,22 +14,28 @@ from pathlib import Path
 
 from retrain_daemon.errors import SettingsProblem
 from retrain_daemon.settings.values import (
+    DEFAULT_ADDRESS,
+    DEFAULT_OCCASIONS,
+    Address,
     Given,
     Wrong,
     meant,
+    read_address,
     read_count,
     read_log_format,
     read_names,
+    read_occasions,
     read_path,
     read_span,
     read_uri,
+    read_words,
 )
 
 SYSTEM_FILE = Path("/etc/retraind/retraind.toml")
 
 # Set by the daemon for its workers, and the one that names the file: no settings of their own.
-_OTHER_VARIABLES = ("RETRAIND_CONFIG", "RETRAIND_PARENT", "RETRAIND_JOB")
-_NOT_BUILT = ("notify",)
+_OTHER_VARIABLES = ("RETRAIND_CONFIG", "RETRAIND_PARENT", "RETRAIND_JOB", "RETRAIND_TRACKING_STORE",
+                    "RETRAIND_REGISTRY_STORE")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,8 @@ class Settings:
 
     `poll_registry` between two looks at MLflow, `rescan` between two listings of the drop folders; a failed attempt
     is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings run side by side.
+
+    `web_listen` None: no port is opened. `notify_command`, if there is one, is run for each of `notify_on`.
     """
 
     tracking_uri: str
@@ -49,6 +58,10 @@ class Settings:
     log_format: str = "auto"
     trust_users: tuple[str, ...] = ()
     slots: int = 1
+    web_listen: Address | None = DEFAULT_ADDRESS
+    notify_command: tuple[str, ...] = ()
+    notify_on: tuple[str, ...] = DEFAULT_OCCASIONS
+    notify_timeout: timedelta = timedelta(seconds=10)
     file: Path | None = None
 
 
@@ -118,6 +131,10 @@ _OPTIONS = (
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", read_log_format),
     _Option("slots", "workers", "RETRAIND_SLOTS", read_count),
     _Option("trust_users", "trust", "RETRAIND_TRUST_USERS", read_names, "users", takes_list=True),
+    _Option("web_listen", "web", "RETRAIND_WEB_LISTEN", read_address, "listen"),
+    _Option("notify_command", "notify", "RETRAIND_NOTIFY_COMMAND", read_words, "command"),
+    _Option("notify_on", "notify", "RETRAIND_NOTIFY_ON", read_occasions, "on", takes_list=True),
+    _Option("notify_timeout", "notify", "RETRAIND_NOTIFY_TIMEOUT", read_span, "timeout"),
 )
 _TABLES = tuple(dict.fromkeys(option.table for option in _OPTIONS))
 
@@ -157,6 +174,8 @@ def _given(
     if file is None or not isinstance(table, Mapping) or option.written not in table:
         return None
     where, value = f"{file}: [{option.table}] {option.written}", table[option.written]
+    if option.read is read_words:
+        return Given(_quoted(where, value), where, file.parent, home)
     if option.takes_list:
         return Given(_joined(where, value), where, file.parent, home)
     if option.read is read_count and isinstance(value, int) and not isinstance(value, bool):
@@ -166,6 +185,13 @@ def _given(
     if not isinstance(value, str):
         raise Wrong(f"{where} is {_toml(value)}, it must be text in quotes{_example(option)}")
     return _filled(Given(value, where, file.parent, home))
+
+
+def _quoted(where: str, value: object) -> str:
+    """A command as one text; what was written is not shown, as it may hold a secret."""
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each for each in value):
+        raise Wrong(f'{where} must be a list of words, for example ["/usr/local/bin/tell", "--channel", "ml"]')
+    return shlex.join(value)
 
 
 def _joined(where: str, value: object) -> str:
@@ -213,9 +239,7 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterable[str]:
 
 def _unknown_names(file: Path | None, content: Mapping[str, object]) -> Iterable[str]:
     for name, table in content.items():
-        if name in _NOT_BUILT:
-            yield f"{file}: {_place(name, table)} is not built yet"
-        elif name not in _TABLES:
+        if name not in _TABLES:
             yield f"{file}: {_place(name, table)} is no setting{_belongs(name, _TABLES)}"
         elif not isinstance(table, Mapping):
             yield f"{file}: {name} is {_toml(table)}, it must be a table, [{name}]"

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
-LOG_FORMATS = ("auto", "json", "console")
+from retrain_daemon.secrets import hide_credentials
 
+LOG_FORMATS = ("auto", "json", "console")
+#: What a notification can be about.
+OCCASIONS = (
+    "promoted", "rejected", "inconclusive", "abandoned", "rolled_back", "held", "champion_lost", "quarantined",
+    "registry_lost", "registry_back",
+)  # fmt: skip
+DEFAULT_OCCASIONS = ("promoted", "rolled_back", "held", "champion_lost")
+
+_LAST_PORT = 65535
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
-
-
-def hide_credentials(text: str) -> str:
-    """Text with what stands before the "@" of a URI, and values of its secret-sounding parameters, replaced by ***."""
-    hidden = re.sub(r"(\w://)[^\s'\"]*@", r"\1***@", text)
-    return re.sub(r"(?i)([?&][\w-]*(?:pass|pwd|token|secret|key|signature)[\w-]*=)[^&#\s'\"]*", r"\1***", hidden)
 
 
 class Wrong(Exception):
@@ -88,6 +93,60 @@ def read_names(given: Given) -> tuple[str, ...]:
     names = tuple(name.strip() for name in given.text.split(",") if name.strip())
     if not names:  # nobody named is everybody trusted, which nobody means by an empty list
         raise given.wrong("which names nobody; name those you trust, or leave it out to trust whoever makes a champion")
+    return names
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen. Port 0 is any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only processes of this machine can reach it."""
+        return self.host == "localhost" or ip_address(self.host).is_loopback
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+DEFAULT_ADDRESS = Address("127.0.0.1", 9464)
+
+
+def read_address(given: Given) -> Address | None:
+    """HOST:PORT with an address of this machine, or "off"."""
+    if given.text == "off":
+        return None
+    host, colon, port = given.text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        known = host == "localhost" or bool(ip_address(host))
+    except ValueError:
+        known = False
+    if not known or not colon or not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
+        raise given.wrong('which is no address to listen on; write for example "127.0.0.1:9464", or "off"')
+    return Address(host, int(port))
+
+
+def read_words(given: Given) -> tuple[str, ...]:
+    """A command as its words; never shown, as they may hold a secret."""
+    try:
+        words = tuple(shlex.split(given.text))
+    except ValueError as error:
+        raise Wrong(f"{given.where} is no command: {error}") from None
+    if not words or not Path(words[0]).is_absolute():
+        raise Wrong(f"{given.where} must begin with the absolute path of a program")
+    return words
+
+
+def read_occasions(given: Given) -> tuple[str, ...]:
+    """Names of OCCASIONS separated by commas, at least one."""
+    names = tuple(name.strip() for name in given.text.split(",") if name.strip())
+    unknown = [name for name in names if name not in OCCASIONS]
+    if unknown or not names:
+        raise given.wrong(f"which names no occasion{meant(unknown[0] if unknown else '', OCCASIONS)}")
     return names
 
 

@@ -13,11 +13,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from retrain_daemon import __version__
 from retrain_daemon.errors import FrameworkMissing, RegistryUnreachable, RetrainError
+from retrain_daemon.secrets import Secrets, secrets_of
+from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
 from retrain_daemon.worker.job import (
     Failed,
     InspectDrops,
@@ -27,10 +31,12 @@ from retrain_daemon.worker.job import (
     Progress,
     RecordLearned,
     Result,
+    Source,
     read_job,
     write_progress,
     write_result,
 )
+from retrain_daemon.worker.output import Hiding
 
 NO_JOB = 2
 STOPPED = 143
@@ -40,7 +46,13 @@ _SECONDS_BETWEEN_REPORTS = 0.2
 
 
 def main(arguments: list[str]) -> int:
-    """Do the job of the one folder named, and return the exit code."""
+    """Do the job of the one folder named, and return the exit code; what is printed meanwhile shows no secrets."""
+    secrets = secrets_of(os.environ)
+    with redirect_stdout(Hiding(sys.stdout, secrets)), redirect_stderr(Hiding(sys.stderr, secrets)):
+        return _main(arguments, secrets)
+
+
+def _main(arguments: list[str], secrets: Secrets) -> int:
     signal.signal(signal.SIGTERM, _stop)
     _die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
     if len(arguments) != 1:
@@ -55,7 +67,8 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"{folder} holds no readable job: {error}", file=sys.stderr)  # noqa: T201
         return NO_JOB
-    write_result(folder, _outcome(job, folder))
+    result = _outcome(replace(job, source=_reachable(job.source)), folder)
+    write_result(folder, _told(result, secrets))
     return 0
 
 
@@ -84,6 +97,19 @@ def _outcome(job: Job, folder: Path) -> Result:
             message=f"{type(error).__name__} while {progress.phase}: {said or 'no further words'}",
             hint=_place(error),
         )
+
+
+def _reachable(source: Source) -> Source:
+    """The stores with the credentials that the daemon lent for them."""
+    tracking_uri = whole(source.tracking_uri, TRACKING, os.environ)
+    return replace(source, tracking_uri=tracking_uri, registry_uri=whole(source.registry_uri, REGISTRY, os.environ))
+
+
+def _told(result: Result, secrets: Secrets) -> Result:
+    """Words of foreign code end in the journal and on screens."""
+    if not isinstance(result, Failed):
+        return result
+    return replace(result, message=secrets.hide(result.message), hint=secrets.hide(result.hint))
 
 
 def _other_version(other: OtherVersion) -> Failed:

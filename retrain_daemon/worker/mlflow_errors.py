@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
+from retrain_daemon.secrets import secrets_of
+from retrain_daemon.worker.credentials import bare
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
@@ -84,7 +86,7 @@ def unreachable(uri: str, words: str) -> RegistryUnreachable:
 
 def shown(uri: str) -> str:
     """The URI as messages may show it: without user, password and query."""
-    return re.sub(r"^([^/]*//)[^/]*@", r"\1", uri.partition("?")[0])
+    return bare(uri).partition("?")[0]
 
 
 def _meaning(error: MlflowException, uri: str) -> RetrainError:
@@ -142,4 +144,4 @@ def _short(words: str, uri: str) -> str:
 def _secrets(uri: str) -> list[str]:
     password = urlsplit(uri).password or ""
     variables = (os.environ.get(name, "") for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"))
-    return [secret for secret in (password, unquote(password), *variables) if secret]
+    return [secret for secret in (password, unquote(password), *variables, *secrets_of(os.environ).values) if secret]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from retrain_daemon.errors import SettingsProblem
-from retrain_daemon.settings import Overrides, Settings, hide_credentials, read_settings
+from retrain_daemon.secrets import hide_credentials
+from retrain_daemon.settings import Address, Overrides, Settings, read_settings
 
 FULL = """
 [mlflow]
@@ -160,8 +161,7 @@ mlflow = true
         "retraind.toml: [daemon] reskan is no setting; did you mean rescan?",
         "retraind.toml: [daemon] tracking_uri is no setting; it belongs in [mlflow]",
         "retraind.toml: mlflow is true, it must be a table, [mlflow]",
-        "retraind.toml: [notify] is not built yet",
-        "retraind.toml: [email] is no setting; there are mlflow, daemon, workers, trust",
+        "retraind.toml: [email] is no setting; there are mlflow, daemon, workers, trust, web, notify",
         "retraind.toml: [daemon] policies is empty",
         'retraind.toml: [daemon] poll_registry is 15, it must be text in quotes, for example "15s"',
         'retraind.toml: [daemon] rescan is "soon", which is no duration above zero; '
@@ -236,3 +236,39 @@ def test_what_is_no_whole_number_above_zero_is_refused_as_slots(home: Path, valu
     file.write_text(f"[workers]\nslots = {value}\n")
     with pytest.raises(SettingsProblem, match=r"\[workers\] slots is .*whole number"):
         read_settings(file, {"HOME": str(home)})
+
+
+def test_pages_are_served_on_loopback_unless_another_address_or_off_is_said(home: Path) -> None:
+    assert read(home).web_listen == Address("127.0.0.1", 9464)
+    assert read(home, '[web]\nlisten = "off"').web_listen is None
+    assert read(home, RETRAIND_WEB_LISTEN="[::1]:1").web_listen == Address("::1", 1)
+    exposed = read(home, '[web]\nlisten = "0.0.0.0:80"').web_listen
+    assert exposed is not None
+    assert not exposed.is_loopback
+
+
+@pytest.mark.parametrize("text", [":9464", "9464", "127.0.0.1", "127.0.0.1:99999", "monitor:9464", "127.0.0.1:x"])
+def test_what_is_no_address_to_listen_on_is_refused(home: Path, text: str) -> None:
+    [problem] = problems(home, RETRAIND_WEB_LISTEN=text)
+    assert f'RETRAIND_WEB_LISTEN is "{text}", which is no address to listen on' in problem
+
+
+def test_a_command_is_a_list_of_words_in_the_file_and_one_line_in_the_environment(home: Path) -> None:
+    text = '[notify]\ncommand = ["/bin/tell", "a b", "$c"]\non = ["held", "promoted"]\ntimeout = "3s"'
+    settings = read(home, text)
+    assert settings.notify_command == ("/bin/tell", "a b", "$c")
+    assert (settings.notify_on, settings.notify_timeout) == (("held", "promoted"), timedelta(seconds=3))
+    assert read(home, RETRAIND_NOTIFY_COMMAND="/bin/tell 'a b'").notify_command == ("/bin/tell", "a b")
+    assert read(home).notify_on == ("promoted", "rolled_back", "held", "champion_lost")
+
+
+@pytest.mark.parametrize("value", ['"/bin/tell s3cret"', '["tell", "s3cret"]', "[]", '["/bin/tell", 1]'])
+def test_a_command_that_cannot_be_run_is_refused_without_being_shown(home: Path, value: str) -> None:
+    [problem] = problems(home, f"[notify]\ncommand = {value}")
+    assert problem.startswith("retraind.toml: [notify] command must ")
+    assert "s3cret" not in problem
+
+
+def test_an_occasion_that_does_not_exist_is_refused_with_what_is_meant(home: Path) -> None:
+    [problem] = problems(home, '[notify]\non = ["promotd"]')
+    assert problem == 'retraind.toml: [notify] on is "promotd", which names no occasion; did you mean promoted?'
