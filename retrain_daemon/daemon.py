@@ -315,6 +315,7 @@ class Daemon:
         facts = gather(policy, self._to.journal, self._view, now, problem)
         decision = decide(policy, facts, now)
         self.standing.note(facts, decision, now)
+        self._tell_decision(policy.model, decision, now)
         if decision.action is Action.TRAIN and champion.version is not None:
             self._plan(policy, decision, champion.version, now)
             return True
@@ -357,14 +358,16 @@ class Daemon:
             _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)
         if before is None or before.code != decision.code:
             _log.info("decision.wait", model=model, code=decision.code, reason=decision.sentence)
-            self._tell_decision(model, decision, now)
 
     def _tell_decision(self, model: str, decision: Decision, now: datetime) -> None:
-        """An outage in between is no end of what was told before it."""
-        if decision.code == "registry_unknown":
+        """Once for each time it becomes the reason; neither an outage nor a restart in between makes it news again."""
+        if decision.code in ("registry_unknown", "attempt_open"):
             return
-        told, self._told[model] = self._told.get(model), decision.code
         occasion = _TOLD.get(decision.code)
+        if occasion is not None and model not in self._told:
+            standing = self._to.journal.attempts.standing_decision(model)
+            self._told[model] = standing.code if standing else ""
+        told, self._told[model] = self._told.get(model), decision.code
         if occasion is not None and told != decision.code:
             self._news.tell(News(occasion=occasion, at=now, model=model, reason=decision.sentence))
 

@@ -24,6 +24,7 @@ from retrain_daemon.executor import Limits
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.database import Database, Value, open_database
 from retrain_daemon.journal.models import Lineage
+from retrain_daemon.news import NOBODY, Announcer
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.worker.job import (
@@ -136,6 +137,7 @@ class FakeBox:
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
     trust: Trust = NOBODY_NAMED
+    announcer: Announcer = NOBODY
     jobs: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -193,7 +195,7 @@ class FakeBox:
         )
         rhythm = Rhythm(pacing=Pacing(backoff=timedelta(seconds=1)))
         try:
-            yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake, self.trust)
+            yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake, self.trust, self.announcer)
         finally:
             alarms.close()
             folders.close()

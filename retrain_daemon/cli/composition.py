@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.settings import Settings
 from retrain_daemon.web import Answers, Web, patience
+from retrain_daemon.worker.credentials import USERNAME
 
 
 def clock() -> datetime:
@@ -78,8 +80,9 @@ def notifier_of(settings: Settings) -> Notifier:
 
 
 def trust_of(settings: Settings) -> Trust:
-    """Whose versions are loaded, by the settings and this process's own user."""
-    return Trust(users=frozenset(settings.trust_users), own=getpass.getuser())
+    """Whose versions are loaded, by the settings and this process's own user, also as MLflow knows it."""
+    own = {getpass.getuser(), os.environ.get(USERNAME, "")} - {""}
+    return Trust(users=frozenset(settings.trust_users), own=frozenset(own))
 
 
 def registry_of(settings: Settings) -> MlflowRegistry:

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Trust:
-    """`users` as the settings name them, empty where they name none; `own` is the daemon's user."""
+    """`users` as the settings name them, empty where they name none; `own` are the daemon's: that of its process, and
+    the one it is to MLflow, which writes that one down as the author.
+    """
 
     users: frozenset[str] = frozenset()
-    own: str = ""
+    own: frozenset[str] = frozenset()
 
     def against_champion(self, author: str, version: int) -> str:
         """What stands against loading the champion, as a clause; "" when nothing does.
 
         Without named users whoever made a version champion vouches for it.
         """
-        if not self.users or author == self.own or author in self.users:
+        if not self.users or author in self.own or author in self.users:
             return ""
         return f"version {version} is by {author or 'nobody known'}, who is not among trust.users"
 
@@ -28,7 +30,7 @@ class Trust:
         """The same for a version under the alias `challenger`: without named users only the daemon's own user and the
         champion's author are trusted. Not knowing who made it is not a yes.
         """
-        if author and (author == self.own or author in (self.users or {champion_author})):
+        if author and (author in self.own or author in (self.users or {champion_author})):
             return ""
         who = f"is by {author}" if author else "is by nobody known (its run has no tag mlflow.user)"
         allowed = "is not among trust.users" if self.users else "is neither the daemon's user nor the champion's author"

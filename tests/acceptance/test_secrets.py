@@ -18,7 +18,7 @@ from tests.box import Box, buyers
 from tests.gate import Gate
 from tests.mlflow_server import free_port, running_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 USER = "robot-user-q7"
 PASSWORD = "Gate+Pass/w0rd&x"
@@ -31,7 +31,7 @@ VARIABLES = {
     "HTTPS_PROXY": "http://proxyman:proxy-Planted-8844dd@127.0.0.1:9",
 }
 PLANTED = (
-    USER, PASSWORD, "tok-Planted-5511aa", "aws-Planted/6622bb", "azure-Planted-7733cc", "proxy-Planted-8844dd",
+    PASSWORD, "tok-Planted-5511aa", "aws-Planted/6622bb", "azure-Planted-7733cc", "proxy-Planted-8844dd",
     "param-Planted-9955ee", "argv-Planted-1166ff", "policy-Planted-2277gg",
 )  # fmt: skip
 
@@ -147,8 +147,8 @@ def play(box: GuardedBox, gate: Gate, written: Written, *, in_uri: bool) -> None
         box.start()
         box.drop("monday.csv", buyers(2))
         box.drop("monday.csv", buyers(3), "leaky")
-        assert box.ended(patience=90).state == "promoted"
-        assert box.ended(model="leaky", patience=90).state == "abandoned"
+        assert box.ended(patience=150).state == "promoted"
+        assert box.ended(model="leaky", patience=150).state == "abandoned"
         box.until(lambda: len(box.events("notify.failed")) >= 2)
         ask(box, written, *EVERYTHING, *(("show", box.attempts(model)[0].id) for model in ("shop", "leaky")))
         read(written, port)

@@ -199,7 +199,7 @@ def test_a_misspelled_alias_is_told(tmp_path: Path) -> None:
     ("user", "trust", "judged"),
     [
         ("ada", Trust(), True),
-        ("daemon", Trust(own="daemon"), True),
+        ("daemon", Trust(own=frozenset({"daemon"})), True),
         ("eve", Trust(), False),
         ("", Trust(), False),
         ("eve", Trust(users=frozenset({"ada", "eve"})), True),
