@@ -17,6 +17,7 @@ import pytest
 
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.executor import Ended, Executor, Limits, ProcessExecutor, Running
+from retrain_daemon.scratch import scratch_of
 from retrain_daemon.worker.job import (
     Failed,
     InspectModel,
@@ -143,8 +144,11 @@ class Lab:
         assert isinstance(result, Failed)
         return result
 
-    def earlier_daemon(self, code: str, then: str) -> None:
-        """Let a daemon start job "j" with this worker, wait until `then` is a file in its folder, and be killed."""
+    def earlier_daemon(self, code: str, then: str, *, guard: bool = False) -> None:
+        """Let a daemon start job "j" with this worker, wait until `then` is a file in its folder, and be killed.
+
+        Without `guard` its guard is killed before it.
+        """
         daemon = f"""
             import os, sys, time
             from datetime import timedelta
@@ -157,6 +161,10 @@ class Lab:
             executor.start("j", read_job(jobs.parent), Limits(timedelta(hours=1)), None)
             while not (jobs / "j" / {then!r}).exists():
                 time.sleep(0.01)
+            if not {guard}:
+                for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
+                    if (Path("/proc") / str(process) / "cmdline").read_bytes().endswith(b"%d\\0" % os.getpid()):
+                        os.kill(process, 9)
             os.kill(os.getpid(), 9)
         """
         write_job(self.folder.parent, job_for())
@@ -481,6 +489,19 @@ def test_a_worker_that_outlived_its_daemon_is_ended_and_the_job_was_cut_short(la
 
 
 @pytest.mark.slow
+def test_nothing_outlives_a_killed_daemon_although_no_other_daemon_comes(lab: Lab) -> None:
+    """The worker dies with it; its child, which left the session and lost its environment, by the guard."""
+    code = """
+child = subprocess.Popen(['sleep', '60'], start_new_session=True, env={})
+time.sleep(0.5)
+write(str(child.pid), 'child')
+time.sleep(60)
+"""
+    lab.earlier_daemon(code, then="child", guard=True)
+    eventually(lambda: not alive(written(lab.folder / "j/child")))
+
+
+@pytest.mark.slow
 def test_a_child_that_outlived_daemon_and_worker_is_ended(lab: Lab) -> None:
     code = """
 child = subprocess.Popen(['sleep', '60'])
@@ -518,3 +539,82 @@ def test_a_job_of_an_earlier_life_starts_afresh(lab: Lab) -> None:
     assert lab.failure_of("print(sorted(p.name for p in folder.iterdir()))").message.endswith(
         "was: ['job.json', 'process.json', 'worker.log']"
     )
+
+
+# What a worker may take, and what of it is left.
+
+
+ESCAPE = """
+def escape(code):
+    # Twice forked, in a session of its own: its parent is gone.
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            write(str(os.getpid()), 'child')
+            exec(code)
+        os._exit(0)
+    os.wait()
+    while not (folder / 'child').exists():
+        time.sleep(0.01)
+"""
+
+
+def test_a_child_that_left_its_session_is_killed_with_its_worker(lab: Lab) -> None:
+    assert lab.failure_of(ESCAPE + f"escape('time.sleep(60)'); write({DONE!r})") == Failed(message="done")
+    assert not alive(written(lab.folder / "j/child"))
+
+
+def test_memory_of_a_child_that_left_its_session_counts(lab: Lab) -> None:
+    code = ESCAPE + "escape('hog = bytearray(os.urandom(1)) * (150 * 2**20); time.sleep(60)'); time.sleep(60)"
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), memory=100 * 2**20))
+    assert "its limit is 100 MiB" in failure.message
+    assert not alive(written(lab.folder / "j/child"))
+
+
+def test_a_worker_with_too_many_processes_is_ended(lab: Lab) -> None:
+    code = "children = [subprocess.Popen(['sleep', '60'], start_new_session=True) for _ in range(12)]; time.sleep(60)"
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), processes=8))
+    assert re.match(r"the worker had \d+ processes, its limit is 8", failure.message)
+
+
+def test_a_worker_leaves_neither_shared_memory_nor_temporary_files(lab: Lab) -> None:
+    """Killed in the middle: who would have removed them is dead."""
+    code = """
+import tempfile
+from multiprocessing.shared_memory import SharedMemory
+kept = SharedMemory(create=True, size=1000)
+handle, path = tempfile.mkstemp()
+(folder / 'names').write_text(kept.name + chr(10) + path)
+os.kill(os.getpid(), 9)
+"""
+    lab.failure_of(code)
+    segment, path = (lab.folder / "j/names").read_text().splitlines()
+    assert not (Path("/dev/shm") / segment).exists()
+    assert not Path(path).exists()
+    assert not scratch_of(lab.folder / "j").exists()
+
+
+def test_a_worker_may_use_sockets_however_long_the_path_of_the_state_folder_is(tmp_path: Path) -> None:
+    """The path of a socket has at most 107 bytes; multiprocessing puts its sockets among the temporary files."""
+    deep = Lab(tmp_path / ("a-rather-long-name-" * 6) / "jobs")
+    code = """
+from multiprocessing.managers import BaseManager
+class Manager(BaseManager): pass
+manager = Manager(); manager.start(); manager.shutdown()
+"""
+    code += f"write({DONE!r})"
+    try:
+        assert deep.failure_of(code) == Failed(message="done")
+    finally:
+        deep.executors[0].close()
+
+
+def test_temporary_files_lie_in_the_job_folder_where_its_path_is_short() -> None:
+    job = Path("/var/lib/retraind/jobs/churn-17.1.1")
+    assert scratch_of(job) == job / "tmp"
+
+
+def test_a_worker_with_a_limit_of_cpus_runs_that_many_threads_and_sees_that_many_cpus(lab: Lab) -> None:
+    code = "print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'], os.nice(0))"
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), cpus=1.5))
+    assert failure.message.endswith("the last line of its log was: 2 2 10")
