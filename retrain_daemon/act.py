@@ -92,9 +92,9 @@ class Acting:
         step = self._next_step(attempt, row)
         if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
             return None
-        if isinstance(step, StartWorker) and not self._free_slot(attempt):
-            return None
         try:
+            if isinstance(step, StartWorker) and self._must_wait(attempt):
+                return None
             self._take(attempt, step)
         except (Refused, NotFound) as error:
             self._conclude(attempt, State.ABANDONED, str(error))
@@ -142,9 +142,20 @@ class Acting:
             case None:
                 return WorkerSeen(WorkerState.GONE)
 
-    def _free_slot(self, attempt: Attempt) -> bool:
+    def _must_wait(self, attempt: Attempt) -> bool:
+        """Whether a worker cannot start now; why is journaled and logged once for each reason. Raises Refused when it
+        never can.
+        """
+        reason = self._no_slot(attempt) or self._executor.waits_for(_limits(attempt))
+        if reason and reason != attempt.reason:
+            self._journal.attempts.wait(attempt, reason, self._clock())
+            _log.info("attempt.waiting", attempt=attempt.id, model=attempt.model, reason=reason)
+        return bool(reason)
+
+    def _no_slot(self, attempt: Attempt) -> str:
         trainings = [key for key in self._executor.running() if not key.startswith(("inspect-", f"{attempt.id}."))]
-        return len(trainings) < self._pacing.slots
+        slots = self._pacing.slots
+        return f"waits for a slot: {len(trainings)} of {slots} are taken" if len(trainings) >= slots else ""
 
     def _take(self, attempt: Attempt, step: Step) -> None:
         now = self._clock()
@@ -186,9 +197,8 @@ class Acting:
                 self._journal.attempts.leave_out(attempt.id, number)
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
-        limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
         job = self._job(started, tuple(drops))
-        self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
+        self._executor.start(job_key(started), job, _limits(attempt), self._clock(), python=attempt.recipe.python)
         log = _log.bind(attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts)
         if attempt.challenger is None:
             log.info("attempt.training", mode=attempt.recipe.mode.value, champion=attempt.champion_version)
@@ -383,6 +393,11 @@ class Acting:
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
         level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **outcome_pairs(attempt, state),
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
+
+
+def _limits(attempt: Attempt) -> Limits:
+    recipe = attempt.recipe
+    return Limits(recipe.run_for, recipe.memory, recipe.processes, recipe.cpus, recipe.gpus)
 
 
 def job_key(attempt: Attempt) -> str:

@@ -55,11 +55,14 @@ class Gateways:
 
 @dataclass(frozen=True, kw_only=True)
 class Rhythm:
-    """How often the registry is polled and all folders are looked into, beside every sign of a change."""
+    """How often the registry is polled and all folders are looked into, beside every sign of a change; how many
+    inspections run at a time.
+    """
 
     poll_registry: timedelta = timedelta(seconds=15)
     rescan: timedelta = timedelta(seconds=60)
     pacing: Pacing = field(default_factory=Pacing)
+    inspections: int = 2
 
 
 class Daemon:
@@ -75,7 +78,7 @@ class Daemon:
         self._wake = wake
         self._stopping = threading.Event()
         self._view = RegistryView(gateways.registry, trust)
-        self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state)
+        self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections)
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing
         )

@@ -14,12 +14,19 @@ from datetime import timedelta
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, journal_to_write, policies_in_force, registry_of, trust_of
+from retrain_daemon.cli.composition import (
+    clock,
+    executor_of,
+    journal_to_write,
+    policies_in_force,
+    registry_of,
+    trust_of,
+)
 from retrain_daemon.cli.explaining import chosen
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound, PolicyProblems, Refused, RegistryUnreachable, RetrainError, StateLocked
-from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
+from retrain_daemon.executor import Ended, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.lock import StateLock, holder
@@ -113,7 +120,7 @@ def _record(arguments: Arguments, settings: Settings, policy: Policy) -> dict[st
         paths=tuple(str(Path(path).absolute()) for path in arguments.learned_from),
         learned_file=str(learned_file),
     )
-    executor = ProcessExecutor(settings.state / "jobs", lambda: None)
+    executor = executor_of(settings, settings.state / "jobs", lambda: None)
     key = f"adopt-{os.getpid()}"
     try:
         executor.start(key, job, RECORD_LIMITS, clock())

@@ -15,12 +15,16 @@ from retrain_daemon.core.trust import Trust
 from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
-from retrain_daemon.executor import ProcessExecutor
+from retrain_daemon.executor import Allowance, ProcessExecutor
+from retrain_daemon.holding import WATCHED, Means, find_means
 from retrain_daemon.journal import Journal
+from retrain_daemon.log import get_logger
 from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.settings import Settings
+
+_log = get_logger()
 
 
 def clock() -> datetime:
@@ -32,7 +36,9 @@ def clock() -> datetime:
 def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon]:
     """A daemon on the real world; everything it started is ended on leaving. The caller holds the lock."""
     journal = Journal.open(settings.state)
-    executor = ProcessExecutor(settings.state / "jobs", wake.set)
+    means = find_means()
+    _log.info("workers.limits", **means.words())
+    executor = executor_of(settings, settings.state / "jobs", wake.set, means)
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
     gateways = Gateways(
@@ -47,6 +53,7 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
         poll_registry=settings.poll_registry,
         rescan=settings.rescan,
         pacing=Pacing(backoff=settings.retry_backoff, slots=settings.slots),
+        inspections=settings.inspections,
     )
     closers: tuple[Callable[[], None], ...] = (alarms.close, folders.close, executor.close, journal.close)
     try:
@@ -54,6 +61,12 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
     finally:
         for close in closers:
             close()
+
+
+def executor_of(settings: Settings, folder: Path, wake: Callable[[], None], means: Means = WATCHED) -> ProcessExecutor:
+    """An executor that gives workers what the settings allow."""
+    allowance = Allowance(memory=settings.memory, processes=settings.processes, gpus=settings.gpus)
+    return ProcessExecutor(folder, wake, means=means, allowance=allowance)
 
 
 def trust_of(settings: Settings) -> Trust:

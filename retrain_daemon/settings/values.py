@@ -15,6 +15,8 @@ from pathlib import Path
 LOG_FORMATS = ("auto", "json", "console")
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(r"(\d{1,9}) ?(MB|GB|MiB|GiB)", re.ASCII)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
@@ -76,6 +78,14 @@ def read_count(given: Given) -> int:
     return int(given.text)
 
 
+def read_size(given: Given) -> int:
+    """An amount of memory above zero, such as "8GiB", in bytes."""
+    found = _SIZE.fullmatch(given.text)
+    if not found or int(found[1]) == 0:
+        raise given.wrong('which is no size above zero; write for example "500MB" or "8GiB"')
+    return int(found[1]) * _BYTES[found[2]]
+
+
 def read_log_format(given: Given) -> str:
     """One of LOG_FORMATS."""
     if given.text not in LOG_FORMATS:
@@ -88,6 +98,14 @@ def read_names(given: Given) -> tuple[str, ...]:
     names = tuple(name.strip() for name in given.text.split(",") if name.strip())
     if not names:  # nobody named is everybody trusted, which nobody means by an empty list
         raise given.wrong("which names nobody; name those you trust, or leave it out to trust whoever makes a champion")
+    return names
+
+
+def read_devices(given: Given) -> tuple[str, ...]:
+    """Names of GPUs separated by commas, each once; none at all is a box that has none to hand out."""
+    names = tuple(name.strip() for name in given.text.split(",") if name.strip())
+    if len(set(names)) < len(names):
+        raise given.wrong("which names a device twice")
     return names
 
 
