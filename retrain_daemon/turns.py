@@ -11,18 +11,22 @@ class Turns:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._line: dict[str, int] = {}
+        # Each with those whose turn it would have been instead, since it asked last.
+        self._line: dict[str, set[str]] = {}
 
     def may_start(self, name: str, under_way: int) -> bool:
         """Whether it is the turn of `name` while so many are under way; else it waits in line."""
+        self._line[name] = set()
         free = self._most - under_way
-        self._line[name] = 0
-        ahead = list(self._line).index(name)
-        if ahead < free:
+        if free <= 0:
+            return False
+        self._drop_silent(name)
+        ahead = list(self._line)[: list(self._line).index(name)]
+        if len(ahead) < free:
             del self._line[name]
             return True
-        if free > 0:
-            self._pass_over(ahead)
+        for other in ahead:
+            self._line[other].add(name)
         return False
 
     def leave(self, name: str) -> None:
@@ -33,9 +37,7 @@ class Turns:
         """Whether someone waits although there is a place: another look will give it away."""
         return bool(self._line) and under_way < self._most
 
-    def _pass_over(self, ahead: int) -> None:
-        """Those ahead who have not asked since the last time somebody wanted their place are gone."""
-        for name in list(self._line)[:ahead]:
-            self._line[name] += 1
-            if self._line[name] > 1:
-                del self._line[name]
+    def _drop_silent(self, name: str) -> None:
+        """Who has not asked since `name` asked last, with a place free, does not want it any more."""
+        for other in [other for other, passed in self._line.items() if name in passed]:
+            del self._line[other]
