@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from itertools import chain
 
 from retrain_daemon import processes
 
 #: In the environment of every worker and of all it starts: the process id of the daemon.
 PARENT_MARK = "RETRAIND_PARENT"
+_FAREWELL = "end\n"
 
 
 class Guard:
@@ -24,38 +26,53 @@ class Guard:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._running: set[int] = set()
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Have it running; one that was killed is started again. Raises OSError."""
-        if self._process is None or self._process.poll() is not None:
-            self.close()
+        with self._lock:
+            if self._process is not None and self._process.poll() is None:
+                return
             self._process = subprocess.Popen(
                 (sys.executable, "-m", "retrain_daemon.guard", str(os.getpid())),
                 stdin=subprocess.PIPE,
+                cwd="/",
                 start_new_session=True,
                 text=True,
                 bufsize=1,
             )
+            for pid in self._running:
+                self._say(f"+{pid}\n")
 
     def tell(self, pid: int, runs: bool) -> None:
         """A worker runs, or all of it is gone."""
-        if self._process is not None and self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # it was killed: the next worker has it started again
-                self._process.stdin.write(f"{'+' if runs else '-'}{pid}\n")
+        with self._lock:
+            (self._running.add if runs else self._running.discard)(pid)
+            self._say(f"{'+' if runs else '-'}{pid}\n")
 
     def close(self) -> None:
-        """Let it end; returns when it is gone."""
-        if self._process is not None and self._process.stdin is not None:
+        """Let it end, as there is nothing to end any more; returns when it is gone."""
+        with self._lock:
+            if self._process is None:
+                return
+            self._say(_FAREWELL)
             with contextlib.suppress(OSError):
-                self._process.stdin.close()
-            self._process.wait()
-        self._process = None
+                self._process.communicate()
+            self._process = None
+
+    def _say(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # it was killed: the next worker has it started again
+                self._process.stdin.write(line)
 
 
 def watch(daemon: int) -> None:
-    """Read which workers run until the daemon is gone; then end what is left of them and of all they started."""
+    """Read which workers run. Unless the daemon takes its leave, end what they and all they started left behind it."""
     running: set[int] = set()
     for line in sys.stdin:
+        if line == _FAREWELL:
+            return
         (running.add if line.startswith("+") else running.discard)(int(line[1:]))
     mark = os.fsencode(f"{PARENT_MARK}={daemon}")
     families = [processes.Family(pid, mark) for pid in running]

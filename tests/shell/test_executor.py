@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from retrain_daemon.errors import StateUnusable
-from retrain_daemon.executor import Ended, Executor, Limits, ProcessExecutor, Running
+from retrain_daemon.errors import Refused, StateUnusable
+from retrain_daemon.executor import Allowance, Ended, Executor, Limits, ProcessExecutor, Running
+from retrain_daemon.holding import Means, may_pin
 from retrain_daemon.scratch import scratch_of
 from retrain_daemon.worker.job import (
     Failed,
@@ -614,7 +615,127 @@ def test_temporary_files_lie_in_the_job_folder_where_its_path_is_short() -> None
     assert scratch_of(job) == job / "tmp"
 
 
-def test_a_worker_with_a_limit_of_cpus_runs_that_many_threads_and_sees_that_many_cpus(lab: Lab) -> None:
-    code = "print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'], os.nice(0))"
-    failure = lab.failure_of(code, Limits(timedelta(minutes=1), cpus=1.5))
-    assert failure.message.endswith("the last line of its log was: 2 2 10")
+def test_a_worker_runs_behind_other_work_with_as_many_threads_as_it_may_use_cpus(lab: Lab) -> None:
+    code = """
+while os.nice(0) != 10:
+    time.sleep(0.01)
+print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'])
+"""
+    failure = lab.failure_of(code, Limits(timedelta(seconds=10), cpus=1.5))
+    assert failure.message.endswith("the last line of its log was: 2 2")
+
+
+@pytest.mark.skipif(not may_pin() or len(os.sched_getaffinity(0)) < 2, reason="no CPUs to choose from, or none allowed")
+def test_where_pinning_is_permitted_a_worker_and_its_children_use_no_more_cpus_than_allowed(lab: Lab) -> None:
+    command = worker_code(
+        WRITE
+        + """
+count = "import os; print(len(os.sched_getaffinity(0)), flush=True)"
+while len(os.sched_getaffinity(0)) > 1:
+    time.sleep(0.01)
+subprocess.run([sys.executable, "-c", count])
+"""
+    )
+    executor = ProcessExecutor(lab.folder, lab.woken.set, command, means=Means(pins=True))
+    lab.executors.append(executor)
+    executor.start("j", job_for(), Limits(timedelta(seconds=10), cpus=1), NOW)
+    assert lab.woken.wait(20)
+    assert (lab.folder / "j/worker.log").read_text() == "1\n"
+
+
+def test_memory_counts_of_a_child_that_left_session_environment_and_parent(lab: Lab) -> None:
+    """A worker is made the parent of orphans, so as long as it lives none gets lost."""
+    hog = "import os,time; hog = bytearray(os.urandom(1)) * (150 * 2**20); time.sleep(60)"
+    code = f"""
+from retrain_daemon.worker.__main__ import _adopt_orphans
+_adopt_orphans()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        write(str(os.getpid()), 'child')
+        os.execve(sys.executable, [sys.executable, '-c', {hog!r}], {{}})
+    os._exit(0)
+time.sleep(60)
+"""
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), memory=100 * 2**20))
+    assert failure.message.startswith("the worker used ")
+    assert not alive(written(lab.folder / "j/child"))
+
+
+SHOW_DEVICES = "print('sees', os.environ.get('CUDA_VISIBLE_DEVICES')); sys.stdout.flush(); write('1', 'ready')"
+
+
+def box_with_gpus(lab: Lab, gpus: tuple[str, ...] | None, code: str = "time.sleep(60)") -> ProcessExecutor:
+    command = worker_code(WRITE + SHOW_DEVICES + "\n" + code)
+    made = ProcessExecutor(lab.folder, lab.woken.set, command, grace=GRACE, allowance=Allowance(gpus=gpus))
+    lab.executors.append(made)
+    return made
+
+
+def devices_of(lab: Lab, key: str) -> str:
+    written(lab.folder / key / "ready")
+    return (lab.folder / key / "worker.log").read_text().removeprefix("sees ").strip()
+
+
+def test_each_training_is_given_devices_of_its_own_and_others_see_none(lab: Lab) -> None:
+    executor = box_with_gpus(lab, ("0", "GPU-5ad1"))
+    one = Limits(timedelta(hours=1), gpus=1)
+    executor.start("a", job_for(), one, NOW)
+    executor.start("b", job_for(), one, NOW)
+    executor.start("inspect-1", job_for(), HOUR, NOW)
+    assert [devices_of(lab, key) for key in ("a", "b", "inspect-1")] == ["0", "GPU-5ad1", ""]
+    assert executor.waits_for(one) == "waits for a GPU: 1 asked, 0 of 2 free"
+    assert executor.waits_for(HOUR) == ""
+    executor.stop("a")
+    assert executor.waits_for(one) == ""
+    executor.start("c", job_for(), one, NOW)
+    assert devices_of(lab, "c") == "0"
+
+
+def test_without_devices_to_hand_out_workers_see_what_the_daemon_sees(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    box_with_gpus(lab, None).start("a", job_for(), HOUR, NOW)
+    assert devices_of(lab, "a") == "5"
+
+
+@pytest.mark.parametrize(("gpus", "count"), [(None, "none"), ((), "none"), (("0",), "1")])
+def test_more_devices_than_there_are_is_refused(lab: Lab, gpus: tuple[str, ...] | None, count: str) -> None:
+    with pytest.raises(Refused, match=f"asks for 2, and the daemon has {count} to hand out"):
+        box_with_gpus(lab, gpus).waits_for(Limits(timedelta(hours=1), gpus=2))
+
+
+def test_limits_of_the_daemon_hold_where_a_job_names_none(lab: Lab) -> None:
+    hog = "hog = bytearray(os.urandom(1)) * (150 * 2**20); time.sleep(60)"
+    executor = ProcessExecutor(
+        lab.folder, lab.woken.set, worker_code(WRITE + hog), allowance=Allowance(memory=64 * 2**20)
+    )
+    lab.executors.append(executor)
+    executor.start("j", job_for(), HOUR, NOW)
+    assert lab.woken.wait(20)
+    look = executor.look("j")
+    assert isinstance(look, Ended)
+    assert isinstance(look.result, Failed)
+    assert look.result.message.endswith("its limit is 64 MiB")
+
+
+@pytest.mark.slow
+def test_a_guard_that_was_killed_is_started_with_the_next_worker_and_told_of_those_that_run(lab: Lab) -> None:
+    code = f"""
+        import os, signal, subprocess, sys, time
+        from pathlib import Path
+        from retrain_daemon.guard import Guard
+        worker = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        guard = Guard()
+        guard.start()
+        guard.tell(worker.pid, True)
+        guard._process.kill()
+        guard._process.wait()
+        guard.start()
+        Path({str(lab.folder)!r}, "worker").write_text(str(worker.pid))
+        os.kill(os.getpid(), 9)
+    """
+    lab.folder.mkdir()
+    subprocess.run(worker_code(textwrap.dedent(code)), check=False, timeout=30)
+    eventually(lambda: not alive(written(lab.folder / "worker")))
