@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from retrain_daemon import cgroups, processes
 from retrain_daemon.limits import Limits, in_bytes
 
-_NICE = 10
 _ROUNDS = 3  # a process that starts another while it is moved is found by the next round
 
 
 @dataclass(frozen=True)
 class Means:
-    """What this box offers: a delegated tree of control groups, and whether processes may be pinned to CPUs."""
+    """What this box offers: a delegated tree of control groups, and whether processes may be pinned to CPUs. Where no
+    group says who comes first, workers are `nice` to other work.
+    """
 
     tree: cgroups.Tree | None = None
     pins: bool = False
+    nice: int = 10
 
     @property
     def controllers(self) -> frozenset[str]:
@@ -45,7 +47,7 @@ class Means:
 WATCHED = Means()
 
 
-def find_means() -> Means:
+def find_means(nice: int) -> Means:
     """What this process may use. It moves itself where a part of the tree of control groups is delegated to it, and
     ends what an earlier life left there.
     """
@@ -53,7 +55,7 @@ def find_means() -> Means:
     tree = cgroups.take_over(own, os.getpid()) if own is not None and cgroups.is_delegated(own) else None
     if tree is not None:
         tree.sweep()
-    return Means(tree, may_pin())
+    return Means(tree, may_pin(), nice)
 
 
 def may_pin() -> bool:
@@ -76,7 +78,7 @@ class Held:
         self._group = group
         self._gather()
         if "cpu" not in self._controllers:
-            _be_modest(pid, limits.cpus if means.pins else None)
+            _be_modest(pid, means.nice, limits.cpus if means.pins else None)
 
     def excess(self) -> str:
         """Which limit is broken, as a sentence without its end; "" when none is."""
@@ -130,10 +132,10 @@ class Held:
         return f"the worker used {in_bytes(used)} of memory, its limit is {in_bytes(limit)}"
 
 
-def _be_modest(pid: int, cpus: float | None) -> None:
+def _be_modest(pid: int, nice: int, cpus: float | None) -> None:
     """Behind other work of the box, and on no more CPUs than allowed; what it starts inherits both."""
     with contextlib.suppress(OSError):  # it is over already, or the unit is hardened
-        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
     if cpus is None:
         return
     with contextlib.suppress(OSError):

@@ -44,6 +44,9 @@ poll_registry = "1s"
 rescan = "2s"
 retry_backoff = "1s"
 log_format = "json"
+
+[workers]
+nice = 0
 """
 
 POLICY = """\

@@ -16,7 +16,7 @@ from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
 from retrain_daemon.executor import Allowance, ProcessExecutor
-from retrain_daemon.holding import WATCHED, Means, find_means
+from retrain_daemon.holding import Means, find_means
 from retrain_daemon.journal import Journal
 from retrain_daemon.log import get_logger
 from retrain_daemon.policies import PolicyFolder, read_policies
@@ -36,7 +36,7 @@ def clock() -> datetime:
 def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon]:
     """A daemon on the real world; everything it started is ended on leaving. The caller holds the lock."""
     journal = Journal.open(settings.state)
-    means = find_means()
+    means = find_means(settings.nice)
     _log.info("workers.limits", **means.words())
     executor = executor_of(settings, settings.state / "jobs", wake.set, means)
     folders = DropFolders(wake.set)
@@ -63,9 +63,12 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
             close()
 
 
-def executor_of(settings: Settings, folder: Path, wake: Callable[[], None], means: Means = WATCHED) -> ProcessExecutor:
+def executor_of(
+    settings: Settings, folder: Path, wake: Callable[[], None], means: Means | None = None
+) -> ProcessExecutor:
     """An executor that gives workers what the settings allow."""
     allowance = Allowance(memory=settings.memory, processes=settings.processes, gpus=settings.gpus)
+    means = means or Means(nice=settings.nice)
     return ProcessExecutor(folder, wake, means=means, allowance=allowance)
 
 

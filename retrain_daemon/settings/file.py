@@ -20,6 +20,7 @@ from retrain_daemon.settings.values import (
     read_devices,
     read_log_format,
     read_names,
+    read_nice,
     read_path,
     read_size,
     read_span,
@@ -40,7 +41,7 @@ class Settings:
     `poll_registry` between two looks at MLflow, `rescan` between two listings of the drop folders; a failed attempt
     is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings and `inspections` run side
     by side. `memory` in bytes and `processes` hold for workers whose policy says nothing; `gpus` are the names of
-    devices to hand out, None where the daemon hands out none.
+    devices to hand out, None where the daemon hands out none. Workers are `nice` to other work of the box.
     """
 
     tracking_uri: str
@@ -57,6 +58,7 @@ class Settings:
     memory: int | None = None
     processes: int = 512
     gpus: tuple[str, ...] | None = None
+    nice: int = 10
     file: Path | None = None
 
 
@@ -130,6 +132,7 @@ _OPTIONS = (
     _Option("inspections", "workers", "RETRAIND_INSPECTIONS", read_count),
     _Option("memory", "workers", "RETRAIND_MEMORY", read_size, example='"8GiB"'),
     _Option("processes", "workers", "RETRAIND_PROCESSES", read_count),
+    _Option("nice", "workers", "RETRAIND_NICE", read_nice),
     _Option("gpus", "workers", "RETRAIND_GPUS", read_devices, takes_list=True, example='["0", "1"]'),
     _Option(
         "trust_users", "trust", "RETRAIND_TRUST_USERS", read_names, "users", takes_list=True, example='["alice", "ci"]'
@@ -175,9 +178,9 @@ def _given(
     where, value = f"{file}: [{option.table}] {option.written}", table[option.written]
     if option.takes_list:
         return Given(_joined(option, where, value), where, file.parent, home)
-    if option.read is read_count and isinstance(value, int) and not isinstance(value, bool):
+    if option.read in (read_count, read_nice) and isinstance(value, int) and not isinstance(value, bool):
         return Given(str(value), where, file.parent, home)
-    if option.read is read_count:
+    if option.read in (read_count, read_nice):
         raise Wrong(f"{where} is {_toml(value)}, it must be a whole number without quotes")
     if not isinstance(value, str):
         raise Wrong(f"{where} is {_toml(value)}, it must be text in quotes{_example(option)}")

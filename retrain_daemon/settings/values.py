@@ -15,6 +15,7 @@ from pathlib import Path
 LOG_FORMATS = ("auto", "json", "console")
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_NICEST = 19
 _BYTES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(r"(\d{1,9}) ?(MB|GB|MiB|GiB)", re.ASCII)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
@@ -75,6 +76,13 @@ def read_count(given: Given) -> int:
     """A whole number above zero."""
     if not given.text.isascii() or not given.text.isdigit() or int(given.text) == 0:
         raise given.wrong("which is no whole number above zero")
+    return int(given.text)
+
+
+def read_nice(given: Given) -> int:
+    """How far behind other work, 0 to 19."""
+    if not given.text.isascii() or not given.text.isdigit() or int(given.text) > _NICEST:
+        raise given.wrong(f"which is no whole number from 0 to {_NICEST}")
     return int(given.text)
 
 

@@ -131,7 +131,7 @@ from retrain_daemon.holding import find_means
 from retrain_daemon.worker.job import read_job
 group, folder, code, limits = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 (group / "cgroup.procs").write_text(str(os.getpid()))
-means, ended = find_means(), threading.Event()
+means, ended = find_means(0), threading.Event()
 assert means.tree is not None
 missing = {"memory": "memory", "processes": "pids", "cpus": "cpu"}
 if lacking := [name for name in limits if missing[name] not in means.controllers]:

@@ -266,3 +266,15 @@ def test_an_empty_list_of_gpus_is_a_box_that_has_none_to_hand_out(tmp_path: Path
 def test_a_wrong_allowance_of_workers_is_refused(home: Path, line: str, said: str) -> None:
     [problem] = problems(home, f"[workers]\n{line}\n")
     assert said in problem
+
+
+def test_workers_may_stand_behind_nothing_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text("[workers]\nnice = 0\n")
+    assert read_settings(file, {"HOME": str(tmp_path)}).nice == 0
+
+
+@pytest.mark.parametrize("value", ["20", "-1", '"5"', "true"])
+def test_what_is_no_niceness_is_refused(home: Path, value: str) -> None:
+    [problem] = problems(home, f"[workers]\nnice = {value}\n")
+    assert "whole number" in problem
