@@ -205,6 +205,7 @@ class ProcessExecutor:
         if processes.lives(worker):
             processes.end_session(worker.pid, self._watch.grace)
         processes.end_left_behind(worker, os.fsencode(f"{JOB_MARK}={self._path(key)}"))
+        remove_scratch(self._path(key))
 
 
 def _against(python: str) -> str:

@@ -485,8 +485,10 @@ def test_a_worker_that_outlived_its_daemon_is_ended_and_the_job_was_cut_short(la
     lab.earlier_daemon("write(str(os.getpid()), 'pid'); time.sleep(60)", then="pid")
     pid = written(lab.folder / "j/pid")
     assert alive(pid)
+    assert scratch_of(lab.folder / "j").exists()
     assert lab.executor("").look("j") is None
     assert not alive(pid)
+    assert not scratch_of(lab.folder / "j").exists()
 
 
 @pytest.mark.slow
