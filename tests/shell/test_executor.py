@@ -502,6 +502,8 @@ time.sleep(60)
 """
     lab.earlier_daemon(code, then="child", guard=True)
     eventually(lambda: not alive(written(lab.folder / "j/child")))
+    lab.executor("").discard("j")
+    assert not scratch_of(lab.folder / "j").exists()
 
 
 @pytest.mark.slow
