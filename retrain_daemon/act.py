@@ -85,9 +85,9 @@ class Acting:
         step = self._next_step(attempt, row)
         if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
             return None
-        if isinstance(step, StartWorker) and not self._free_slot(attempt):
-            return None
         try:
+            if isinstance(step, StartWorker) and self._must_wait(attempt):
+                return None
             self._take(attempt, step)
         except (Refused, NotFound) as error:
             self._conclude(attempt, State.ABANDONED, str(error))
@@ -140,9 +140,20 @@ class Acting:
             case None:
                 return WorkerSeen(WorkerState.GONE, kept=kept)
 
-    def _free_slot(self, attempt: Attempt) -> bool:
+    def _must_wait(self, attempt: Attempt) -> bool:
+        """Whether a worker cannot start now; why is journaled and logged once for each reason. Raises Refused when it
+        never can.
+        """
+        reason = self._no_slot(attempt) or self._executor.waits_for(_limits(attempt))
+        if reason and reason != attempt.reason:
+            self._journal.attempts.wait(attempt, reason, self._clock())
+            _log.info("attempt.waiting", attempt=attempt.id, model=attempt.model, reason=reason)
+        return bool(reason)
+
+    def _no_slot(self, attempt: Attempt) -> str:
         trainings = [key for key in self._executor.running() if not key.startswith(("inspect-", f"{attempt.id}."))]
-        return len(trainings) < self._pacing.slots
+        slots = self._pacing.slots
+        return f"waits for a slot: {len(trainings)} of {slots} are taken" if len(trainings) >= slots else ""
 
     def _take(self, attempt: Attempt, step: Step) -> None:
         now = self._clock()
@@ -184,10 +195,9 @@ class Acting:
                 self._journal.attempts.leave_out(attempt.id, number)
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
-        limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
         self._kept.make_room(started)
         job = self._job(started, tuple(drops))
-        self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
+        self._executor.start(job_key(started), job, _limits(attempt), self._clock(), python=attempt.recipe.python)
         log = _log.bind(attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts)
         if self._kept.has(attempt):
             log.info("attempt.logging")
@@ -274,6 +284,11 @@ class Acting:
             News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=after,
                  was=attempt.champion_version, reason=reason)
         )  # fmt: skip
+
+
+def _limits(attempt: Attempt) -> Limits:
+    recipe = attempt.recipe
+    return Limits(recipe.run_for, recipe.memory, recipe.processes, recipe.cpus, recipe.gpus)
 
 
 def job_key(attempt: Attempt) -> str:

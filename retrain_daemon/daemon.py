@@ -64,12 +64,14 @@ class Rhythm:
     """How often the registry is polled and all folders are looked into, beside every sign of a change.
 
     `scatter`, between 0 and 1, spreads the polls of an outage.
+    `inspections` run at a time.
     """
 
     poll_registry: timedelta = timedelta(seconds=15)
     rescan: timedelta = timedelta(seconds=60)
     pacing: Pacing = field(default_factory=Pacing)
     scatter: Callable[[], float] = random.random
+    inspections: int = 2
 
 
 class Daemon:
@@ -88,7 +90,9 @@ class Daemon:
         self._news = Everyone((self.standing, announcer))
         self._told: dict[str, str] = {}
         self._view = RegistryView(gateways.registry, trust)
-        self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state, self._news)
+        self._intake = Intake(
+            gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections, self._news
+        )
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news
         )

@@ -11,21 +11,40 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from retrain_daemon import processes
-from retrain_daemon.errors import StateUnusable
+from retrain_daemon.errors import Refused, StateUnusable
+from retrain_daemon.guard import Guard
+from retrain_daemon.holding import WATCHED, Means
 from retrain_daemon.launch import JOB_MARK, PROCESS_FILE
-from retrain_daemon.supervisor import Ended, Limits, Running, Supervisor, Watch, unreadable
+from retrain_daemon.limits import Limits
+from retrain_daemon.scratch import remove_scratch
+from retrain_daemon.supervisor import Ended, Running, Supervisor, Watch, unreadable
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
 
-__all__ = ["Ended", "Executor", "Limits", "ProcessExecutor", "Running"]
+__all__ = ["Allowance", "Ended", "Executor", "Limits", "ProcessExecutor", "Running"]
 
 WORKER = (sys.executable, "-m", "retrain_daemon.worker")
 LOG_LIMIT = 16 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """What workers may take where their own limits say nothing: bytes of memory, and processes. `gpus` are the names of
+    devices to hand out; None leaves to workers what the daemon itself sees.
+    """
+
+    memory: int | None = None
+    processes: int | None = None
+    gpus: tuple[str, ...] | None = None
+
+
+UNLIMITED = Allowance()
 
 
 class Executor(Protocol):
@@ -34,6 +53,11 @@ class Executor(Protocol):
     def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
         """Start a job, by another interpreter where one is named; one that has ended, or was cut short, may be started
         again under its key.
+        """
+
+    def waits_for(self, limits: Limits) -> str:
+        """What a job with these limits would have to wait for, as a sentence; "" when it can start. Raises Refused when
+        it never can.
         """
 
     def look(self, key: str) -> Running | Ended | None:
@@ -66,18 +90,24 @@ class ProcessExecutor:
         command: Sequence[str] = WORKER,
         grace: float = 10.0,
         log_limit: int = LOG_LIMIT,
+        means: Means = WATCHED,
+        allowance: Allowance = UNLIMITED,
     ) -> None:
         self._folder = folder.absolute()
         self._wake = wake
         self._command = tuple(command)
-        self._watch = Watch(grace, log_limit)
+        self._guard = Guard()
+        self._watch = Watch(grace, log_limit, means, self._guard)
+        self._allowance = allowance
+        self._gpus: dict[str, tuple[str, ...]] = {}
         self._jobs: dict[str, Supervisor] = {}
 
     def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
         """Start a worker for `job`. That no process can be started is an end like a crash; that `python` cannot be
         used is a failure for good.
 
-        Raises StateUnusable when the job folder cannot be written, ValueError for a job that is running already.
+        Raises StateUnusable when the job folder cannot be written, ValueError for a job that is running already or
+        whose GPUs are not free.
         """
         if key in self.running():
             raise ValueError(f"job {key!r} is running already")
@@ -87,13 +117,27 @@ class ProcessExecutor:
             _prepare(folder, job)
         except OSError as error:
             raise StateUnusable(f"job folder {folder} cannot be written: {error.strerror}.") from error
+        limits = limits.or_else(self._allowance.memory, self._allowance.processes)
+        told = self._hand_out(key, limits.gpus)
         self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
         if problem := _against(python):
             self._jobs[key].fail(problem)
         elif python:
-            self._jobs[key].start((python, *WORKER[1:], str(folder)), foreign=True)
+            self._jobs[key].start((python, *WORKER[1:], str(folder)), told, foreign=True)
         else:
-            self._jobs[key].start((*self._command, str(folder)))
+            self._jobs[key].start((*self._command, str(folder)), told)
+
+    def waits_for(self, limits: Limits) -> str:
+        """That too few GPUs are free. Raises Refused when the box has too few at all."""
+        if limits.gpus == 0:
+            return ""
+        if limits.gpus > (count := len(self._allowance.gpus or ())):
+            raise Refused(
+                f"train.limits.gpus asks for {limits.gpus}, and the daemon has {count or 'none'} to hand out.",
+                "Name the devices of this box in the settings ([workers] gpus), or ask for fewer.",
+            )
+        free = len(self._free())
+        return f"waits for a GPU: {limits.gpus} asked, {free} of {count} free" if free < limits.gpus else ""
 
     def look(self, key: str) -> Running | Ended | None:
         """How a job is doing; a worker that outlived an earlier daemon is ended first."""
@@ -115,6 +159,7 @@ class ProcessExecutor:
         """Stop the job if it runs, then remove its folder. Raises StateUnusable when that cannot be done."""
         self.stop(key)
         self._jobs.pop(key, None)
+        remove_scratch(self._path(key))
         try:
             shutil.rmtree(self._path(key))
         except FileNotFoundError:
@@ -132,6 +177,21 @@ class ProcessExecutor:
             job.ask_to_stop()
         for job in self._jobs.values():
             job.join()
+        self._guard.close()
+
+    def _free(self) -> list[str]:
+        taken = {device for key in self.running() for device in self._gpus.get(key, ())}
+        return [device for device in self._allowance.gpus or () if device not in taken]
+
+    def _hand_out(self, key: str, count: int) -> dict[str, str]:
+        """The variable that shows a worker its devices, and no other's."""
+        if self._allowance.gpus is None and count == 0:
+            return {}
+        free = self._free()
+        if len(free) < count:
+            raise ValueError(f"job {key!r} needs {count} GPUs, {len(free)} are free")
+        self._gpus[key] = tuple(free[:count])
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self._gpus[key])}
 
     def _path(self, key: str) -> Path:
         if not key or key.startswith(".") or "/" in key or "\0" in key:
@@ -145,6 +205,7 @@ class ProcessExecutor:
         if processes.lives(worker):
             processes.end_session(worker.pid, self._watch.grace)
         processes.end_left_behind(worker, os.fsencode(f"{JOB_MARK}={self._path(key)}"))
+        remove_scratch(self._path(key))
 
 
 def _against(python: str) -> str:

@@ -21,6 +21,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow, Inspected
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
+from retrain_daemon.turns import Turns
 from retrain_daemon.worker.job import DropFile, DropReport, DropsInspected, Failed, InspectDrops, Source
 
 #: A file that could not be read just now is looked at again after so long.
@@ -45,7 +46,8 @@ class _Inspection:
 class Intake:
     """Scans folders and runs inspections; remembers only what a restart may forget."""
 
-    def __init__(self, journal: Journal, folders: DropFolders, executor: Executor, state: Path,
+    def __init__(
+        self, journal: Journal, folders: DropFolders, executor: Executor, state: Path, at_most: int = 2,
         announcer: Announcer = NOBODY,
     ) -> None:  # fmt: skip
         self._journal = journal
@@ -53,6 +55,7 @@ class Intake:
         self._executor = executor
         self._announcer = announcer
         self._rows = state / "rows"
+        self._turns = Turns(at_most)
         self._running: dict[str, _Inspection] = {}
         self._not_before: dict[str, datetime] = {}
         self._refused_for: dict[str, str] = {}
@@ -126,10 +129,12 @@ class Intake:
             self._refused_for.pop(policy.model, None)
         if not waiting:
             self._journal.models.set_trouble(policy.model, "", now)
-        if not waiting or now < self._not_before.get(policy.model, now):
+        early = now < self._not_before.get(policy.model, now)
+        if not waiting or early or self._refused_for.get(policy.model) == purpose:
+            self._turns.leave(policy.model)
             return False
-        if self._refused_for.get(policy.model) == purpose:
-            return False
+        if not self._turns.may_start(policy.model, len(self._running)):
+            return self._turns.idle_places(len(self._running))
         alone = self._losses.get(policy.model, 0) > 0
         self._start(policy, source, waiting[:1] if alone else waiting, purpose, now)
         return True
@@ -180,6 +185,7 @@ class Intake:
     def forget(self, models: Collection[str]) -> None:
         """These models are watched no more: what was under way for them is stopped."""
         for model in models:
+            self._turns.leave(model)
             running = self._running.pop(model, None)
             if running is not None:
                 self._executor.discard(running.key)

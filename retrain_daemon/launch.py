@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
 from retrain_daemon import processes
+from retrain_daemon.guard import PARENT_MARK
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.mlflow_process import patience_of_workers
 
@@ -50,8 +52,9 @@ class Spawned:
             os.close(self.handle)
 
 
-def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> Launched:
-    """Start `command` in a job folder, from the calling thread. Raises OSError when that cannot be done.
+def launch(folder: Path, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False) -> Launched:
+    """Start `command` in a job folder, from the calling thread, with the variables `told` beside those all workers get.
+    Raises OSError when that cannot be done.
 
     A `foreign` interpreter is not told where the daemon's own modules are.
     """
@@ -64,7 +67,7 @@ def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> 
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=ours | worker_environment(folder),
+            env=ours | worker_environment(folder) | dict(told),
             start_new_session=True,
         )
     try:
@@ -78,7 +81,7 @@ def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> 
 
 def worker_environment(folder: Path) -> dict[str, str]:
     """The variables that a worker is told beside those of the daemon."""
-    own = {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
+    own = {PARENT_MARK: str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
     return own | patience_of_workers()
 
 

@@ -11,30 +11,23 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from retrain_daemon import processes
-from retrain_daemon.launch import Launched, launch
-from retrain_daemon.secrets import secrets_of
+from retrain_daemon import processes, worker_log
+from retrain_daemon.cgroups import Group
+from retrain_daemon.guard import Guard
+from retrain_daemon.holding import Held, Means
+from retrain_daemon.launch import JOB_MARK, Launched, launch
+from retrain_daemon.limits import Limits, in_time, thread_variables
+from retrain_daemon.scratch import make_scratch, remove_scratch
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
 
 _UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
-_TAIL = 4096
-_LONGEST = 300
-_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a worker may run, and how many bytes of memory it and all it started may hold together."""
-
-    run_for: timedelta
-    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +48,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Watch:
-    """How a worker is watched: `grace` seconds from asked to made to end, and bytes its log may grow to."""
+    """How a worker is watched: `grace` seconds from asked to made to end, bytes its log may grow to, by which means
+    its limits hold, and who ends it if the daemon does not.
+    """
 
     grace: float
     log_limit: int
+    means: Means
+    guard: Guard
 
 
 class Supervisor:
@@ -71,7 +68,7 @@ class Supervisor:
         self._since = since
         self._wake = wake
         self._log = folder / files.LOG_FILE
-        self._log_start = _size(self._log)
+        self._log_start = worker_log.size(self._log)
         self._kills_before = processes.out_of_memory_kills()
         self._started = time.monotonic()
         self._stopping = threading.Event()
@@ -84,19 +81,19 @@ class Supervisor:
         """End before anything was started, for good."""
         self._conclude(Failed(message=message, hint="Correct the policy, or put it there."))
 
-    def start(self, command: tuple[str, ...], *, foreign: bool = False) -> None:
-        """Start the process from the calling thread. That this cannot be done is an end like a crash. A `foreign`
-        interpreter is not told where the daemon's own modules are.
+    def start(self, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False) -> None:
+        """Start the process from the calling thread, with the variables `told`. That this cannot be done is an end like
+        a crash. A `foreign` interpreter is not told where the daemon's own modules are.
         """
         self._interpreter = command[0] if foreign else ""
         try:
-            worker = launch(self._folder, command, foreign=foreign)
+            worker, held = self._hold(command, told, foreign)
         except OSError as error:
             self._conclude(
                 Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
             )
             return
-        self._thread = threading.Thread(target=self._supervise, args=(worker,), name="worker", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, args=(worker, held), name="worker", daemon=True)
         self._thread.start()
 
     @property
@@ -117,44 +114,73 @@ class Supervisor:
         if self._thread is not None:
             self._thread.join()
 
-    def _supervise(self, worker: Launched) -> None:
+    def _hold(self, command: tuple[str, ...], told: Mapping[str, str], foreign: bool) -> tuple[Launched, Held]:
+        """The started worker, held in before it has read its job. Raises OSError, and then nothing is left of it."""
+        scratch = str(make_scratch(self._folder))
+        everything = {"TMPDIR": scratch, "JOBLIB_TEMP_FOLDER": scratch, **thread_variables(self._limits.cpus), **told}
+        self._watch.guard.start()
+        tree = self._watch.means.tree
+        group = tree.make(self._folder.name, self._limits) if tree else None
         try:
-            cause = self._wait(worker)
-            # The worker is not waited for before its session is empty: as a zombie it keeps its number its own.
+            worker = launch(self._folder, command, everything, foreign=foreign)
+        except OSError:
+            self._leave(group)
+            raise
+        self._watch.guard.tell(worker.pid, True)
+        try:
+            return worker, Held(worker.pid, self._mark(), self._limits, self._watch.means, group)
+        except OSError:
             processes.end_session(worker.pid, 0)
+            worker.wait()
+            self._leave(group)
+            raise
+
+    def _mark(self) -> bytes:
+        return os.fsencode(f"{JOB_MARK}={self._folder}")
+
+    def _leave(self, group: Group | None) -> None:
+        remove_scratch(self._folder)
+        if group is not None:
+            group.remove()
+
+    def _supervise(self, worker: Launched, held: Held) -> None:
+        try:
+            cause = self._wait(worker, held)
+            # The worker is not waited for before all it started is gone: as a zombie it keeps its number its own.
+            held.end(0)
+            cause = cause or held.lack_of_memory()
+            held.leave()
         except OSError as error:  # such as no file descriptors left: what cannot be watched must not go on
             cause = f"the worker could not be watched: {error}"
-            os.killpg(worker.pid, signal.SIGKILL)
-        self._conclude(self._outcome(cause, worker.wait()))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+        code = worker.wait()
+        self._watch.guard.tell(worker.pid, False)
+        remove_scratch(self._folder)
+        self._conclude(self._outcome(cause, code))
 
-    def _wait(self, worker: Launched) -> str:
+    def _wait(self, worker: Launched, held: Held) -> str:
         """Return when the worker has ended: "" by itself, else why it was ended."""
-        pid = worker.pid
         ends = select.poll()
         ends.register(worker.handle, select.POLLIN)
         while not ends.poll(_LOOK_EVERY_MS):
-            _cut(self._log, self._watch.log_limit)
-            if excess := self._excess(pid):
-                # Over its memory limit a worker gets no grace, in which it could take the rest of the machine's.
-                processes.end_session(pid, 0)
+            worker_log.cut(self._log, self._watch.log_limit)
+            if excess := held.excess():
+                # Over its limits a worker gets no grace, in which it could take the rest of the machine's.
+                held.end(0)
                 return excess
             if late := self._late():
-                processes.end_session(pid, self._watch.grace)
+                held.end(self._watch.grace)
                 return late
+        worker_log.cut(self._log, self._watch.log_limit)
         return ""
-
-    def _excess(self, pid: int) -> str:
-        limit = self._limits.memory
-        if limit is None or (used := processes.memory(processes.members(pid), limit)) <= limit:
-            return ""
-        return f"the worker used {_bytes(used)} of memory, its limit is {_bytes(limit)}"
 
     def _late(self) -> str:
         if self._stopping.is_set():
             return "the worker was stopped"
         if time.monotonic() - self._started < self._limits.run_for.total_seconds():
             return ""
-        return f"the worker ran past its time limit of {_duration(self._limits.run_for)}"
+        return f"the worker ran past its time limit of {in_time(self._limits.run_for)}"
 
     def _outcome(self, cause: str, code: int) -> Result | None:
         """What the worker wrote counts, whatever it died of later; else a sentence about its end.
@@ -174,7 +200,7 @@ class Supervisor:
         return failure
 
     def _failure(self, cause: str, code: int) -> Failed:
-        said = _last_line(self._log, self._log_start)
+        said = worker_log.last_line(self._log, self._log_start)
         if self._interpreter and not cause and "No module named" in said and "retrain_daemon" in said:
             return Failed(
                 message=f"{self._interpreter}, which train.python names, has no retrain-daemon.",
@@ -193,7 +219,7 @@ class Supervisor:
         return Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
 
     def _last_said(self) -> str:
-        line = _last_line(self._log, self._log_start)
+        line = worker_log.last_line(self._log, self._log_start)
         return f"; the last line of its log was: {line}" if line else ""
 
     def _exit(self, code: int) -> str:
@@ -211,7 +237,7 @@ class Supervisor:
 
 def unreadable(error: Exception) -> Failed:
     """What a result file that cannot be understood amounts to."""
-    return Failed(message=f"the worker's result does not follow the contract: {_one_line(str(error))}")
+    return Failed(message=f"the worker's result does not follow the contract: {worker_log.one_line(str(error))}")
 
 
 def _progress(folder: Path) -> Progress | None:
@@ -221,62 +247,8 @@ def _progress(folder: Path) -> Progress | None:
         return None  # shown to people only; the result is what counts
 
 
-def _cut(log: Path, limit: int) -> None:
-    """Keep the first half of a log that has grown too long; what follows is appended after a note."""
-    if _size(log) <= limit:
-        return
-    with contextlib.suppress(OSError):
-        os.truncate(log, limit // 2)
-        with log.open("a") as stream:
-            stream.write(f"\n[the log had grown to {_bytes(limit)}: lines are missing here]\n")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _last_line(log: Path, start: int) -> str:
-    """The last line with text that was logged from byte `start` on."""
-    try:
-        with log.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - _TAIL, min(start, size)))
-            lines = stream.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((_one_line(secrets_of(os.environ).hide(line)) for line in reversed(lines) if line.strip()), "")
-
-
-def _one_line(text: str) -> str:
-    """Text for a sentence: no line breaks or control characters, and not too long."""
-    plain = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(plain.split())[:_LONGEST]
-
-
 def _signal_name(number: int) -> str:
     try:
         return f"{number} ({signal.Signals(number).name})"
     except ValueError:
         return str(number)
-
-
-def _bytes(count: int) -> str:
-    for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if count >= 2**exponent:
-            return f"{count / 2**exponent:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{count} bytes"
-
-
-def _duration(span: timedelta) -> str:
-    """Such as "1h30m"; below a minute in seconds with their fraction."""
-    seconds = span.total_seconds()
-    if seconds < _UNITS[2][0]:
-        return f"{seconds:g}s"
-    parts, rest = [], round(seconds)
-    for size, unit in _UNITS:
-        count, rest = divmod(rest, size)
-        parts.append(f"{count}{unit}" if count else "")
-    return "".join(parts)

@@ -47,6 +47,9 @@ log_format = "json"
 
 [web]
 listen = "{listen}"
+
+[workers]
+nice = 0
 """
 
 POLICY = """\

@@ -136,6 +136,7 @@ class FakeBox:
     report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
+    obstacle: Callable[[Limits], str] = lambda _limits: ""
     trust: Trust = NOBODY_NAMED
     announcer: Announcer = NOBODY
     jobs: list[Job] = field(default_factory=list)
@@ -183,7 +184,13 @@ class FakeBox:
         watched.reached = self.reached  # type: ignore[method-assign]
         folders, alarms = DropFolders(wake.set), WakeUps(wake.set)
         executor = WatchedExecutor(
-            self.work, self.results, self.worker_outlives_daemon, wake.set, jobs=self.jobs, reached=self.reached
+            self.work,
+            self.results,
+            self.worker_outlives_daemon,
+            wake.set,
+            self.obstacle,
+            jobs=self.jobs,
+            reached=self.reached,
         )
         gateways = Gateways(
             journal=Journal(watched),

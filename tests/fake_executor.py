@@ -23,6 +23,7 @@ class FakeExecutor:
     folders: dict[str, Result] = field(default_factory=dict)
     outlives_daemon: bool = True
     wake: Callable[[], None] = lambda: None
+    obstacle: Callable[[Limits], str] = lambda _limits: ""
     calls: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     _waiting: dict[str, tuple[Job, datetime]] = field(default_factory=dict)
@@ -38,6 +39,9 @@ class FakeExecutor:
         if self.outlives_daemon:
             self._finish(key)
         self.wake()
+
+    def waits_for(self, limits: Limits) -> str:
+        return self.obstacle(limits)
 
     def look(self, key: str) -> Running | Ended | None:
         _plain(key)

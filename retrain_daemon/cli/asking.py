@@ -17,6 +17,7 @@ from pathlib import Path
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import (
     clock,
+    executor_of,
     journal_to_write,
     notifier_of,
     policies_in_force,
@@ -27,7 +28,7 @@ from retrain_daemon.cli.explaining import chosen
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound, PolicyProblems, Refused, RegistryUnreachable, RetrainError, StateLocked
-from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
+from retrain_daemon.executor import Ended, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.lock import StateLock, holder
@@ -121,7 +122,7 @@ def _record(arguments: Arguments, settings: Settings, policy: Policy) -> dict[st
         paths=tuple(str(Path(path).absolute()) for path in arguments.learned_from),
         learned_file=str(learned_file),
     )
-    executor = ProcessExecutor(settings.state / "jobs", lambda: None)
+    executor = executor_of(settings, settings.state / "jobs", lambda: None)
     key = f"adopt-{os.getpid()}"
     try:
         executor.start(key, job, RECORD_LIMITS, clock())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,10 @@ from retrain_daemon.core.trust import Trust
 from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
-from retrain_daemon.executor import ProcessExecutor
+from retrain_daemon.executor import Allowance, ProcessExecutor
+from retrain_daemon.holding import Means, find_means
 from retrain_daemon.journal import Journal
+from retrain_daemon.log import get_logger
 from retrain_daemon.notify import Hook, Notifier
 from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
@@ -25,6 +27,8 @@ from retrain_daemon.schedule import WakeUps
 from retrain_daemon.settings import Settings
 from retrain_daemon.web import Answers, Web, patience
 from retrain_daemon.worker.credentials import USERNAME
+
+_log = get_logger()
 
 
 def clock() -> datetime:
@@ -39,7 +43,9 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
     With `pages` it can be asked over HTTP how it stands.
     """
     journal = Journal.open(settings.state)
-    executor = ProcessExecutor(settings.state / "jobs", wake.set)
+    means = find_means(settings.nice)
+    _log.info("workers.limits", **means.words())
+    executor = executor_of(settings, settings.state / "jobs", wake.set, means)
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
     notifier = notifier_of(settings)
@@ -55,6 +61,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
         poll_registry=settings.poll_registry,
         rescan=settings.rescan,
         pacing=Pacing(backoff=settings.retry_backoff, slots=settings.slots),
+        inspections=settings.inspections,
     )
     with ExitStack() as ending:
         for part in (journal, executor, folders, alarms, notifier):
@@ -77,6 +84,15 @@ def notifier_of(settings: Settings) -> Notifier:
     """Who runs the command of the settings; without one there are no occasions."""
     occasions = settings.notify_on if settings.notify_command else ()
     return Notifier(Hook(settings.notify_command, occasions, settings.notify_timeout))
+
+
+def executor_of(
+    settings: Settings, folder: Path, wake: Callable[[], None], means: Means | None = None
+) -> ProcessExecutor:
+    """An executor that gives workers what the settings allow."""
+    allowance = Allowance(memory=settings.memory, processes=settings.processes, gpus=settings.gpus)
+    means = means or Means(nice=settings.nice)
+    return ProcessExecutor(folder, wake, means=means, allowance=allowance)
 
 
 def trust_of(settings: Settings) -> Trust:

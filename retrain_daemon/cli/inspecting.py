@@ -10,11 +10,11 @@ from itertools import groupby
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, registry_of, trust_of
+from retrain_daemon.cli.composition import clock, executor_of, registry_of, trust_of
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.policy import DEFAULT_ALIAS
 from retrain_daemon.errors import NotFound, Refused
-from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
+from retrain_daemon.executor import Ended, Limits, Running
 from retrain_daemon.policies import read_policies
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, ModeReport, Source
@@ -26,7 +26,7 @@ def inspect(arguments: Arguments, settings: Settings) -> int:
     """Print modes, why not, what to change, and the hyperparameters a policy may set."""
     model = arguments.model or ""
     source = _source(settings, model, arguments.version)
-    report = _run(InspectModel(source=source, untrusted=_untrusted(settings, source)))
+    report = _run(settings, InspectModel(source=source, untrusted=_untrusted(settings, source)))
     if arguments.json:
         print_json(report)
     else:
@@ -63,9 +63,9 @@ def _alias(settings: Settings, model: str) -> str:
     return next((policy.alias for policy in policies if policy.model == model), DEFAULT_ALIAS)
 
 
-def _run(job: InspectModel) -> ModelInspected:
+def _run(settings: Settings, job: InspectModel) -> ModelInspected:
     with tempfile.TemporaryDirectory(prefix="retraind-inspect-") as folder:
-        executor = ProcessExecutor(Path(folder), lambda: None)
+        executor = executor_of(settings, Path(folder), lambda: None)
         try:
             executor.start("inspect", job, LIMITS, clock())
             while isinstance(seen := executor.look("inspect"), Running):

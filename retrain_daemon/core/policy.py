@@ -119,7 +119,8 @@ def unit_of(data: DataSpec) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: mode, hyperparameters by name, time limit, memory limit in bytes, tries after the first.
+    """How to train: mode, hyperparameters by name, limits of time, memory in bytes, processes and CPUs, GPUs to be
+    handed out, tries after the first.
 
     `trainer` and `network` are "package.module:name" of the team's own training function and of what builds the
     network; `python` is the interpreter the worker runs in. Empty: none, and the daemon's own.
@@ -129,6 +130,9 @@ class Recipe:
     hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
     run_for: timedelta = timedelta(hours=2)
     memory: int | None = None
+    processes: int | None = None
+    cpus: float | None = None
+    gpus: int = 0
     retries: int = 2
     trainer: str = ""
     network: str = ""

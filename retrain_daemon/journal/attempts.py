@@ -229,6 +229,10 @@ class Attempts:
             compared if attempt.challenger else "",
         )  # fmt: skip
 
+    def wait(self, attempt: Attempt, reason: str, now: datetime) -> None:
+        """A worker cannot be started yet."""
+        self._change(attempt, attempt.state, now, "reason = ?", reason)
+
     def accept(self, attempt: Attempt, challenger: Challenger, evidence: Evidence, notes: tuple[str, ...],
                now: datetime) -> None:  # fmt: skip
         """The one training result of this attempt."""

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 
 from retrain_daemon.core.policy import Hyperparameter, Mode, Recipe
 from retrain_daemon.core.policy import Scalar as PolicyScalar
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong
-from retrain_daemon.policies.units import anything, choice, count, duration, mapping, size, word
+from retrain_daemon.policies.units import anything, choice, count, duration, mapping, number, size, word
 
 _KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python")
+LEAST_CPUS, MOST_CPUS = 0.1, 4096
 _LATER = {"search": "Write single hyperparameters.", "replay": ""}
 _SEARCHED = frozenset({"low", "high", "choices", "log", "step"})
 _YES_OR_NO = frozenset({"yes", "no", "true", "false", "on", "off"})
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What `train.limits` sets; None leaves what was set before."""
+
+    run_for: timedelta | None = None
+    memory: int | None = None
+    processes: int | None = None
+    cpus: float | None = None
+    gpus: int | None = None
+
+
+NO_BOUNDS = Bounds()
+LIMITS = tuple(field.name for field in fields(Bounds))
 
 
 @dataclass(frozen=True)
@@ -25,8 +41,7 @@ class Change:
 
     mode: Mode | None = None
     hyperparameters: Mapping[str, Hyperparameter] | None = None
-    run_for: timedelta | None = None
-    memory: int | None = None
+    limits: Bounds = NO_BOUNDS
     retries: int | None = None
     trainer: str | None = None
     network: str | None = None
@@ -37,8 +52,11 @@ class Change:
         return Recipe(
             mode=self.mode or recipe.mode,
             hyperparameters={**recipe.hyperparameters, **(self.hyperparameters or {})},
-            run_for=self.run_for or recipe.run_for,
-            memory=self.memory or recipe.memory,
+            run_for=self.limits.run_for or recipe.run_for,
+            memory=self.limits.memory or recipe.memory,
+            processes=self.limits.processes or recipe.processes,
+            cpus=self.limits.cpus or recipe.cpus,
+            gpus=recipe.gpus if self.limits.gpus is None else self.limits.gpus,
             retries=recipe.retries if self.retries is None else self.retries,
             trainer=recipe.trainer if self.trainer is None else self.trainer,
             network=recipe.network if self.network is None else self.network,
@@ -47,18 +65,15 @@ class Change:
 
 
 NOTHING = Change()
-_NO_LIMITS: tuple[timedelta | None, int | None] = (None, None)
 
 
 def read_change(node: Node) -> Change:
     """What a `train` mapping sets; what is wrong is noted."""
     section = mapping(node).expect(_KEYS, _LATER)
-    run_for, memory = section.take("limits", _limits, _NO_LIMITS)
     return Change(
         mode=section.take("mode", choice(Mode), None),
         hyperparameters=section.take("hyperparameters", _hyperparameters, None),
-        run_for=run_for,
-        memory=memory,
+        limits=section.take("limits", _limits, NO_BOUNDS),
         retries=section.take("retries", count(0, 100), None),
         trainer=section.take("with", _or_nothing(_reference), None),
         network=section.take("model", _or_nothing(_reference), None),
@@ -66,9 +81,22 @@ def read_change(node: Node) -> Change:
     )
 
 
-def _limits(node: Node) -> tuple[timedelta | None, int | None]:
-    section = mapping(node).expect(("run_for", "memory"))
-    return section.take("run_for", duration, None), section.take("memory", size, None)
+def _limits(node: Node) -> Bounds:
+    section = mapping(node).expect(LIMITS)
+    return Bounds(
+        run_for=section.take("run_for", duration, None),
+        memory=section.take("memory", size, None),
+        processes=section.take("processes", count(1, 10**6), None),
+        cpus=section.take("cpus", _cpus, None),
+        gpus=section.take("gpus", count(0, 64), None),
+    )
+
+
+def _cpus(node: Node) -> float:
+    value = number(node)
+    if not LEAST_CPUS <= value <= MOST_CPUS:
+        raise Wrong(f"`{node.name}` is {value:g}; it must be between {LEAST_CPUS:g} and {MOST_CPUS:,}.")
+    return value
 
 
 def _hyperparameters(node: Node) -> Mapping[str, Hyperparameter]:

@@ -22,10 +22,13 @@ from retrain_daemon.settings.values import (
     meant,
     read_address,
     read_count,
+    read_devices,
     read_log_format,
     read_names,
+    read_nice,
     read_occasions,
     read_path,
+    read_size,
     read_span,
     read_uri,
     read_words,
@@ -43,7 +46,9 @@ class Settings:
     """Everything the daemon is told that is not about one model. Paths are absolute; `file` is the file that was read.
 
     `poll_registry` between two looks at MLflow, `rescan` between two listings of the drop folders; a failed attempt
-    is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings run side by side.
+    is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings and `inspections` run side
+    by side. `memory` in bytes and `processes` hold for workers whose policy says nothing; `gpus` are the names of
+    devices to hand out, None where the daemon hands out none. Workers are `nice` to other work of the box.
 
     `web_listen` None: no port is opened. `notify_command`, if there is one, is run for each of `notify_on`.
     """
@@ -58,6 +63,11 @@ class Settings:
     log_format: str = "auto"
     trust_users: tuple[str, ...] = ()
     slots: int = 1
+    inspections: int = 2
+    memory: int | None = None
+    processes: int = 512
+    gpus: tuple[str, ...] | None = None
+    nice: int = 10
     web_listen: Address | None = DEFAULT_ADDRESS
     notify_command: tuple[str, ...] = ()
     notify_on: tuple[str, ...] = DEFAULT_OCCASIONS
@@ -104,7 +114,8 @@ def read_settings(
 @dataclass(frozen=True)
 class _Option:
     """One setting: its field, the table it stands in, its variable, how it is read, and its key in the file ("": as
-    the field). One that `takes_list` is a list of texts in the file, separated by commas elsewhere.
+    the field). One that `takes_list` is a list of texts in the file, separated by commas elsewhere. An `example` of
+    its value is shown to who wrote something else.
     """
 
     name: str
@@ -113,6 +124,7 @@ class _Option:
     read: Callable[[Given], object]
     key: str = ""
     takes_list: bool = False
+    example: str = ""
 
     @property
     def written(self) -> str:
@@ -130,7 +142,14 @@ _OPTIONS = (
     _Option("retry_backoff", "daemon", "RETRAIND_RETRY_BACKOFF", read_span),
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", read_log_format),
     _Option("slots", "workers", "RETRAIND_SLOTS", read_count),
-    _Option("trust_users", "trust", "RETRAIND_TRUST_USERS", read_names, "users", takes_list=True),
+    _Option("inspections", "workers", "RETRAIND_INSPECTIONS", read_count),
+    _Option("memory", "workers", "RETRAIND_MEMORY", read_size, example='"8GiB"'),
+    _Option("processes", "workers", "RETRAIND_PROCESSES", read_count),
+    _Option("nice", "workers", "RETRAIND_NICE", read_nice),
+    _Option("gpus", "workers", "RETRAIND_GPUS", read_devices, takes_list=True, example='["0", "1"]'),
+    _Option(
+        "trust_users", "trust", "RETRAIND_TRUST_USERS", read_names, "users", takes_list=True, example='["alice", "ci"]'
+    ),
     _Option("web_listen", "web", "RETRAIND_WEB_LISTEN", read_address, "listen"),
     _Option("notify_command", "notify", "RETRAIND_NOTIFY_COMMAND", read_words, "command"),
     _Option("notify_on", "notify", "RETRAIND_NOTIFY_ON", read_occasions, "on", takes_list=True),
@@ -177,10 +196,10 @@ def _given(
     if option.read is read_words:
         return Given(_quoted(where, value), where, file.parent, home)
     if option.takes_list:
-        return Given(_joined(where, value), where, file.parent, home)
-    if option.read is read_count and isinstance(value, int) and not isinstance(value, bool):
+        return Given(_joined(option, where, value), where, file.parent, home)
+    if option.read in (read_count, read_nice) and isinstance(value, int) and not isinstance(value, bool):
         return Given(str(value), where, file.parent, home)
-    if option.read is read_count:
+    if option.read in (read_count, read_nice):
         raise Wrong(f"{where} is {_toml(value)}, it must be a whole number without quotes")
     if not isinstance(value, str):
         raise Wrong(f"{where} is {_toml(value)}, it must be text in quotes{_example(option)}")
@@ -194,9 +213,9 @@ def _quoted(where: str, value: object) -> str:
     return shlex.join(value)
 
 
-def _joined(where: str, value: object) -> str:
+def _joined(option: _Option, where: str, value: object) -> str:
     if not isinstance(value, list) or not all(isinstance(each, str) and each and "," not in each for each in value):
-        raise Wrong(f'{where} is {_toml(value)}, it must be a list of names, for example ["alice", "ci"]')
+        raise Wrong(f"{where} is {_toml(value)}, it must be a list of names{_example(option)}")
     return ",".join(value)
 
 
@@ -261,7 +280,8 @@ def _belongs(name: str, known: Iterable[str]) -> str:
 
 
 def _example(option: _Option) -> str:
-    return ', for example "15s"' if option.read is read_span else ""
+    example = '"15s"' if option.read is read_span else option.example
+    return f", for example {example}" if example else ""
 
 
 def _toml(value: object) -> str:

@@ -26,6 +26,9 @@ DEFAULT_OCCASIONS = ("promoted", "rolled_back", "held", "champion_lost")
 
 _LAST_PORT = 65535
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_NICEST = 19
+_BYTES = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(r"(\d{1,9}) ?(MB|GB|MiB|GiB)", re.ASCII)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 
 
@@ -79,6 +82,21 @@ def read_count(given: Given) -> int:
     if not given.text.isascii() or not given.text.isdigit() or int(given.text) == 0:
         raise given.wrong("which is no whole number above zero")
     return int(given.text)
+
+
+def read_nice(given: Given) -> int:
+    """How far behind other work, 0 to 19."""
+    if not given.text.isascii() or not given.text.isdigit() or int(given.text) > _NICEST:
+        raise given.wrong(f"which is no whole number from 0 to {_NICEST}")
+    return int(given.text)
+
+
+def read_size(given: Given) -> int:
+    """An amount of memory above zero, such as "8GiB", in bytes."""
+    found = _SIZE.fullmatch(given.text)
+    if not found or int(found[1]) == 0:
+        raise given.wrong('which is no size above zero; write for example "500MB" or "8GiB"')
+    return int(found[1]) * _BYTES[found[2]]
 
 
 def read_log_format(given: Given) -> str:
@@ -147,6 +165,14 @@ def read_occasions(given: Given) -> tuple[str, ...]:
     unknown = [name for name in names if name not in OCCASIONS]
     if unknown or not names:
         raise given.wrong(f"which names no occasion{meant(unknown[0] if unknown else '', OCCASIONS)}")
+    return names
+
+
+def read_devices(given: Given) -> tuple[str, ...]:
+    """Names of GPUs separated by commas, each once; none at all is a box that has none to hand out."""
+    names = tuple(name.strip() for name in given.text.split(",") if name.strip())
+    if len(set(names)) < len(names):
+        raise given.wrong("which names a device twice")
     return names
 
 

@@ -42,6 +42,7 @@ NO_JOB = 2
 STOPPED = 143
 PARENT_VARIABLE = "RETRAIND_PARENT"
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _SECONDS_BETWEEN_REPORTS = 0.2
 
 
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
 
 def _main(arguments: list[str], secrets: Secrets) -> int:
     signal.signal(signal.SIGTERM, _stop)
+    _adopt_orphans()
     _die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
     if len(arguments) != 1:
         print("usage: python -m retrain_daemon.worker JOB_FOLDER", file=sys.stderr)  # noqa: T201
@@ -165,6 +167,12 @@ class Reporter:
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     """Leave without a result and without clean-up: everything that counts is true by rename."""
     os._exit(STOPPED)
+
+
+def _adopt_orphans() -> None:
+    """Have what is started here and left by its parent become a child of this process, so that it can be traced."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _die_with_parent(parent: str) -> None:

@@ -142,7 +142,9 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
     nested = {
         "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
         "data.target.classes", "data.target.unknown_classes",
-        "data.holdout.newest", "train.limits.run_for", "train.limits.memory", "retrain[].name", "retrain[].when",
+        "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
+        "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
+        "retrain[].name", "retrain[].when",
         "retrain[].train", "pace.cooldown", "pace.per_day",
     }  # fmt: skip
     assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested
@@ -313,8 +315,10 @@ def test_the_defaults_in_the_table_of_settings_are_the_defaults(
     shown = {
         "tracking_uri": "sqlite:///STATE/mlflow.db", "registry_uri": "the tracking URI",
         "state": "~/.local/state/retraind", "policies": "./policies", "poll_registry": "15s", "rescan": "60s",
-        "retry_backoff": "1m", "log_format": "auto", "slots": "1", "users": "none", "listen": "127.0.0.1:9464",
-        "command": "none", "on": "promoted, rolled_back, held, champion_lost", "timeout": "10s",
+        "retry_backoff": "1m", "log_format": "auto", "slots": "1", "inspections": "2",
+        "memory": "no limit", "processes": "512", "nice": "10", "gpus": "none", "users": "none",
+        "listen": "127.0.0.1:9464", "command": "none", "on": "promoted, rolled_back, held, champion_lost",
+        "timeout": "10s",
     }  # fmt: skip
     documented = {bare(key): default for _, key, _, default in table(DOCS / "operations.md", "Settings")}
     assert {key: bare(default.split("`,")[0]) for key, default in documented.items()} == shown

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from retrain_daemon.errors import StateUnusable
-from retrain_daemon.executor import Ended, Executor, Limits, ProcessExecutor, Running
+from retrain_daemon.errors import Refused, StateUnusable
+from retrain_daemon.executor import Allowance, Ended, Executor, Limits, ProcessExecutor, Running
+from retrain_daemon.holding import Means, may_pin
+from retrain_daemon.scratch import scratch_of
 from retrain_daemon.worker.job import (
     Failed,
     InspectModel,
@@ -143,8 +145,11 @@ class Lab:
         assert isinstance(result, Failed)
         return result
 
-    def earlier_daemon(self, code: str, then: str) -> None:
-        """Let a daemon start job "j" with this worker, wait until `then` is a file in its folder, and be killed."""
+    def earlier_daemon(self, code: str, then: str, *, guard: bool = False) -> None:
+        """Let a daemon start job "j" with this worker, wait until `then` is a file in its folder, and be killed.
+
+        Without `guard` its guard is killed before it.
+        """
         daemon = f"""
             import os, sys, time
             from datetime import timedelta
@@ -157,6 +162,10 @@ class Lab:
             executor.start("j", read_job(jobs.parent), Limits(timedelta(hours=1)), None)
             while not (jobs / "j" / {then!r}).exists():
                 time.sleep(0.01)
+            if not {guard}:
+                for process in map(int, filter(str.isdigit, os.listdir("/proc"))):
+                    if (Path("/proc") / str(process) / "cmdline").read_bytes().endswith(b"%d\\0" % os.getpid()):
+                        os.kill(process, 9)
             os.kill(os.getpid(), 9)
         """
         write_job(self.folder.parent, job_for())
@@ -476,8 +485,25 @@ def test_a_worker_that_outlived_its_daemon_is_ended_and_the_job_was_cut_short(la
     lab.earlier_daemon("write(str(os.getpid()), 'pid'); time.sleep(60)", then="pid")
     pid = written(lab.folder / "j/pid")
     assert alive(pid)
+    assert scratch_of(lab.folder / "j").exists()
     assert lab.executor("").look("j") is None
     assert not alive(pid)
+    assert not scratch_of(lab.folder / "j").exists()
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_daemon_although_no_other_daemon_comes(lab: Lab) -> None:
+    """The worker dies with it; its child, which left the session and lost its environment, by the guard."""
+    code = """
+child = subprocess.Popen(['sleep', '60'], start_new_session=True, env={})
+time.sleep(0.5)
+write(str(child.pid), 'child')
+time.sleep(60)
+"""
+    lab.earlier_daemon(code, then="child", guard=True)
+    eventually(lambda: not alive(written(lab.folder / "j/child")))
+    lab.executor("").discard("j")
+    assert not scratch_of(lab.folder / "j").exists()
 
 
 @pytest.mark.slow
@@ -518,3 +544,202 @@ def test_a_job_of_an_earlier_life_starts_afresh(lab: Lab) -> None:
     assert lab.failure_of("print(sorted(p.name for p in folder.iterdir()))").message.endswith(
         "was: ['job.json', 'process.json', 'worker.log']"
     )
+
+
+# What a worker may take, and what of it is left.
+
+
+ESCAPE = """
+def escape(code):
+    # Twice forked, in a session of its own: its parent is gone.
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            write(str(os.getpid()), 'child')
+            exec(code)
+        os._exit(0)
+    os.wait()
+    while not (folder / 'child').exists():
+        time.sleep(0.01)
+"""
+
+
+def test_a_child_that_left_its_session_is_killed_with_its_worker(lab: Lab) -> None:
+    assert lab.failure_of(ESCAPE + f"escape('time.sleep(60)'); write({DONE!r})") == Failed(message="done")
+    assert not alive(written(lab.folder / "j/child"))
+
+
+def test_memory_of_a_child_that_left_its_session_counts(lab: Lab) -> None:
+    code = ESCAPE + "escape('hog = bytearray(os.urandom(1)) * (150 * 2**20); time.sleep(60)'); time.sleep(60)"
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), memory=100 * 2**20))
+    assert "its limit is 100 MiB" in failure.message
+    assert not alive(written(lab.folder / "j/child"))
+
+
+def test_a_worker_with_too_many_processes_is_ended(lab: Lab) -> None:
+    code = "children = [subprocess.Popen(['sleep', '60'], start_new_session=True) for _ in range(12)]; time.sleep(60)"
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), processes=8))
+    assert re.match(r"the worker had \d+ processes, its limit is 8", failure.message)
+
+
+def test_a_worker_leaves_neither_shared_memory_nor_temporary_files(lab: Lab) -> None:
+    """Killed in the middle: who would have removed them is dead."""
+    code = """
+import tempfile
+from multiprocessing.shared_memory import SharedMemory
+kept = SharedMemory(create=True, size=1000)
+handle, path = tempfile.mkstemp()
+(folder / 'names').write_text(kept.name + chr(10) + path)
+os.kill(os.getpid(), 9)
+"""
+    lab.failure_of(code)
+    segment, path = (lab.folder / "j/names").read_text().splitlines()
+    assert not (Path("/dev/shm") / segment).exists()
+    assert not Path(path).exists()
+    assert not scratch_of(lab.folder / "j").exists()
+
+
+def test_a_worker_may_use_sockets_however_long_the_path_of_the_state_folder_is(tmp_path: Path) -> None:
+    """The path of a socket has at most 107 bytes; multiprocessing puts its sockets among the temporary files."""
+    deep = Lab(tmp_path / ("a-rather-long-name-" * 6) / "jobs")
+    code = """
+from multiprocessing.managers import BaseManager
+class Manager(BaseManager): pass
+manager = Manager(); manager.start(); manager.shutdown()
+"""
+    code += f"write({DONE!r})"
+    try:
+        assert deep.failure_of(code) == Failed(message="done")
+    finally:
+        deep.executors[0].close()
+
+
+def test_temporary_files_lie_in_the_job_folder_where_its_path_is_short() -> None:
+    job = Path("/var/lib/retraind/jobs/churn-17.1.1")
+    assert scratch_of(job) == job / "tmp"
+
+
+def test_a_worker_runs_behind_other_work_with_as_many_threads_as_it_may_use_cpus(lab: Lab) -> None:
+    code = """
+while os.nice(0) != 10:
+    time.sleep(0.01)
+print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'])
+"""
+    failure = lab.failure_of(code, Limits(timedelta(seconds=10), cpus=1.5))
+    assert failure.message.endswith("the last line of its log was: 2 2")
+
+
+@pytest.mark.skipif(not may_pin() or len(os.sched_getaffinity(0)) < 2, reason="no CPUs to choose from, or none allowed")
+def test_where_pinning_is_permitted_a_worker_and_its_children_use_no_more_cpus_than_allowed(lab: Lab) -> None:
+    command = worker_code(
+        WRITE
+        + """
+count = "import os; print(len(os.sched_getaffinity(0)), flush=True)"
+while len(os.sched_getaffinity(0)) > 1:
+    time.sleep(0.01)
+subprocess.run([sys.executable, "-c", count])
+"""
+    )
+    executor = ProcessExecutor(lab.folder, lab.woken.set, command, means=Means(pins=True))
+    lab.executors.append(executor)
+    executor.start("j", job_for(), Limits(timedelta(seconds=10), cpus=1), NOW)
+    assert lab.woken.wait(20)
+    assert (lab.folder / "j/worker.log").read_text() == "1\n"
+
+
+def test_memory_counts_of_a_child_that_left_session_environment_and_parent(lab: Lab) -> None:
+    """A worker is made the parent of orphans, so as long as it lives none gets lost."""
+    hog = "import os,time; hog = bytearray(os.urandom(1)) * (150 * 2**20); time.sleep(60)"
+    code = f"""
+from retrain_daemon.worker.__main__ import _adopt_orphans
+_adopt_orphans()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        write(str(os.getpid()), 'child')
+        os.execve(sys.executable, [sys.executable, '-c', {hog!r}], {{}})
+    os._exit(0)
+time.sleep(60)
+"""
+    failure = lab.failure_of(code, Limits(timedelta(minutes=1), memory=100 * 2**20))
+    assert failure.message.startswith("the worker used ")
+    assert not alive(written(lab.folder / "j/child"))
+
+
+SHOW_DEVICES = "print('sees', os.environ.get('CUDA_VISIBLE_DEVICES')); sys.stdout.flush(); write('1', 'ready')"
+
+
+def box_with_gpus(lab: Lab, gpus: tuple[str, ...] | None, code: str = "time.sleep(60)") -> ProcessExecutor:
+    command = worker_code(WRITE + SHOW_DEVICES + "\n" + code)
+    made = ProcessExecutor(lab.folder, lab.woken.set, command, grace=GRACE, allowance=Allowance(gpus=gpus))
+    lab.executors.append(made)
+    return made
+
+
+def devices_of(lab: Lab, key: str) -> str:
+    written(lab.folder / key / "ready")
+    return (lab.folder / key / "worker.log").read_text().removeprefix("sees ").strip()
+
+
+def test_each_training_is_given_devices_of_its_own_and_others_see_none(lab: Lab) -> None:
+    executor = box_with_gpus(lab, ("0", "GPU-5ad1"))
+    one = Limits(timedelta(hours=1), gpus=1)
+    executor.start("a", job_for(), one, NOW)
+    executor.start("b", job_for(), one, NOW)
+    executor.start("inspect-1", job_for(), HOUR, NOW)
+    assert [devices_of(lab, key) for key in ("a", "b", "inspect-1")] == ["0", "GPU-5ad1", ""]
+    assert executor.waits_for(one) == "waits for a GPU: 1 asked, 0 of 2 free"
+    assert executor.waits_for(HOUR) == ""
+    executor.stop("a")
+    assert executor.waits_for(one) == ""
+    executor.start("c", job_for(), one, NOW)
+    assert devices_of(lab, "c") == "0"
+
+
+def test_without_devices_to_hand_out_workers_see_what_the_daemon_sees(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    box_with_gpus(lab, None).start("a", job_for(), HOUR, NOW)
+    assert devices_of(lab, "a") == "5"
+
+
+@pytest.mark.parametrize(("gpus", "count"), [(None, "none"), ((), "none"), (("0",), "1")])
+def test_more_devices_than_there_are_is_refused(lab: Lab, gpus: tuple[str, ...] | None, count: str) -> None:
+    with pytest.raises(Refused, match=f"asks for 2, and the daemon has {count} to hand out"):
+        box_with_gpus(lab, gpus).waits_for(Limits(timedelta(hours=1), gpus=2))
+
+
+def test_limits_of_the_daemon_hold_where_a_job_names_none(lab: Lab) -> None:
+    hog = "hog = bytearray(os.urandom(1)) * (150 * 2**20); time.sleep(60)"
+    executor = ProcessExecutor(
+        lab.folder, lab.woken.set, worker_code(WRITE + hog), allowance=Allowance(memory=64 * 2**20)
+    )
+    lab.executors.append(executor)
+    executor.start("j", job_for(), HOUR, NOW)
+    assert lab.woken.wait(20)
+    look = executor.look("j")
+    assert isinstance(look, Ended)
+    assert isinstance(look.result, Failed)
+    assert look.result.message.endswith("its limit is 64 MiB")
+
+
+@pytest.mark.slow
+def test_a_guard_that_was_killed_is_started_with_the_next_worker_and_told_of_those_that_run(lab: Lab) -> None:
+    code = f"""
+        import os, signal, subprocess, sys, time
+        from pathlib import Path
+        from retrain_daemon.guard import Guard
+        worker = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        guard = Guard()
+        guard.start()
+        guard.tell(worker.pid, True)
+        guard._process.kill()
+        guard._process.wait()
+        guard.start()
+        Path({str(lab.folder)!r}, "worker").write_text(str(worker.pid))
+        os.kill(os.getpid(), 9)
+    """
+    lab.folder.mkdir()
+    subprocess.run(worker_code(textwrap.dedent(code)), check=False, timeout=30)
+    eventually(lambda: not alive(written(lab.folder / "worker")))

@@ -181,6 +181,13 @@ def test_a_rule_is_merged_key_by_key_over_the_recipe_above_it() -> None:
     assert (recipe.hyperparameters, recipe.run_for) == ({"a": 1, "b": 0.001}, timedelta(hours=2))
 
 
+def test_limits_of_a_rule_are_merged_key_by_key() -> None:
+    top = "train: {limits: {processes: 64, cpus: 1.5, gpus: 2}}\n"
+    rule = "    when: failures == 0\n    train: {limits: {gpus: 0, cpus: 2}}\n"
+    recipe = policy_of(top + MINIMAL.replace("    when: data.new_rows >= 100\n", rule)).rules[0].recipe
+    assert (recipe.processes, recipe.cpus, recipe.gpus) == (64, 2.0, 0)
+
+
 @pytest.mark.parametrize(
     ("written", "value"),
     [
@@ -326,6 +333,9 @@ BAD_TRAIN = [
     (f"{MINIMAL}train: {{retries: true}}\n", "must be a whole number"),
     (f"{MINIMAL}train: {{limits: {{memory: 8}}}}\n", "must be a size, not `8`"),
     (f"{MINIMAL}train: {{limits: {{memory: 0GB}}}}\n", "more than nothing"),
+    (f"{MINIMAL}train: {{limits: {{cpus: 0}}}}\n", "`train.limits.cpus` is 0; it must be between 0.1 and 4,096"),
+    (f"{MINIMAL}train: {{limits: {{processes: 0}}}}\n", "`train.limits.processes` is 0; it must be between 1"),
+    (f"{MINIMAL}train: {{limits: {{gpus: 0.5}}}}\n", "must be a whole number, not `0.5`"),
     (f"{MINIMAL}train: {{limits: {{time: 2h}}}}\n", "`time` is not a key of train.limits"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: {{low: 0, high: 1}}}}}}\n", "search spaces are not built yet"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: {{choices: [1]}}}}}}\n", "search spaces are not built yet"),

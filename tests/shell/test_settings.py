@@ -272,3 +272,45 @@ def test_a_command_that_cannot_be_run_is_refused_without_being_shown(home: Path,
 def test_an_occasion_that_does_not_exist_is_refused_with_what_is_meant(home: Path) -> None:
     [problem] = problems(home, '[notify]\non = ["promotd"]')
     assert problem == 'retraind.toml: [notify] on is "promotd", which names no occasion; did you mean promoted?'
+
+
+def test_what_workers_may_take_is_read_from_file_and_environment(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text('[workers]\nmemory = "8GiB"\nprocesses = 64\ninspections = 3\ngpus = ["0", "GPU-5ad1"]\n')
+    read = read_settings(file, {"HOME": str(tmp_path)})
+    assert (read.memory, read.processes, read.inspections, read.gpus) == (8 * 2**30, 64, 3, ("0", "GPU-5ad1"))
+    told = {"HOME": str(tmp_path), "RETRAIND_MEMORY": "500MB", "RETRAIND_GPUS": "1"}
+    assert (read_settings(file, told).memory, read_settings(file, told).gpus) == (500 * 10**6, ("1",))
+
+
+def test_an_empty_list_of_gpus_is_a_box_that_has_none_to_hand_out(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text("[workers]\ngpus = []\n")
+    assert read_settings(file, {"HOME": str(tmp_path)}).gpus == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('memory = "8"', 'which is no size above zero; write for example "500MB" or "8GiB"'),
+        ('memory = "0GB"', "which is no size above zero"),
+        ("memory = 8", 'memory is 8, it must be text in quotes, for example "8GiB"'),
+        ('gpus = ["0", "0"]', "which names a device twice"),
+        ("gpus = [0]", 'it must be a list of names, for example ["0", "1"]'),
+    ],
+)
+def test_a_wrong_allowance_of_workers_is_refused(home: Path, line: str, said: str) -> None:
+    [problem] = problems(home, f"[workers]\n{line}\n")
+    assert said in problem
+
+
+def test_workers_may_stand_behind_nothing_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text("[workers]\nnice = 0\n")
+    assert read_settings(file, {"HOME": str(tmp_path)}).nice == 0
+
+
+@pytest.mark.parametrize("value", ["20", "-1", '"5"', "true"])
+def test_what_is_no_niceness_is_refused(home: Path, value: str) -> None:
+    [problem] = problems(home, f"[workers]\nnice = {value}\n")
+    assert "whole number" in problem
