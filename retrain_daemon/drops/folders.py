@@ -51,12 +51,17 @@ class DropFolders:
         self._sightings = {model: seen for model, seen in self._sightings.items() if model in kept}
         self._events.watch({one.model: one.folder for one in wanted}, changed={one.model for one in fresh})
 
-    def changed(self) -> frozenset[str]:
+    def changed(self, *, everywhere: bool = True) -> frozenset[str]:
         """Models whose folder must be scanned again: events, an overflow, a dead or replaced watch since the last call.
 
-        Also renews watches that died and tries folders again that could not be watched yet.
+        Also renews watches that died and tries folders again that were not there; `everywhere` also looks whether
+        another folder lies under a watched path, and tries again where a limit stood in the way.
         """
-        return self._events.changed()
+        return self._events.changed(everywhere=everywhere)
+
+    def take_overflow(self) -> bool:
+        """Whether events were lost since the last call; every watched folder is then in `changed`."""
+        return self._events.take_overflow()
 
     def scan(self, watched: Watched, known: Mapping[str, Stamp], now: datetime) -> Scan:
         """Look into one model's folder: what is there that `known` (path to last recorded stamp) does not hold.
