@@ -6,15 +6,17 @@ Loading, training and logging models is the worker's; no decision is taken here.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
+from retrain_daemon.registry_pages import Pages, is_served
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
 from retrain_daemon.worker.store import absolute_uri, initialise
@@ -121,6 +123,7 @@ class MlflowRegistry:
         self.registry_uri = absolute_uri(registry_uri) if registry_uri else self.tracking_uri
         self._opened: MlflowClient | None = None
         self._opening = threading.Lock()
+        self._pages = Pages(self.registry_uri, _models_in) if is_served(self.registry_uri) else None
         prefer_early_errors()
 
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
@@ -217,6 +220,8 @@ class MlflowRegistry:
         client = self._client()
         listed = ",".join(quoted(name) for name in names)
         with understood(self.registry_uri):
+            if self._pages is not None:
+                return self._pages.search(f"name IN ({listed})")
             page = client.search_registered_models(f"name IN ({listed})", max_results=NAMES_AT_ONCE)
             return [_registered(model) for model in page]
 
@@ -270,6 +275,23 @@ def _registered(model: entities.RegisteredModel) -> RegisteredModel:
     aliases = {str(alias): int(number) for alias, number in model.aliases.items()}
     return RegisteredModel(
         name=model.name, aliases=aliases, tags=dict(model.tags), created_at=_moment(model.creation_timestamp)
+    )
+
+
+def _models_in(answer: bytes) -> list[RegisteredModel]:
+    """The models in the text of an answer; raises ValueError when it is none of MLflow."""
+    try:
+        return [_model_in(found) for found in json.loads(answer).get("registered_models", ())]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("Failed to parse the answer to a search for registered models") from error
+
+
+def _model_in(found: dict[str, Any]) -> RegisteredModel:
+    return RegisteredModel(
+        name=found["name"],
+        aliases={alias["alias"]: int(alias["version"]) for alias in found.get("aliases", ())},
+        tags={tag["key"]: tag.get("value", "") for tag in found.get("tags", ())},
+        created_at=_moment(found["creation_timestamp"]),
     )
 
 
