@@ -132,7 +132,8 @@ class MlflowRegistry:
         found = [model for chunk in chunks(searchable) for model in self._search(chunk)]
         found += [model for name in possible if not listable(name) for model in self._get(name)]
         # Some databases compare names without case.
-        return {model.name: model for model in found if model.name in possible}
+        asked = frozenset(possible)
+        return {model.name: model for model in found if model.name in asked}
 
     def version(self, model: str, number: int) -> Version:
         client = self._client()

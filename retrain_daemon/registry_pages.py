@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
+from urllib.parse import quote, urlencode
 
 from retrain_daemon.filters import NAMES_AT_ONCE
 
@@ -50,7 +51,8 @@ def _ask(uri: str, wanted: str) -> bytes:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-    question = {"filter": wanted, "max_results": NAMES_AT_ONCE}
+    # A query may hold quotes, brackets and commas as they are; each that is escaped costs, at every layer below.
+    question = urlencode({"filter": wanted, "max_results": NAMES_AT_ONCE}, safe="'(),", quote_via=quote)
     credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     response = http_request(credentials, _ENDPOINT, "GET", params=question)  # type: ignore[no-untyped-call]
     if response.status_code != 200:
