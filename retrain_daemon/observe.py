@@ -42,7 +42,7 @@ class RegistryView:
         Authors are asked for once, unless something stood against one: a tag can be put right at any time.
         """
         try:
-            self._take(self._registry.models(names))
+            self._take(self._registry.models(frozenset(names)))
         except (RegistryUnreachable, Refused) as error:
             self.problem = str(error)
         else:

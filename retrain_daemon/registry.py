@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from retrain_daemon.errors import NotFound, Refused
@@ -127,12 +128,11 @@ class MlflowRegistry:
         prefer_early_errors()
 
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
-        possible = sorted(name for name in set(names) if name.strip() and not {"/", ":"} & set(name))
-        searchable = [name for name in possible if listable(name)]
-        found = [model for chunk in chunks(searchable) for model in self._search(chunk)]
-        found += [model for name in possible if not listable(name) for model in self._get(name)]
+        asked = frozenset(names)
+        pages, single = _asked_by(asked)
+        found = [model for page in pages for model in self._search(page)]
+        found += [model for name in single for model in self._get(name)]
         # Some databases compare names without case.
-        asked = frozenset(possible)
         return {model.name: model for model in found if model.name in asked}
 
     def version(self, model: str, number: int) -> Version:
@@ -241,6 +241,13 @@ class MlflowRegistry:
                 page = client.search_model_versions(wanted, page_token=page.token)
                 found += page
             return [_version(version) for version in found]
+
+
+@lru_cache(maxsize=4)
+def _asked_by(names: frozenset[str]) -> tuple[tuple[list[str], ...], tuple[str, ...]]:
+    """The names that models may have: those to be searched for, request by request, and those to be got one by one."""
+    possible = sorted(name for name in names if name.strip() and not {"/", ":"} & set(name))
+    return tuple(chunks(filter(listable, possible))), tuple(name for name in possible if not listable(name))
 
 
 def spell_alias(aliases: Mapping[str, int], alias: str) -> str | None:
