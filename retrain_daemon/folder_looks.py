@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from retrain_daemon.attention import Attention
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.drops import DropFolders
+from retrain_daemon.errors import StateUnusable
 from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.log import get_logger
 from retrain_daemon.schedule import WakeUps
@@ -52,7 +53,7 @@ class FolderLooks:
             due = self._settling.get(policy.model)
             needed = policy.model in changed or (due is not None and now >= due)
             if needed or (everything and not self._is_same(policy, now)):
-                self._look_into(policy, now)
+                self._try_to_look_into(policy, now)
 
     def is_settling(self) -> bool:
         """Whether some file may be complete later on."""
@@ -72,6 +73,17 @@ class FolderLooks:
         if problem and problem != self._watch_problem:
             _log.warning("folder.unwatched", problem=problem)
         self._watch_problem = problem
+
+    def _try_to_look_into(self, policy: Policy, now: datetime) -> None:
+        """A journal that cannot be written leaves the events of all these folders unused: everything is looked into
+        again.
+        """
+        try:
+            self._look_into(policy, now)
+        except StateUnusable:
+            self._next_rescan = None
+            self._attention.call_everyone()
+            raise
 
     def _look_into(self, policy: Policy, now: datetime) -> None:
         due = self._intake.scan(policy, now)

@@ -13,7 +13,7 @@ from retrain_daemon import daemon as loop
 from retrain_daemon.attention import EVERYONE_EVERY
 from retrain_daemon.core.vocabulary import FACTS, passes_with_time
 from retrain_daemon.daemon import Daemon
-from retrain_daemon.errors import RegistryUnreachable
+from retrain_daemon.errors import RegistryUnreachable, StateUnusable
 from retrain_daemon.observe import gather
 from tests.fake_box import POLICY, FakeBox
 
@@ -107,6 +107,27 @@ def test_a_file_whose_events_were_lost_is_found_at_the_next_rescan(box: Box, mon
     with box.journal() as journal:
         states = [(Path(drop.path).name, drop.state) for drop in journal.drops.listing("two")]
     assert states == [("a.csv", "superseded"), ("b.csv", "recorded"), ("a.csv", "recorded")]
+
+
+def test_files_seen_while_the_journal_could_not_be_written_are_found_at_the_next_turn(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StateUnusable("the disk is full.")
+
+    with box.settled() as daemon:
+        with monkeypatch.context() as patched:
+            patched.setattr(daemon._intake, "scan", refuse)
+            patched.setattr(daemon._to.folders, "changed", lambda **_: frozenset({"one"}))
+            (box.root / "drops" / "two" / "a.csv").write_text("x,churned\n1,yes\n")
+            with pytest.raises(StateUnusable):
+                daemon.turn()
+        monkeypatch.setattr(daemon._to.folders, "changed", lambda **_: frozenset())
+        daemon.turn()
+        box.clock.now += timedelta(seconds=2)
+        daemon.turn()
+    with box.journal() as journal:
+        assert [Path(drop.path).name for drop in journal.drops.listing("two")] == ["a.csv"]
 
 
 def test_a_moved_alias_calls_its_model_alone_at_the_next_poll(box: Box) -> None:
