@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
+from retrain_daemon.attention import Attention
 from retrain_daemon.champions import note_champion, note_made_anew, note_offered
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.evidence import Challenger
@@ -24,7 +25,8 @@ from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError, StateUnusable
 from retrain_daemon.executor import Executor
-from retrain_daemon.intake import Intake, watched_folder
+from retrain_daemon.folder_looks import FolderLooks
+from retrain_daemon.intake import Intake
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
@@ -98,11 +100,12 @@ class Daemon:
         )
         self._acting.sweep()
         self._orders = Orders(gateways.journal, gateways.registry, self._view, clock, self._news)
+        self._attention = Attention()
+        self._looks = FolderLooks(gateways.folders, self._intake, self._attention, gateways.alarms, rhythm.rescan)
         self._policies: dict[str, Policy] = {}
-        self._settling: dict[str, datetime] = {}
-        self._next_poll = self._next_rescan = datetime.min.replace(tzinfo=clock().tzinfo)
+        self._next_poll = datetime.min.replace(tzinfo=clock().tzinfo)
         self._outage = Outage()
-        self._problem = self._watch_problem = ""
+        self._problem = ""
         self._bad_files: set[str] = set()
         self._troubles: dict[str, str] = {}
         self._journal_version = -1
@@ -142,12 +145,18 @@ class Daemon:
 
     def _turn(self) -> None:
         self._wake.clear()
-        self._journal_version = self._to.journal.changed_elsewhere()
+        self._note_writers()
         self._look_around()
         for _ in range(ROUNDS_PER_TURN):
             if self._stopping.is_set() or not self._round():
                 return
         self._wake.set()
+
+    def _note_writers(self) -> None:
+        """What another process wrote to the journal may concern any model."""
+        before, self._journal_version = self._journal_version, self._to.journal.changed_elsewhere()
+        if self._journal_version != before:
+            self._attention.call_everyone()
 
     def _look_around(self) -> None:
         """Everything that is read from outside, each when it is due."""
@@ -156,7 +165,7 @@ class Daemon:
         self._to.alarms.due()
         if now >= self._next_poll:
             self._poll_registry(now)
-        self._scan(self._clock())
+        self._looks.look(self._policies.values(), self._clock())
 
     def _reload(self, found: PolicySet, now: datetime) -> None:
         if not found.changed:
@@ -175,19 +184,24 @@ class Daemon:
         self._intake.forget(retired)
         self.standing.forget(retired)
         for model in retired:
-            self._settling.pop(model, None)
             _log.info("policy.retired", model=model, file=before[model].source)
         for policy in found.policies:
             if before.get(policy.model) != policy:
                 self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
                 _log.info("policy.loaded", model=policy.model, file=policy.source, digest=policy.digest[:12])
-        self._to.folders.watch([watched_folder(policy) for policy in found.policies])
-        self._next_poll = self._next_rescan = now
+        self._looks.watch(found.policies)
+        self._attention.call_everyone()
+        self._next_poll = now
 
     def _poll_registry(self, now: datetime) -> None:
+        before = self._view.problem
         under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
         self._view.poll(sorted(under_way | self._policies.keys()))
         self._note_registry(self._view.problem, self._clock())
+        if self._view.problem != before:
+            self._attention.call_everyone()
+        elif not self._view.problem:
+            self._attention.polled()
         self._forget_tag_requests(now)
 
     def _note_registry(self, problem: str, now: datetime) -> None:
@@ -204,36 +218,9 @@ class Daemon:
         self._to.alarms.at("registry", self._next_poll)
 
     def _forget_tag_requests(self, now: datetime) -> None:
-        for model in self._policies:
-            row = self._to.journal.models.find(model)
-            if row is not None and row.tag_request_taken and self._view.wants_retrain(model) is False:
+        for model in self._to.journal.models.with_tag_request_taken():
+            if model in self._policies and self._view.wants_retrain(model) is False:
                 self._to.journal.models.mark_tag_request(model, False, now)
-
-    def _scan(self, now: datetime) -> None:
-        everything = now >= self._next_rescan
-        changed = self._to.folders.changed()
-        self._note_watch_problem(self._to.folders.watch_problem)
-        if everything:
-            self._next_rescan = now + self._rhythm.rescan
-            self._to.alarms.at("rescan", self._next_rescan)
-        for model, policy in self._policies.items():
-            due = self._settling.get(model)
-            if everything or model in changed or (due is not None and now >= due):
-                self._look_into(policy, now)
-
-    def _note_watch_problem(self, problem: str) -> None:
-        """Without events files are still found, at the next look into all folders."""
-        if problem and problem != self._watch_problem:
-            _log.warning("folder.unwatched", problem=problem)
-        self._watch_problem = problem
-
-    def _look_into(self, policy: Policy, now: datetime) -> None:
-        due = self._intake.scan(policy, now)
-        if due is None:
-            self._settling.pop(policy.model, None)
-        else:
-            self._settling[policy.model] = due
-        self._to.alarms.at("settling", min(self._settling.values(), default=None))
 
     def _round(self) -> bool:
         """One pass over orders, attempts and models; returns whether anything changed. What fails for one model never
@@ -243,29 +230,41 @@ class Daemon:
         troubles: dict[str, str] = {}
         for model, step in self._steps():
             try:
-                changed = step() or changed
+                if not step():
+                    continue
+                changed = True
             except RegistryUnreachable as error:
                 self._lost_registry(error)
             except StateUnusable:
+                self._attention.call_everyone()
                 raise
             except RetrainError as error:
                 troubles.setdefault(model, str(error))
+            self._attention.stir(model)
         self._note_troubles(troubles)
-        return changed
+        self._attention.call(seen := self._view.take_changed())
+        return changed or bool(seen)
 
     def _steps(self) -> Iterator[tuple[str, Callable[[], bool]]]:
         """What a pass consists of, each step with its model; each kind is read after the one before it is done."""
         journal = self._to.journal
-        for policy in self._policies.values():
+        called = self._called()
+        for policy in called:
             yield policy.model, partial(self._finish_rollback, policy)
-        for policy in self._policies.values():
+        for policy in called:
             yield policy.model, partial(self._note_made_anew, policy)
         for request in journal.requests.open():
             yield request.model, partial(self._serve, request)
         for attempt in journal.attempts.open():
             yield attempt.model, partial(self._advance, attempt.id)
-        for policy in self._policies.values():
+        for policy in called:
             yield policy.model, partial(self._tend, policy)
+
+    def _called(self) -> list[Policy]:
+        """Policies of models of which something may have changed."""
+        now = self._clock()
+        called = self._attention.take(self._policies, self._view.take_changed() | self._intake.waiting(now), now)
+        return [policy for model, policy in self._policies.items() if model in called]
 
     def _note_troubles(self, troubles: dict[str, str]) -> None:
         """Said once for each reason, not at each look."""
@@ -320,6 +319,7 @@ class Daemon:
         decision = decide(policy, facts, now)
         self.standing.note(facts, decision, now)
         self._tell_decision(policy.model, decision, now)
+        self._attention.settle(policy.model, facts.champion, decision)
         if decision.action is Action.TRAIN and champion.version is not None:
             self._plan(policy, decision, champion.version, now)
             return True
@@ -412,7 +412,7 @@ class Daemon:
         """Nothing is under way that this pass could bring to an end."""
         if self._to.executor.running() or self._intake.busy():
             return False
-        if self._settling and not self._patience_is_over():
+        if self._looks.is_settling() and not self._patience_is_over():
             return False
         return self._problem != "" or all(map(self._acting.is_stuck, self._to.journal.attempts.open()))
 

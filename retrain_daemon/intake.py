@@ -178,6 +178,11 @@ class Intake:
         self._executor.start(key, job, INSPECTION_LIMITS, now)
         self._running[policy.model] = _Inspection(key, waiting, purpose)
 
+    def waiting(self, now: datetime) -> frozenset[str]:
+        """Models with an inspection under way, or with a file that is to be looked at again by now."""
+        due = (model for model, moment in self._not_before.items() if now >= moment)
+        return frozenset((*self._running, *due))
+
     def busy(self) -> bool:
         """Whether an inspection is under way."""
         return bool(self._running)

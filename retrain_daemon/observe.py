@@ -33,6 +33,7 @@ class RegistryView:
         self._models: Mapping[str, RegisteredModel] = {}
         self._versions: dict[tuple[str, int], Version] = {}
         self._outdated: set[str] = set()
+        self._changed: set[str] = set()
         self.problem = "the registry was not asked yet"
 
     def poll(self, names: Collection[str]) -> None:
@@ -41,7 +42,7 @@ class RegistryView:
         Authors are asked for once, unless something stood against one: a tag can be put right at any time.
         """
         try:
-            self._take(self._registry.models(names))
+            self._take(self._registry.models(frozenset(names)))
         except (RegistryUnreachable, Refused) as error:
             self.problem = str(error)
         else:
@@ -53,12 +54,19 @@ class RegistryView:
 
     def _take(self, models: Mapping[str, RegisteredModel]) -> None:
         """Versions of a model that is gone, or was deleted and registered anew, are other ones now."""
+        self._changed.update(name for name in self._models.keys() - models.keys())
+        self._changed.update(name for name, model in models.items() if self._models.get(name) != model)
         for name, before in self._models.items():
             now = models.get(name)
             if now is None or now.created_at != before.created_at:
                 self._versions = {key: version for key, version in self._versions.items() if key[0] != name}
                 self._authors = {key: author for key, author in self._authors.items() if key[0] != name}
         self._models = models
+
+    def take_changed(self) -> frozenset[str]:
+        """Models of which the registry said something else than before, since the last call."""
+        changed, self._changed = frozenset(self._changed), set()
+        return changed
 
     def outdate(self, model: str) -> None:
         """An alias of this model is about to be moved by us: what was polled of it does not count any more."""

@@ -6,18 +6,20 @@ Loading, training and logging models is the worker's; no decision is taken here.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
 from retrain_daemon.patience import Requests, Silence
+from retrain_daemon.registry_pages import Pages, is_served
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, bare, whole
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
@@ -140,15 +142,16 @@ class MlflowRegistry:
         self._opening = threading.Lock()
         self._silence = Silence(rest)
         self._requests = Requests(longest)
+        self._pages = Pages(self._registry, _models_in) if is_served(self._registry) else None
         prefer_early_errors()
 
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
-        possible = sorted(name for name in set(names) if name.strip() and not {"/", ":"} & set(name))
-        searchable = [name for name in possible if listable(name)]
-        found = [model for chunk in chunks(searchable) for model in self._search(chunk)]
-        found += [model for name in possible if not listable(name) for model in self._get(name)]
+        asked = frozenset(names)
+        pages, single = _asked_by(asked)
+        found = [model for page in pages for model in self._search(page)]
+        found += [model for name in single for model in self._get(name)]
         # Some databases compare names without case.
-        return {model.name: model for model in found if model.name in possible}
+        return {model.name: model for model in found if model.name in asked}
 
     def version(self, model: str, number: int) -> Version:
         return self._ask_registry(lambda client: _version(client.get_model_version(model, str(number))))
@@ -236,6 +239,8 @@ class MlflowRegistry:
         listed = ",".join(quoted(name) for name in names)
 
         def search(client: MlflowClient) -> list[RegisteredModel]:
+            if self._pages is not None:
+                return self._pages.search(f"name IN ({listed})")
             page = client.search_registered_models(f"name IN ({listed})", max_results=NAMES_AT_ONCE)
             return [_registered(model) for model in page]
 
@@ -251,6 +256,13 @@ class MlflowRegistry:
 
     def _tags_of_model(self, model_id: str) -> dict[str, str]:
         return self._ask_tracking(lambda client: dict(client.get_logged_model(model_id).tags))
+
+
+@lru_cache(maxsize=4)
+def _asked_by(names: frozenset[str]) -> tuple[tuple[list[str], ...], tuple[str, ...]]:
+    """The names that models may have: those to be searched for, request by request, and those to be got one by one."""
+    possible = sorted(name for name in names if name.strip() and not {"/", ":"} & set(name))
+    return tuple(chunks(filter(listable, possible))), tuple(name for name in possible if not listable(name))
 
 
 def spell_alias(aliases: Mapping[str, int], alias: str) -> str | None:
@@ -304,6 +316,23 @@ def _registered(model: entities.RegisteredModel) -> RegisteredModel:
     aliases = {str(alias): int(number) for alias, number in model.aliases.items()}
     return RegisteredModel(
         name=model.name, aliases=aliases, tags=dict(model.tags), created_at=_moment(model.creation_timestamp)
+    )
+
+
+def _models_in(answer: bytes) -> list[RegisteredModel]:
+    """The models in the text of an answer; raises ValueError when it is none of MLflow."""
+    try:
+        return [_model_in(found) for found in json.loads(answer).get("registered_models", ())]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("Failed to parse the answer to a search for registered models") from error
+
+
+def _model_in(found: dict[str, Any]) -> RegisteredModel:
+    return RegisteredModel(
+        name=found["name"],
+        aliases={alias["alias"]: int(alias["version"]) for alias in found.get("aliases", ())},
+        tags={tag["key"]: tag.get("value", "") for tag in found.get("tags", ())},
+        created_at=_moment(found["creation_timestamp"]),
     )
 
 

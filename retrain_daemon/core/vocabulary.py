@@ -78,6 +78,12 @@ def is_not_built(name: str) -> bool:
     return f"{name}.".startswith(_LATER)
 
 
+def passes_with_time(name: str) -> bool:
+    """Given a fact's name, whether its value changes while nothing happens. Of a fact that is not known here, yes."""
+    fact = FACTS.get(name)
+    return fact is None or fact.kind in (Kind.SPAN, Kind.MOMENT)
+
+
 def fact_values(facts: Facts, now: datetime) -> Mapping[str, Value]:
     """Given facts and the time of the decision (aware), the value of every name in FACTS; None is unknown."""
     champion, data, last = facts.champion, facts.data, facts.last

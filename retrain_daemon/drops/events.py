@@ -1,72 +1,74 @@
 """File events of drop folders by watchdog: hints that a folder changed, and which files were renamed into it.
 
-watchdog loses events, and watches, without telling its event handlers; what can be noticed is noticed here, and the
-rest is left to regular scans. Nothing here decides whether a file counts.
+One inotify descriptor and one thread serve all folders: of watchdog the layer below its observers is used, as an
+observer starts a thread for each folder. Nothing here decides whether a file counts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import errno
+import itertools
 import os
 import stat
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchDescriptor,
 )
-from watchdog.observers.api import ObservedWatch
-from watchdog.observers.inotify import InotifyObserver
 
 from retrain_daemon.drops.found import Stamp
 from retrain_daemon.drops.scan import inside, stamp_of
 
-# Without a filter, or with "opened" in it, reading a folder raises events of its own.
-EVENTS: list[type[FileSystemEvent]] = [
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileDeletedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-    DirDeletedEvent,
-]
-OVERFLOW_LOGGER = "watchdog.observers.inotify_c"  # the only place where watchdog tells of lost events
+#: Never IN_OPEN or IN_CLOSE_NOWRITE: reading a folder would raise events of its own. The kernel adds unmounting.
+EVENTS = Mask(
+    reduce(
+        or_,
+        (
+            *(InotifyConstants.IN_CLOSE_WRITE, InotifyConstants.IN_CREATE, InotifyConstants.IN_DELETE),
+            *(InotifyConstants.IN_MOVED_FROM, InotifyConstants.IN_MOVED_TO),
+            *(InotifyConstants.IN_DELETE_SELF, InotifyConstants.IN_MOVE_SELF, InotifyConstants.IN_ONLYDIR),
+        ),
+    )
+)
+#: What a folder's watch costs is one of these; what the reader costs is one instance and three open files.
+_WATCHES, _INSTANCES = "fs.inotify.max_user_watches", "fs.inotify.max_user_instances"
+_READER_FILES = 3
 
 
 @dataclass(frozen=True)
 class _Watch:
-    observed: ObservedWatch
+    descriptor: WatchDescriptor
     identity: tuple[int, int]
+    callback: _Callback
 
 
 class FolderEvents:
-    """One watch for each distinct folder. Methods belong to one thread; `wake` is called on watchdog's threads."""
+    """One watch for each distinct folder. Methods belong to one thread; `wake` is called on the reading thread."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._lock = threading.Lock()  # guards the next three; never held while calling watchdog, which has its own
+        self._lock = threading.Lock()  # guards the next five; never held while calling watchdog, which has its own
         self._models: dict[str, set[str]] = {}
         self._noted: set[str] = set()
         self._renamed: dict[str, dict[str, Stamp]] = {}
+        self._doubtful: set[str] = set()
+        self._overflowed = False
         self._watches: dict[str, _Watch] = {}
+        self._missing: set[str] = set()
         self._problems: dict[str, str] = {}
-        self._observer: InotifyObserver | None = None
-        self._overflow = _OverflowHandler(self._note_all)
-        logger = logging.getLogger(OVERFLOW_LOGGER)
-        logger.addHandler(self._overflow)
-        logger.setLevel(logging.WARNING)  # or a quieter root logger would swallow the record
+        self._reader: InotifyFD | None = None
+        self._numbers = itertools.count(1)
 
     @property
     def problem(self) -> str:
@@ -76,7 +78,10 @@ class FolderEvents:
         folder, reason = next(iter(self._problems.items()))
         others = len(self._problems) - 1
         more = f" and {others} more" if others else ""
-        return f"no file events for {folder}{more}: {reason}; files there are found only by the regular rescan"
+        return (
+            f"no file events for {folder}{more} ({len(self._problems)} of {len(self._models)} folders): {reason}; "
+            "files there are found only by the regular rescan"
+        )
 
     def watch(self, folder_of: Mapping[str, str], changed: Set[str]) -> None:
         """Watch the folder of each model from now on; the `changed` models are reported by the next `changed`."""
@@ -87,17 +92,31 @@ class FolderEvents:
             self._models = models
             self._noted = (self._noted & folder_of.keys()) | changed
             self._renamed = {model: names for model, names in self._renamed.items() if model in folder_of}
+            self._doubtful &= models.keys()
         self._problems = {folder: why for folder, why in self._problems.items() if folder in models}
+        self._missing &= models.keys()
         for folder in self._watches.keys() - models.keys():
-            self._unschedule(folder)
-        self._keep_watches()
+            self._unwatch(folder)
+        self._keep_watches(models)
 
-    def changed(self) -> frozenset[str]:
-        """Models with an event, an overflow or a renewed watch since the last call. Renews watches that need it."""
-        self._keep_watches()
+    def changed(self, *, everywhere: bool = True) -> frozenset[str]:
+        """Models with an event, an overflow or a renewed watch since the last call.
+
+        Renews watches that need it: of folders that raised events of their own end or had no watch, and `everywhere`
+        of those that were replaced without any event, such as by a mount.
+        """
+        with self._lock:
+            doubtful, self._doubtful = self._doubtful, set()
+        self._keep_watches(self._models if everywhere or not self._is_reading() else doubtful | self._missing)
         with self._lock:
             noted, self._noted = self._noted, set()
         return frozenset(noted)
+
+    def take_overflow(self) -> bool:
+        """Whether the kernel dropped events since the last call; every watched folder is then in `changed`."""
+        with self._lock:
+            overflowed, self._overflowed = self._overflowed, False
+        return overflowed
 
     def take_renamed(self, model: str) -> dict[str, Stamp]:
         """Names that were renamed into the model's folder since the last call, with their stamp at that moment."""
@@ -106,57 +125,66 @@ class FolderEvents:
 
     def close(self) -> None:
         """Stop all watching. May be called twice."""
-        logging.getLogger(OVERFLOW_LOGGER).removeHandler(self._overflow)
-        self._drop_observer()
-
-    def _drop_observer(self) -> None:
-        observer, self._observer = self._observer, None
+        reader, self._reader = self._reader, None
+        for held in self._watches.values():
+            held.callback.alive = False
         self._watches.clear()
-        if observer is not None:
-            observer.stop()
-            observer.join()
+        if reader is not None:
+            reader.stop()
+            if reader.ident is not None:
+                reader.join()
 
-    def _keep_watches(self) -> None:
-        if self._observer is not None and not self._observer.is_alive():
-            self._drop_observer()
+    def _is_reading(self) -> bool:
+        return self._reader is not None and self._reader.is_alive()
+
+    def _keep_watches(self, folders: Iterable[str]) -> None:
+        if self._watches and not self._is_reading():
+            self.close()
             self._note_models(set().union(*self._models.values()))
-        emitters = self._observer.emitters if self._observer is not None else ()
-        alive = {emitter.watch for emitter in emitters if emitter.is_alive()}
-        for folder in self._models:
-            self._keep_watch(folder, alive)
+        for folder in list(folders):
+            self._keep_watch(folder)
 
-    def _keep_watch(self, folder: str, alive: set[ObservedWatch]) -> None:
+    def _keep_watch(self, folder: str) -> None:
         held = self._watches.get(folder)
         identity = _identity(folder)
-        if held is not None and held.observed in alive and held.identity == identity:
+        if held is not None and held.callback.alive and held.identity == identity:
             return
         if held is not None:
-            self._unschedule(folder)
+            self._unwatch(folder)
         self._problems.pop(folder, None)
-        scheduled = identity is not None and self._schedule(folder, identity)
-        if held is not None or scheduled:
+        begun = identity is not None and self._begin(folder, identity)
+        (self._missing.discard if begun or folder in self._problems else self._missing.add)(folder)
+        if held is not None or begun:
             self._note_models(self._models[folder])
 
-    def _schedule(self, folder: str, identity: tuple[int, int]) -> bool:
+    def _begin(self, folder: str, identity: tuple[int, int]) -> bool:
+        number = CallbackId(next(self._numbers))
+        callback = _Callback(folder, number, self._note, self._doubt, self._note_overflow)
         try:
-            if self._observer is None:
-                self._observer = _started_observer()
-            # The folder itself may be a link: without following it, only the link would be watched.
-            observed = self._observer.schedule(
-                _EventHandler(folder, self._note), folder, event_filter=EVENTS, follow_symlink=True
-            )
+            descriptor = self._reading().add_callback(os.fsencode(folder), EVENTS, callback, number)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except (OSError, RuntimeError) as error:  # a limit of inotify, or of threads
+        except (OSError, RuntimeError) as error:  # a limit of inotify, of open files, or of threads
             self._problems[folder] = _watch_reason(error)
             return False
-        self._watches[folder] = _Watch(observed, identity)
+        if descriptor < 0:  # watchdog passes over a watch that was denied
+            return False
+        self._watches[folder] = _Watch(descriptor, identity, callback)
         return True
 
-    def _unschedule(self, folder: str) -> None:
+    def _reading(self) -> InotifyFD:
+        """The one reader. One whose thread could not be started is kept, as it holds its descriptor."""
+        if self._reader is None:
+            _try_descriptors()
+            self._reader = InotifyFD()
+        if self._reader.ident is None:
+            self._reader.start()
+        return self._reader
+
+    def _unwatch(self, folder: str) -> None:
         held = self._watches.pop(folder)
-        if self._observer is not None:
-            self._observer.unschedule(held.observed)
+        if self._reader is not None and held.callback.alive:
+            self._reader.remove_callbacks([(held.descriptor, held.callback.number)])
 
     def _note(self, folder: str, renamed: str = "", stamp: Stamp | None = None) -> None:
         with self._lock:
@@ -167,58 +195,76 @@ class FolderEvents:
                     self._renamed.setdefault(model, {})[renamed] = stamp
         self._wake()
 
+    def _doubt(self, folder: str) -> None:
+        """The folder itself was moved, deleted or unmounted."""
+        with self._lock:
+            if folder in self._models:
+                self._doubtful.add(folder)
+        self._note(folder)
+
+    def _note_overflow(self, folder: str) -> None:
+        with self._lock:
+            self._overflowed = True
+        self._note(folder)
+
     def _note_models(self, models: Set[str]) -> None:
         with self._lock:
             self._noted |= models
 
-    def _note_all(self) -> None:
-        with self._lock:
-            self._noted = set().union(*self._models.values())
-        self._wake()
 
+class _Callback:
+    """What watchdog calls for one folder, on its reading thread: notes the folder; of a file that was renamed into
+    place also its stamp at that moment.
+    """
 
-class _EventHandler(FileSystemEventHandler):
-    """Notes the folder of an event; of a file that was renamed into place also its stamp at that moment."""
-
-    def __init__(self, folder: str, note: Callable[[str, str, Stamp | None], None]) -> None:
+    def __init__(
+        self, folder: str, number: CallbackId, note: Callable[[str, str, Stamp | None], None],
+        doubt: Callable[[str], None], note_overflow: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._note = note
+        self._doubt = doubt
+        self._note_overflow = note_overflow
+        self.number = number
+        self.alive = True
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        target = Path(os.fsdecode(event.dest_path)).name
-        stamp = None
-        if isinstance(event, FileMovedEvent) and target:
+    def on_event(self, event: InotifyEvent) -> None:
+        if event.mask & (InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_UNMOUNT):
+            self._doubt(self._folder)
+            return
+        name, stamp = os.fsdecode(event.name), None
+        if event.is_moved_to and not event.is_directory:
             with contextlib.suppress(OSError):  # moved on already
-                stamp = stamp_of(os.lstat(inside(self._folder, target)))
-        self._note(self._folder, target, stamp)
+                stamp = stamp_of(os.lstat(inside(self._folder, name)))
+        self._note(self._folder, name, stamp)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        if self.alive:
+            self.alive = False
+            self._doubt(self._folder)
+
+    def on_queue_overflow(self) -> None:
+        self._note_overflow(self._folder)
 
 
-class _OverflowHandler(logging.Handler):
-    """Hears from watchdog's log that events were lost; its event handlers are not told."""
-
-    def __init__(self, note_all: Callable[[], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._note_all = note_all
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "overflow" in record.getMessage():
-            self._note_all()
-
-
-def _started_observer() -> InotifyObserver:
-    # "Full events" report a rename from outside as a move; otherwise it looks like the create of a file to be written.
-    observer = InotifyObserver(generate_full_events=True)
-    observer.start()
-    return observer
+def _try_descriptors() -> None:
+    """Raises OSError when a reader would not get all its descriptors: it would lose the first for ever."""
+    taken: list[int] = []
+    try:
+        for _ in range(_READER_FILES):
+            taken.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def _identity(folder: str) -> tuple[int, int] | None:
     """Device and inode of a folder that can be watched; None for anything else."""
     try:
-        state = Path(folder).stat()
+        state = os.stat(folder)  # noqa: PTH116 (a thousand folders at each look)
     except OSError:
         return None
-    # watchdog takes a watch that was denied for a working one, and of a file it watches the parent.
+    # watchdog takes a watch that was denied for a working one.
     if not stat.S_ISDIR(state.st_mode) or not os.access(folder, os.R_OK, effective_ids=True):
         return None
     return state.st_dev, state.st_ino
@@ -226,6 +272,16 @@ def _identity(folder: str) -> tuple[int, int] | None:
 
 def _watch_reason(error: OSError | RuntimeError) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if "inotify" in reason:
-        return f"{reason} (raise fs.inotify.max_user_watches, max_user_instances or the limit of open files)"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{reason} (raise {_WATCHES}{_present(_WATCHES)})"
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return f"{reason} (raise {_INSTANCES}{_present(_INSTANCES)} or the limit of open files)"
     return reason
+
+
+def _present(setting: str) -> str:
+    """The value a kernel setting has now, as a clause."""
+    try:
+        return f", now {Path('/proc/sys', *setting.split('.')).read_text().strip()},"
+    except OSError:
+        return ""

@@ -8,7 +8,17 @@ from datetime import datetime
 
 from retrain_daemon.drops.events import FolderEvents
 from retrain_daemon.drops.found import Scan, Stamp, Watched
-from retrain_daemon.drops.scan import Listing, Look, Matching, Sighting, folder_problem, inside, list_folder, printable
+from retrain_daemon.drops.scan import (
+    Listing,
+    Look,
+    Matching,
+    Sighting,
+    folder_problem,
+    inside,
+    list_folder,
+    mark,
+    printable,
+)
 
 
 class DropFolders:
@@ -33,6 +43,7 @@ class DropFolders:
         self._events = FolderEvents(wake)
         self._watched: frozenset[Watched] = frozenset()
         self._sightings: dict[str, dict[str, Sighting]] = {}  # by model: files that are not known yet
+        self._marks: dict[str, int] = {}  # by model: of the folder when nothing in it was new, open or gone
         self._devices: dict[str, int] = {}  # by folder: where its files were when it was last trusted
 
     @property
@@ -49,14 +60,20 @@ class DropFolders:
         self._watched = wanted
         kept = {one.model for one in wanted - fresh}
         self._sightings = {model: seen for model, seen in self._sightings.items() if model in kept}
+        self._marks = {model: mark for model, mark in self._marks.items() if model in kept}
         self._events.watch({one.model: one.folder for one in wanted}, changed={one.model for one in fresh})
 
-    def changed(self) -> frozenset[str]:
+    def changed(self, *, everywhere: bool = True) -> frozenset[str]:
         """Models whose folder must be scanned again: events, an overflow, a dead or replaced watch since the last call.
 
-        Also renews watches that died and tries folders again that could not be watched yet.
+        Also renews watches that died and tries folders again that were not there; `everywhere` also looks whether
+        another folder lies under a watched path, and tries again where a limit stood in the way.
         """
-        return self._events.changed()
+        return self._events.changed(everywhere=everywhere)
+
+    def take_overflow(self) -> bool:
+        """Whether events were lost since the last call; every watched folder is then in `changed`."""
+        return self._events.take_overflow()
 
     def scan(self, watched: Watched, known: Mapping[str, Stamp], now: datetime) -> Scan:
         """Look into one model's folder: what is there that `known` (path to last recorded stamp) does not hold.
@@ -65,6 +82,7 @@ class DropFolders:
         folder raises: it is said in the result.
         """
         renamed = self._events.take_renamed(watched.model)
+        self._marks.pop(watched.model, None)
         matching = Matching(watched)
         try:
             listing = list_folder(watched.folder, matching)
@@ -75,7 +93,20 @@ class DropFolders:
             look.take(name)
         self._sightings[watched.model] = look.sightings
         gone, problem = self._missing(watched.folder, known, listing)
-        return replace(look.result(), gone=gone, problem=problem)
+        scan = replace(look.result(), gone=gone, problem=problem)
+        if scan == Scan(watched.model):
+            self._marks[watched.model] = mark(listing)
+        return scan
+
+    def is_unchanged(self, watched: Watched) -> bool:
+        """Whether a scan with what was known at the last one would again show nothing new, open or gone."""
+        before = self._marks.get(watched.model)
+        if before is None:
+            return False
+        try:
+            return mark(list_folder(watched.folder, Matching(watched))) == before
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Stop all watching. May be called twice."""

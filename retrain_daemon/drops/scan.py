@@ -159,6 +159,15 @@ def list_folder(folder: str, matching: Matching) -> Listing:
         os.close(descriptor)
 
 
+def mark(listing: Listing) -> int:
+    """A number that changes when anything does in a folder by which a scan could say something else."""
+    states = (
+        (name, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+        for name, state in listing.states.items()
+    )
+    return hash((listing.device, listing.names, frozenset(states)))
+
+
 def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
         return entry.stat(follow_symlinks=False)

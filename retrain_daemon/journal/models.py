@@ -150,6 +150,11 @@ class Models:
             "UPDATE model SET tag_request_taken = ?, changed_at = ? WHERE name = ?", int(taken), to_text(now), name
         )
 
+    def with_tag_request_taken(self) -> tuple[str, ...]:
+        """Models whose tag retrain=now was taken up and not seen absent since."""
+        rows = self._database.rows("SELECT name FROM model WHERE tag_request_taken = 1 ORDER BY name")
+        return tuple(row["name"] for row in rows)
+
     def set_trouble(self, name: str, trouble: str, now: datetime, code: str = "") -> None:
         """Why the model's drops cannot be inspected, and its code; empty when they can."""
         self._database.run(

@@ -65,10 +65,14 @@ class PolicyFolder:
         self._readings: dict[str, FileReading] = {}
         self._in_force: dict[str, Policy] = {}
         self._last: PolicySet | None = None
+        self._was_unreachable = False
 
     def refresh(self) -> PolicySet:
         """The policies in force now; never raises for what is wrong with files or folder."""
-        unreachable = self._look()
+        unreachable, changed = self._look()
+        if self._last is not None and not changed and unreachable is None and not self._was_unreachable:
+            return replace(self._last, changed=False)
+        self._was_unreachable = unreachable is not None
         self._in_force, clashes = _settled(self._readings, self._in_force)
         problems = (*((unreachable,) if unreachable else ()), *_problems(self._readings), *clashes)
         kept = tuple(file for file, policy in self._in_force.items() if self._readings[file].policy != policy)
@@ -76,22 +80,27 @@ class PolicyFolder:
         self._last, before = found, self._last
         return found if found != before else replace(found, changed=False)
 
-    def _look(self) -> Problem | None:
-        """Read what changed and forget files that are gone; a folder that cannot be listed leaves all as it was."""
+    def _look(self) -> tuple[Problem | None, bool]:
+        """Read what changed and forget files that are gone; a folder that cannot be listed leaves all as it was.
+        Returns that problem, and whether anything was read or forgotten.
+        """
         try:
             files = _files(self._path)
         except OSError as error:
-            return _unreadable(str(self._path), error)
-        for gone in set(self._readings) - set(files):
+            return _unreadable(str(self._path), error), False
+        changed = False
+        for gone in self._readings.keys() - files:
+            changed = True
             self._readings.pop(gone)
             self._in_force.pop(gone, None)
             self._signatures.pop(gone, None)
         for file in files:
             signature = _signature(file)
             if signature is None or self._signatures.get(file) != signature:
+                changed = True
                 self._readings[file] = _read(file)
                 self._remember(file, signature)
-        return None
+        return None, changed
 
     def _remember(self, file: str, signature: _Signature | None) -> None:
         """A file that changed while it was read has no signature, so that it is read again next time."""
@@ -117,7 +126,8 @@ def _files(path: Path) -> list[str]:
     """The policy files at a path, sorted; raises OSError if it is neither a file nor a folder that can be listed."""
     if not stat.S_ISDIR(path.stat().st_mode):
         return [str(path)]
-    return sorted(str(path / name) for name in os.listdir(path) if _is_policy_file(name))  # noqa: PTH208 (names only)
+    names = os.listdir(path)  # noqa: PTH208 (a thousand names at each look)
+    return sorted(os.path.join(path, name) for name in names if _is_policy_file(name))  # noqa: PTH118 (the same)
 
 
 def _is_policy_file(name: str) -> bool:

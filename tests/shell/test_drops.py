@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import resource
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -16,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify_c import InotifyFD
 
 from retrain_daemon.core.policy import Completion
 from retrain_daemon.drops import DropFolders, Found, Scan, Stamp, Watched
@@ -477,23 +480,201 @@ def test_a_folder_that_is_a_link_is_watched_and_so_is_its_new_target(watching: W
     assert watching.await_change() == {"churn"}
 
 
-def test_lost_events_make_every_folder_worth_a_look_even_under_a_quiet_root_logger(tmp_path: Path) -> None:
-    watched = [Watched(name, str(tmp_path / name), "*", Completion(SETTLE)) for name in ("one", "two")]
+def test_models_of_a_thousand_folders_are_told_apart_by_one_thread(tmp_path: Path) -> None:
+    watched = [Watched(f"m{at}", str(tmp_path / f"m{at}"), "*.csv", Completion(SETTLE)) for at in range(1000)]
+    for one in watched:
+        Path(one.folder).mkdir()
+    threads = threading.active_count()
+    watching = Watching(tmp_path)
+    watching.drops.watch(watched)
+    assert len(watching.drops.changed()) == 1000
+    assert threading.active_count() == threads + 1
+    for name in ("m7", "m999"):
+        (tmp_path / f"{name}.csv").write_text("x\n1\n")
+        (tmp_path / f"{name}.csv").rename(tmp_path / name / "a.csv")
+    changed: frozenset[str] = frozenset()
+    while len(changed) < 2:
+        changed |= watching.await_change()
+    assert changed == {"m7", "m999"}
+    assert names(watching.drops.scan(watched[7], {}, later()).found) == ["a.csv"]
+    watching.drops.close()
+
+
+QUEUED = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+
+
+def stop_reading(folder: Path, watching: Watching) -> threading.Event:
+    """Hold the reading thread in the middle of its next event, until the returned event is set."""
+    go_on, held = threading.Event(), threading.Event()
+    wake = watching.woken.set
+
+    def hold() -> None:
+        wake()
+        held.set()
+        go_on.wait(DEADLINE * 6)
+
+    watching.drops._events._wake = hold
+    (folder / "first").touch()
+    assert held.wait(DEADLINE)
+    watching.drops._events._wake = wake
+    return go_on
+
+
+def test_no_file_is_lost_when_the_kernel_drops_events(tmp_path: Path) -> None:
+    watched = [
+        Watched(name, str(tmp_path / name), "*.csv", Completion(timedelta(0))) for name in ("one", "two", "still")
+    ]
     for one in watched:
         Path(one.folder).mkdir()
     watching = Watching(tmp_path)
     watching.drops.watch(watched)
     watching.drops.changed()
-    root_level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.CRITICAL)
-    try:
-        logging.getLogger("watchdog.observers.inotify_c").warning(
-            "Inotify queue overflowed; filesystem events were lost"
-        )
-        assert watching.await_change() == {"one", "two"}
-    finally:
-        logging.getLogger().setLevel(root_level)
-        watching.drops.close()
+    go_on = stop_reading(tmp_path / "still", watching)
+    for number in range(QUEUED // 2):  # two events each, in two folders: the last are dropped
+        for name in ("one", "two"):
+            (tmp_path / name / f"{number:05}.csv").write_text("1")
+    assert not watching.drops.take_overflow()
+    go_on.set()
+    until = time.monotonic() + DEADLINE
+    while not (overflowed := watching.drops.take_overflow()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert overflowed, "and said once"
+    assert not watching.drops.take_overflow()
+    assert watching.drops.changed() == {"one", "two", "still"}
+    for one in watched[:2]:
+        found = watching.drops.scan(one, {}, later()).found
+        assert names(found) == [f"{number:05}.csv" for number in range(QUEUED // 2)]
+    watching.woken.clear()
+    (tmp_path / "two" / "later.csv").write_text("1")
+    assert watching.await_change() == {"two"}
+    watching.drops.close()
+
+
+LIMITED = """
+import ctypes, subprocess, sys, threading
+from datetime import timedelta
+from pathlib import Path
+from retrain_daemon.core.policy import Completion
+from retrain_daemon.drops import DropFolders, Watched
+
+root = Path(sys.argv[1])
+# Of this user namespace alone, unlike the settings under fs/inotify, which are the whole machine's.
+assert Path("/proc/self/uid_map").read_text().split()[2] == "1", "not in a namespace of its own"
+limit = Path("/proc/sys/user/max_inotify_watches")
+limit.write_text("8")
+watched = [Watched(f"m{at}", str(root / f"m{at}"), "*", Completion(timedelta(0))) for at in range(12)]
+woken = threading.Event()
+drops = DropFolders(woken.set)
+drops.watch(watched)
+drops.changed()
+print(drops.watch_problem)
+for one in watched:
+    Path(one.folder, "a").write_text("1")
+told = set()
+while len(told) < 8 and woken.wait(10):
+    woken.clear()
+    told |= drops.changed(everywhere=False)
+print(len(told))
+limit.write_text("100")
+print(len(drops.changed()), drops.watch_problem or "mended")
+"""
+
+
+def test_folders_beyond_the_limit_of_watches_are_named_and_the_others_keep_their_events(tmp_path: Path) -> None:
+    """In a user namespace of its own: the limit of the machine stays as it is."""
+    for number in range(12):
+        (tmp_path / f"m{number}").mkdir()
+    machine = Path("/proc/sys/fs/inotify/max_user_watches").read_text()
+    command = ["unshare", "-Ur", sys.executable, "-c", LIMITED, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if "unshare" in ended.stderr or "PermissionError" in ended.stderr:
+        pytest.skip("no user namespace in which the limit may be set")
+    assert ended.returncode == 0, ended.stderr
+    problem, events, mended = ended.stdout.splitlines()
+    assert "no file events for" in problem
+    assert "and 3 more (4 of 12 folders): inotify watch limit reached" in problem
+    assert Path("/proc/sys/fs/inotify/max_user_watches").read_text() == machine
+    assert "raise fs.inotify.max_user_watches" in problem
+    assert events == "8"
+    assert mended == "4 mended"
+
+
+def test_a_refused_watch_is_told_with_the_setting_to_raise(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "inotify watch limit reached")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InotifyFD, "add_callback", refuse)
+        watching.start()
+    assert "(1 of 1 folders): inotify watch limit reached (raise fs.inotify.max_user_watches" in (
+        watching.drops.watch_problem
+    )
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.scan().settling, "found by looking"
+    assert watching.drops.changed(everywhere=False) == frozenset()
+    assert watching.drops.changed() == {"churn"}
+    assert watching.drops.watch_problem == ""
+
+
+def test_a_thread_that_cannot_be_started_is_told_and_started_later(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: InotifyFD) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(InotifyFD, "start", refuse)
+        watching.start()
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        watching.drops.changed()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert "can't start new thread" in watching.drops.watch_problem
+    assert watching.drops.changed() == {"churn"}
+    (watching.folder / "a.csv").write_text("1\n")
+    assert watching.await_change() == {"churn"}
+
+
+def test_a_mount_over_the_folder_is_noticed_at_the_next_look_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "drops").mkdir()
+    command = ["unshare", "-Urm", sys.executable, "-c", MOUNTED, str(tmp_path / "drops")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if ended.returncode == SKIPPED or "unshare" in ended.stderr:
+        pytest.skip("no namespace in which anything may be mounted")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["over ['churn']", "event ['churn']", "under ['churn']", "event ['churn']"]
+
+
+SKIPPED = 77
+MOUNTED = """
+import subprocess, sys, threading
+from datetime import timedelta
+from pathlib import Path
+from retrain_daemon.core.policy import Completion
+from retrain_daemon.drops import DropFolders, Watched
+
+folder = Path(sys.argv[1])
+woken = threading.Event()
+drops = DropFolders(woken.set)
+drops.watch([Watched("churn", str(folder), "*", Completion(timedelta(0)))])
+drops.changed()
+
+def event(name):
+    woken.clear()
+    (folder / name).write_text("1")
+    assert woken.wait(10)
+    print("event", sorted(drops.changed(everywhere=False)))
+
+if subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=False).returncode:
+    sys.exit(77)
+assert not drops.changed(everywhere=False)
+print("over", sorted(drops.changed()))
+event("a")
+subprocess.run(["umount", folder], check=True)
+assert woken.wait(10) or True
+print("under", sorted(drops.changed()))
+event("b")
+drops.close()
+"""
 
 
 def test_a_limit_of_the_system_is_told_and_watching_begins_when_it_is_lifted(watching: Watching) -> None:
@@ -503,7 +684,10 @@ def test_a_limit_of_the_system_is_told_and_watching_begins_when_it_is_lifted(wat
         watching.drops.watch([watching.watched])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert f"no file events for {watching.folder}: inotify instance limit reached" in watching.drops.watch_problem
+    assert (
+        f"no file events for {watching.folder} (1 of 1 folders): Too many open files (raise fs.inotify"
+        in watching.drops.watch_problem
+    )
     assert watching.scan().problem == ""
     assert watching.drops.changed() == {"churn"}
     assert watching.drops.watch_problem == ""
