@@ -32,7 +32,7 @@ from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import Verdict, judge
 from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, unit_of
-from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, StateUnusable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage, ModelRow
@@ -51,6 +51,7 @@ from retrain_daemon.labels import (
 from retrain_daemon.log import get_logger
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import LONGEST_TAG, Registry
+from retrain_daemon.shortage import made
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
 
 _log = get_logger()
@@ -176,6 +177,7 @@ class Acting:
         for key in self._executor.running():
             if key.startswith(f"{attempt.id}."):
                 self._executor.discard(key)
+        made(self._learned)
         drops = []
         for number in self._journal.attempts.drops_of(attempt.id):
             drop = self._journal.drops.by_id(number)
@@ -188,7 +190,13 @@ class Acting:
         started = self._journal.attempts.get(attempt.id)
         limits = Limits(run_for=attempt.recipe.run_for, memory=attempt.recipe.memory)
         job = self._job(started, tuple(drops))
-        self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
+        try:
+            self._executor.start(job_key(started), job, limits, self._clock(), python=attempt.recipe.python)
+        except StateUnusable:
+            self._journal.attempts.take_back_start(
+                started, attempt, self._clock()
+            )  # it waits: nothing of it was cut short
+            raise
         log = _log.bind(attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts)
         if attempt.challenger is None:
             log.info("attempt.training", mode=attempt.recipe.mode.value, champion=attempt.champion_version)
@@ -197,7 +205,6 @@ class Acting:
 
     def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
         """For a challenger that is compared again, the rows of the champion it continued from are out as well."""
-        self._learned.mkdir(parents=True, exist_ok=True)
         policy = attempt.policy
         unit = unit_of(policy.data)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
@@ -205,17 +212,18 @@ class Acting:
         learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
         unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
         unlike = self._journal.drops.incomparable_until(attempt.model, unknown_until) if unknown_until else None
+        until = max(unknown_until, unlike) if unknown_until and unlike else unknown_until
         return Train(
             attempt=attempt.id,
             key=self._key(attempt),
             source=self.source(attempt.model, attempt.champion_version),
             data=policy.data,
             recipe=attempt.recipe,
-            drops=drops,
+            drops=tuple(_dated(drop, until, self._clock()) for drop in drops),
             learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
-            unknown_until=max(unknown_until, unlike) if unknown_until and unlike else unknown_until,
+            unknown_until=until,
             early=self._journal.drops.units_until(attempt.model, unknown_until) if unknown_until else (),
-            learned_file=str(self._learned / f"{attempt.id}.npy"),
+            learned_file=str(self._learned / f"{job_key(attempt)}.npy"),
             metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
             confidence=policy.promote.confidence,
             min_rows=policy.promote.min_rows,
@@ -364,7 +372,7 @@ class Acting:
 
     def _key(self, attempt: Attempt) -> str:
         """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""
-        return f"{self._journal.identity()}/{attempt.id}"
+        return f"{self._journal.identity()}/{_unique(attempt)}"
 
     def _end_runs(self, attempt: Attempt) -> None:
         """A worker that crashed leaves its run RUNNING for ever."""
@@ -387,7 +395,21 @@ class Acting:
 
 def job_key(attempt: Attempt) -> str:
     """The name of the job of an attempt's present start."""
-    return f"{attempt.id}.{attempt.round}.{attempt.starts}"
+    return f"{_unique(attempt)}.{attempt.round}.{attempt.starts}"
+
+
+def _dated(drop: DropFile, until: datetime | None, now: datetime) -> DropFile:
+    """A drop of a time to come was dated by a clock that was wrong: nobody knows that it came after `until`."""
+    if until is None or drop.first_seen <= now:
+        return drop
+    return replace(drop, first_seen=min(drop.first_seen, until))
+
+
+def _unique(attempt: Attempt) -> str:
+    """A journal restored from a backup gives numbers again that attempts after the backup had; the moment it was
+    decided tells them apart.
+    """
+    return f"{attempt.id}.{attempt.started_at:%Y%m%dT%H%M%S%f}"
 
 
 def _harmless(step: Step) -> bool:

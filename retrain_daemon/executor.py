@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from retrain_daemon import processes
-from retrain_daemon.errors import StateUnusable
 from retrain_daemon.launch import JOB_MARK, PROCESS_FILE
+from retrain_daemon.shortage import unusable
 from retrain_daemon.supervisor import Ended, Limits, Running, Supervisor, Watch, unreadable
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
@@ -77,7 +77,8 @@ class ProcessExecutor:
         """Start a worker for `job`. That no process can be started is an end like a crash; that `python` cannot be
         used is a failure for good.
 
-        Raises StateUnusable when the job folder cannot be written, ValueError for a job that is running already.
+        Raises StateUnusable when the job folder cannot be written, or the machine has nothing left to start a process
+        with; ValueError for a job that is running already.
         """
         if key in self.running():
             raise ValueError(f"job {key!r} is running already")
@@ -85,15 +86,19 @@ class ProcessExecutor:
         self._end_earlier_life(key)
         try:
             _prepare(folder, job)
+            self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
+            self._begin(self._jobs[key], folder, python)
         except OSError as error:
-            raise StateUnusable(f"job folder {folder} cannot be written: {error.strerror}.") from error
-        self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
+            self._jobs.pop(key, None)
+            raise unusable(error, folder, "job folder") from error
+
+    def _begin(self, supervisor: Supervisor, folder: Path, python: str) -> None:
         if problem := _against(python):
-            self._jobs[key].fail(problem)
+            supervisor.fail(problem)
         elif python:
-            self._jobs[key].start((python, *WORKER[1:], str(folder)), foreign=True)
+            supervisor.start((python, *WORKER[1:], str(folder)), foreign=True)
         else:
-            self._jobs[key].start((*self._command, str(folder)))
+            supervisor.start((*self._command, str(folder)))
 
     def look(self, key: str) -> Running | Ended | None:
         """How a job is doing; a worker that outlived an earlier daemon is ended first."""
@@ -120,7 +125,7 @@ class ProcessExecutor:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StateUnusable(f"job folder {self._path(key)} cannot be removed: {error.strerror}.") from error
+            raise unusable(error, self._path(key), "job folder") from error
 
     def running(self) -> tuple[str, ...]:
         """Keys of the jobs at work."""
@@ -176,16 +181,26 @@ def _recorded(folder: Path) -> processes.Identity | None:
     try:
         fields = json.loads((folder / PROCESS_FILE).read_text())
         return processes.Identity(int(fields["pid"]), int(fields["started"]), str(fields["boot"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:  # not knowing whether one lives is no reason to start another
+        raise unusable(error, folder, "job folder") from error
+
+
+def left_alive(folder: Path) -> bool:
+    """Whether the worker that was started in a job folder lives, whoever started it."""
+    worker = _recorded(folder)
+    return worker is not None and processes.lives(worker)
 
 
 def _ended_earlier(folder: Path) -> Ended | None:
     """The result that an earlier life's worker left, its seconds from the times of the files."""
     try:
         result = files.read_result(folder)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         result = unreadable(error)
+    except OSError as error:
+        raise unusable(error, folder, "job folder") from error
     if result is None:
         return None
     return Ended(result, _seconds_between(folder / PROCESS_FILE, folder / files.RESULT_FILE))

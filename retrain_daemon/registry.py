@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
-from retrain_daemon.worker.mlflow_errors import understood
-from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
+from retrain_daemon.worker.mlflow_errors import understood, unreachable
+from retrain_daemon.worker.mlflow_process import load_mlflow, prefer_early_errors, quiet, registering
 from retrain_daemon.worker.store import absolute_uri, initialise
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ class MlflowRegistry:
         """The one client of this process, opened at the first request; tried anew as long as that fails."""
         with self._opening:
             if self._opened is None:
+                _load(self.tracking_uri)
                 initialise(self.tracking_uri)
                 if self.registry_uri != self.tracking_uri:
                     initialise(self.registry_uri)
@@ -246,6 +247,16 @@ def spell_alias(aliases: Mapping[str, int], alias: str) -> str | None:
 
 def _folded(alias: str) -> str:
     return alias.casefold().replace("-", "_")
+
+
+def _load(uri: str) -> None:
+    """MLflow, loaded at the first request; what keeps it from being loaded may pass."""
+    try:
+        load_mlflow()
+    except OSError:
+        raise
+    except Exception as error:
+        raise unreachable(uri, f"MLflow cannot be loaded here: {type(error).__name__}: {error}") from error
 
 
 def _open(tracking_uri: str, registry_uri: str) -> MlflowClient:

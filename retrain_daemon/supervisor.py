@@ -15,11 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from retrain_daemon import processes
 from retrain_daemon.launch import Launched, launch
+from retrain_daemon.shortage import free_room, is_shortage, sentence
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
+
+T = TypeVar("T")
 
 _UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
@@ -84,13 +88,16 @@ class Supervisor:
         self._conclude(Failed(message=message, hint="Correct the policy, or put it there."))
 
     def start(self, command: tuple[str, ...], *, foreign: bool = False) -> None:
-        """Start the process from the calling thread. That this cannot be done is an end like a crash. A `foreign`
-        interpreter is not told where the daemon's own modules are.
+        """Start the process from the calling thread. That this cannot be done is an end like a crash; OSError is
+        raised when the machine has nothing left to start it with. A `foreign` interpreter is not told where the
+        daemon's own modules are.
         """
         self._interpreter = command[0] if foreign else ""
         try:
             worker = launch(self._folder, command, foreign=foreign)
         except OSError as error:
+            if is_shortage(error):
+                raise
             self._conclude(
                 Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
             )
@@ -120,11 +127,21 @@ class Supervisor:
         try:
             cause = self._wait(worker)
             # The worker is not waited for before its session is empty: as a zombie it keeps its number its own.
-            processes.end_session(worker.pid, 0)
-        except OSError as error:  # such as no file descriptors left: what cannot be watched must not go on
+            self._patiently(lambda: processes.end_session(worker.pid, 0))
+        except OSError as error:  # what cannot be watched must not go on
             cause = f"the worker could not be watched: {error}"
             os.killpg(worker.pid, signal.SIGKILL)
         self._conclude(self._outcome(cause, worker.wait()))
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        """Do it as soon as the machine lets it be done; a daemon that is stopped does not wait for that."""
+        while True:
+            try:
+                return do()
+            except OSError as error:
+                if not is_shortage(error) or self._stopping.is_set():
+                    raise
+                time.sleep(_LOOK_EVERY_MS / 1000)
 
     def _wait(self, worker: Launched) -> str:
         """Return when the worker has ended: "" by itself, else why it was ended."""
@@ -135,18 +152,27 @@ class Supervisor:
             _cut(self._log, self._watch.log_limit)
             if excess := self._excess(pid):
                 # Over its memory limit a worker gets no grace, in which it could take the rest of the machine's.
-                processes.end_session(pid, 0)
+                self._patiently(lambda: processes.end_session(pid, 0))
                 return excess
             if late := self._late():
-                processes.end_session(pid, self._watch.grace)
+                self._patiently(lambda: processes.end_session(pid, self._watch.grace))
                 return late
         return ""
 
     def _excess(self, pid: int) -> str:
         limit = self._limits.memory
-        if limit is None or (used := processes.memory(processes.members(pid), limit)) <= limit:
+        if limit is None or (used := self._memory(pid, limit)) <= limit:
             return ""
         return f"the worker used {_bytes(used)} of memory, its limit is {_bytes(limit)}"
+
+    def _memory(self, pid: int, limit: int) -> int:
+        """Bytes it holds; 0 where that cannot be told just now: it is looked at again in a moment."""
+        try:
+            return processes.memory(processes.members(pid), limit)
+        except OSError as error:
+            if is_shortage(error):
+                return 0
+            raise
 
     def _late(self) -> str:
         if self._stopping.is_set():
@@ -161,9 +187,11 @@ class Supervisor:
         A worker that was stopped has not failed: without a result it is cut short.
         """
         try:
-            result = files.read_result(self._folder)
-        except (ValueError, OSError) as error:
+            result = self._patiently(lambda: files.read_result(self._folder))
+        except ValueError as error:
             return unreadable(error)
+        except OSError as error:
+            return None if self._stopping.is_set() else self._cannot_read(error)
         if result is not None or self._stopping.is_set():
             return result
         failure = self._failure(cause, code)
@@ -171,6 +199,9 @@ class Supervisor:
         with contextlib.suppress(OSError):
             files.write_result(self._folder, failure)
         return failure
+
+    def _cannot_read(self, error: OSError) -> Failed:
+        return Failed(message=f"the worker's result is not known: {sentence(error, self._folder)}.", temporary=True)
 
     def _failure(self, cause: str, code: int) -> Failed:
         said = _last_line(self._log, self._log_start)
@@ -189,6 +220,13 @@ class Supervisor:
                 message=f"{self._interpreter}, which train.python names, ended with exit code 0 and left no result.",
                 hint="Name a Python interpreter.",
             )
+        if code == files.RESULT_NOT_WRITTEN and not cause:
+            return Failed(
+                message=f"the worker could not write its result to {self._folder} ({free_room(self._folder)} now)"
+                f"{self._last_said()}.",
+                temporary=True,
+                unreachable=True,
+            )  # fmt: skip
         return Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
 
     def _last_said(self) -> str:

@@ -16,7 +16,9 @@ from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
 from retrain_daemon.executor import ProcessExecutor
-from retrain_daemon.journal import Journal
+from retrain_daemon.journal import JOURNAL_FILE, Journal
+from retrain_daemon.journal.backups import Backups
+from retrain_daemon.journal.soundness import was_there
 from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
@@ -31,10 +33,11 @@ def clock() -> datetime:
 @contextmanager
 def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon]:
     """A daemon on the real world; everything it started is ended on leaving. The caller holds the lock."""
-    journal = Journal.open(settings.state)
+    journal = Journal.open(settings.state, thorough=True)
     executor = ProcessExecutor(settings.state / "jobs", wake.set)
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
+    backups = Backups(settings.state, settings.backups)
     gateways = Gateways(
         journal=journal,
         registry=registry_of(settings),
@@ -42,13 +45,16 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
         folders=folders,
         policies=PolicyFolder(settings.policies),
         alarms=alarms,
+        backups=backups,
     )
     rhythm = Rhythm(
         poll_registry=settings.poll_registry,
         rescan=settings.rescan,
         pacing=Pacing(backoff=settings.retry_backoff, slots=settings.slots),
     )
-    closers: tuple[Callable[[], None], ...] = (alarms.close, folders.close, executor.close, journal.close)
+    closers: tuple[Callable[[], None], ...] = (
+        alarms.close, folders.close, executor.close, lambda: backups.close(clock()), journal.close
+    )  # fmt: skip
     try:
         yield Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings))
     finally:
@@ -68,7 +74,8 @@ def registry_of(settings: Settings) -> MlflowRegistry:
 
 def journal_to_read(settings: Settings) -> Journal:
     """The journal, opened for reading only; raises NotFound where no daemon ever ran."""
-    if not (settings.state / "journal.db").exists():
+    path = settings.state / JOURNAL_FILE
+    if not path.exists() and not was_there(path):
         raise NotFound(
             f"there is no journal in {settings.state}: no daemon has run with this state folder.",
             "Start one with `retraind run`, or name another folder with --state.",

@@ -221,6 +221,13 @@ class Attempts:
             compared if attempt.challenger else "",
         )  # fmt: skip
 
+    def take_back_start(self, started: Attempt, before: Attempt, now: datetime) -> None:
+        """The worker could not be started for want of room or the like: the attempt is as it was before."""
+        self._change(
+            started, before.state, now, "starts = ?, due_at = ?, reason = ?",
+            before.starts, to_text(before.due_at) if before.due_at else None, before.reason,
+        )  # fmt: skip
+
     def accept(self, attempt: Attempt, challenger: Challenger, evidence: Evidence, notes: tuple[str, ...],
                now: datetime) -> None:  # fmt: skip
         """The one training result of this attempt."""

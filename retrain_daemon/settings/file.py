@@ -36,7 +36,8 @@ class Settings:
     """Everything the daemon is told that is not about one model. Paths are absolute; `file` is the file that was read.
 
     `poll_registry` between two looks at MLflow, `rescan` between two listings of the drop folders; a failed attempt
-    is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings run side by side.
+    is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings run side by side. Of the
+    journal's daily `backups` so many are kept.
     """
 
     tracking_uri: str
@@ -49,6 +50,7 @@ class Settings:
     log_format: str = "auto"
     trust_users: tuple[str, ...] = ()
     slots: int = 1
+    backups: int = 7
     file: Path | None = None
 
 
@@ -116,6 +118,7 @@ _OPTIONS = (
     _Option("rescan", "daemon", "RETRAIND_RESCAN", read_span),
     _Option("retry_backoff", "daemon", "RETRAIND_RETRY_BACKOFF", read_span),
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", read_log_format),
+    _Option("backups", "daemon", "RETRAIND_BACKUPS", read_count),
     _Option("slots", "workers", "RETRAIND_SLOTS", read_count),
     _Option("trust_users", "trust", "RETRAIND_TRUST_USERS", read_names, "users", takes_list=True),
 )

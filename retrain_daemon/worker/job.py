@@ -246,7 +246,8 @@ class Failed:
     """A job that ended without result: one sentence, what to do, and whether another try may help.
 
     `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit. `unreachable`: MLflow did not
-    answer. `framework_missing`: the model's framework is not installed where the worker ran.
+    answer, or the machine had no room left: no fault of the job, so it does not count as a try. `framework_missing`:
+    the model's framework is not installed where the worker ran.
     """
 
     kind: Literal["failed"] = "failed"
@@ -265,6 +266,10 @@ class Progress:
     phase: str
     done: int = 0
     total: int = 0
+
+
+#: The exit code of a worker that had a result and could not write it; the last line of its log says why.
+RESULT_NOT_WRITTEN = 74
 
 
 class OtherVersion(Exception):

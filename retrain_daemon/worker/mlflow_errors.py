@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
+from retrain_daemon.shortage import is_shortage
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
@@ -70,6 +71,8 @@ def understood(uri: str) -> Iterator[None]:
     # An answer cut short, or of something that is not MLflow, ends in a parser or a conversion (ValueError). Alembic
     # fails when a program that does not wait for its turn makes the same fresh database.
     except (RequestException, ParseError, CommandError, OSError, ValueError) as error:
+        if is_shortage(error):
+            raise  # of this machine, not of MLflow
         raise unreachable(uri, str(error)) from None
 
 
