@@ -10,6 +10,7 @@ from retrain_daemon.cli import (
     asking,
     checking,
     demonstrating,
+    diagnosing,
     explaining,
     inspecting,
     reading,
@@ -90,6 +91,7 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")
     _verb(verbs, "status", reading.status, "Show every model on one screen.", json=True)
+    _verb(verbs, "doctor", diagnosing.doctor, "Check everything the daemon rests on, changing nothing.", json=True)
     history = _verb(verbs, "history", reading.history, "Show what happened, oldest first.", json=True)
     history.add_argument("model", nargs="?")
     history.add_argument("--limit", type=_count, default=50, help="at most so many lines (default: 50)")
