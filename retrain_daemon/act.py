@@ -32,7 +32,7 @@ from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import judge
 from retrain_daemon.core.policy import unit_of
 from retrain_daemon.effects import Effects
-from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
+from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, StateUnusable
 from retrain_daemon.executor import Ended, Executor, Limits, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import ModelRow
@@ -40,11 +40,13 @@ from retrain_daemon.kept import KeptChallengers
 from retrain_daemon.labels import (
     outcome_pairs,
     run_tags,
+    unique_name,
 )
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
+from retrain_daemon.shortage import made
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
 
 _log = get_logger()
@@ -95,7 +97,7 @@ class Acting:
 
     def sweep(self) -> None:
         """Remove what a crash left of attempts that have ended."""
-        self._kept.sweep({attempt.id for attempt in self._journal.attempts.open()})
+        self._kept.sweep(self._journal.attempts.open())
 
     def is_stuck(self, attempt: Attempt) -> bool:
         """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
@@ -185,6 +187,7 @@ class Acting:
         for key in self._executor.running():
             if key.startswith(f"{attempt.id}."):
                 self._executor.discard(key)
+        made(self._learned)
         drops = []
         for number in self._journal.attempts.drops_of(attempt.id):
             drop = self._journal.drops.by_id(number)
@@ -197,7 +200,11 @@ class Acting:
         started = self._journal.attempts.get(attempt.id)
         self._kept.make_room(started)
         job = self._job(started, tuple(drops))
-        self._executor.start(job_key(started), job, _limits(attempt), self._clock(), python=attempt.recipe.python)
+        try:
+            self._executor.start(job_key(started), job, _limits(attempt), self._clock(), python=attempt.recipe.python)
+        except StateUnusable:  # it waits: nothing of it was cut short
+            self._journal.attempts.take_back_start(started, attempt, self._clock())
+            raise
         log = _log.bind(attempt=attempt.id, model=attempt.model, rule=attempt.rule, start=started.starts)
         if self._kept.has(attempt):
             log.info("attempt.logging")
@@ -208,7 +215,6 @@ class Acting:
 
     def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
         """For a challenger that is compared again, the rows of the champion it continued from are out as well."""
-        self._learned.mkdir(parents=True, exist_ok=True)
         policy = attempt.policy
         unit = unit_of(policy.data)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
@@ -216,17 +222,18 @@ class Acting:
         learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
         unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
         unlike = self._journal.drops.incomparable_until(attempt.model, unknown_until) if unknown_until else None
+        until = max(unknown_until, unlike) if unknown_until and unlike else unknown_until
         return Train(
             attempt=attempt.id,
             key=self._effects.key(attempt),
             source=self.source(attempt.model, attempt.champion_version),
             data=policy.data,
             recipe=attempt.recipe,
-            drops=drops,
+            drops=tuple(_dated(drop, until, self._clock()) for drop in drops),
             learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
-            unknown_until=max(unknown_until, unlike) if unknown_until and unlike else unknown_until,
+            unknown_until=until,
             early=self._journal.drops.units_until(attempt.model, unknown_until) if unknown_until else (),
-            learned_file=str(self._learned / f"{attempt.id}.npy"),
+            learned_file=str(self._learned / f"{job_key(attempt)}.npy"),
             metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
             confidence=policy.promote.confidence,
             min_rows=policy.promote.min_rows,
@@ -293,7 +300,14 @@ def _limits(attempt: Attempt) -> Limits:
 
 def job_key(attempt: Attempt) -> str:
     """The name of the job of an attempt's present start."""
-    return f"{attempt.id}.{attempt.round}.{attempt.starts}"
+    return f"{unique_name(attempt)}.{attempt.round}.{attempt.starts}"
+
+
+def _dated(drop: DropFile, until: datetime | None, now: datetime) -> DropFile:
+    """A drop of a time to come was dated by a clock that was wrong: nobody knows that it came after `until`."""
+    if until is None or drop.first_seen <= now:
+        return drop
+    return replace(drop, first_seen=min(drop.first_seen, until))
 
 
 def _harmless(step: Step) -> bool:

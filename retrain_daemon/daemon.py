@@ -28,16 +28,19 @@ from retrain_daemon.executor import Executor
 from retrain_daemon.folder_looks import FolderLooks
 from retrain_daemon.intake import Intake
 from retrain_daemon.journal import Journal
+from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, Everyone, News
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.orders import Orders
-from retrain_daemon.outage import Outage
+from retrain_daemon.outage import LONGEST_PAUSE, Outage
 from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.registry import Registry
-from retrain_daemon.schedule import WakeUps
+from retrain_daemon.schedule import WakeUps, is_due
+from retrain_daemon.shortage import is_shortage, unusable
 from retrain_daemon.standing import Standing
+from retrain_daemon.standstill import Standstill
 
 #: How often the journal is asked whether the command line wrote to it.
 LISTEN_SECONDS = 0.5
@@ -59,6 +62,7 @@ class Gateways:
     folders: DropFolders
     policies: PolicyFolder
     alarms: WakeUps
+    backups: Backups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +113,16 @@ class Daemon:
         self._bad_files: set[str] = set()
         self._troubles: dict[str, str] = {}
         self._journal_version = -1
-        self._begun_at = clock()
+        self._begun_at = self._slept_at = clock()
+        self._state = state
+        self._standstill = Standstill(state)
+        self._reload_due = False
 
     def run(self) -> None:
-        """Turn until `stop` is called."""
+        """Turn until `stop` is called, also while the state folder cannot be used."""
         while not self._stopping.is_set():
-            self.turn()
-            self._sleep()
+            if self.turn_or_stand_still():
+                self._sleep()
 
     def run_once(self) -> str:
         """Turn until nothing is under way any more; returns the registry's problem, empty if it answered."""
@@ -130,6 +137,33 @@ class Daemon:
         """End `run` after the present step; may be called from a signal handler."""
         self._stopping.set()
         self._wake.set()
+
+    @property
+    def degraded(self) -> str:
+        """Why it does less than it should, for the service manager's status line; "" when all is well."""
+        return self._standstill.problem or self._problem
+
+    def turn_or_stand_still(self) -> bool:
+        """One turn; whether it could be taken. If not, waits: longer each time, up to half a minute."""
+        try:
+            self._standstill.check()
+            self.turn()
+        except (StateUnusable, OSError) as error:
+            if isinstance(error, OSError) and not is_shortage(error):
+                raise
+            self._stand_still(unusable(error, self._state) if isinstance(error, OSError) else error)
+            return False
+        if self._standstill.end(self._clock()):
+            self._next_poll = self._clock()  # signs of changes may have been lost meanwhile
+            self._looks.look_everywhere()
+            self._attention.call_everyone()
+            self._wake.set()
+        return True
+
+    def _stand_still(self, error: StateUnusable) -> None:
+        left = self._standstill.begin(error, self._clock())
+        while left > 0 and not self._stopping.wait(min(left, LISTEN_SECONDS)):
+            left -= LISTEN_SECONDS
 
     def turn(self) -> None:
         """Observe, decide and act until nothing changes; then publish how things stand."""
@@ -161,15 +195,21 @@ class Daemon:
     def _look_around(self) -> None:
         """Everything that is read from outside, each when it is due."""
         now = self._clock()
+        self._to.backups.tend(now)
         self._reload(self._to.policies.refresh(), now)
         self._to.alarms.due()
-        if now >= self._next_poll:
+        if is_due(self._next_poll, max(self._rhythm.poll_registry, LONGEST_PAUSE), now):
             self._poll_registry(now)
         self._looks.look(self._policies.values(), self._clock())
 
     def _reload(self, found: PolicySet, now: datetime) -> None:
-        if not found.changed:
+        if not (found.changed or self._reload_due):
             return
+        self._reload_due = True
+        for policy in found.policies:
+            if self._policies.get(policy.model) != policy:
+                self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
+        self._reload_due = False
         bad = {problem.file for problem in found.problems}
         for file in sorted(self._bad_files - bad):
             _log.info("policy.mended", file=file)
@@ -187,7 +227,6 @@ class Daemon:
             _log.info("policy.retired", model=model, file=before[model].source)
         for policy in found.policies:
             if before.get(policy.model) != policy:
-                self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
                 _log.info("policy.loaded", model=policy.model, file=policy.source, digest=policy.digest[:12])
         self._looks.watch(found.policies)
         self._attention.call_everyone()
@@ -424,6 +463,16 @@ class Daemon:
     def _sleep(self) -> None:
         """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row."""
         self._to.alarms.at("look again", self._intake.next_due())
+        self._slept_at = self._clock()
         while not self._wake.wait(LISTEN_SECONDS):
-            if self._to.journal.changed_elsewhere() != self._journal_version:
+            if self._heard():
                 return
+
+    def _heard(self) -> bool:
+        """Whether the journal was written to by someone else, or cannot be asked: the next turn says why. Also when the
+        clock was set back, as alarms then come late.
+        """
+        try:
+            return self._clock() < self._slept_at or self._to.journal.changed_elsewhere() != self._journal_version
+        except StateUnusable:
+            return True

@@ -24,6 +24,7 @@ from retrain_daemon.labels import (
     VERDICT_TAG,
     description,
     detail,
+    unique_name,
     version_tags,
 )
 from retrain_daemon.log import get_logger
@@ -154,7 +155,7 @@ class Effects:
 
     def key(self, attempt: Attempt) -> str:
         """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""
-        return f"{self._journal.identity()}/{attempt.id}"
+        return f"{self._journal.identity()}/{unique_name(attempt)}"
 
     def end_runs(self, attempt: Attempt) -> None:
         """A worker that crashed leaves its run RUNNING for ever."""

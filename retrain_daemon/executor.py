@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Protocol
 
 from retrain_daemon import processes
-from retrain_daemon.errors import Refused, StateUnusable
+from retrain_daemon.errors import Refused
 from retrain_daemon.guard import Guard
 from retrain_daemon.holding import WATCHED, Means
 from retrain_daemon.launch import JOB_MARK, PROCESS_FILE
 from retrain_daemon.limits import Limits
 from retrain_daemon.scratch import remove_scratch
+from retrain_daemon.shortage import unusable
 from retrain_daemon.supervisor import Ended, Running, Supervisor, Watch, unreadable
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
@@ -106,8 +107,8 @@ class ProcessExecutor:
         """Start a worker for `job`. That no process can be started is an end like a crash; that `python` cannot be
         used is a failure for good.
 
-        Raises StateUnusable when the job folder cannot be written, ValueError for a job that is running already or
-        whose GPUs are not free.
+        Raises StateUnusable when the job folder cannot be written, or the machine has nothing left to start a process
+        with; ValueError for a job that is running already or whose GPUs are not free.
         """
         if key in self.running():
             raise ValueError(f"job {key!r} is running already")
@@ -115,17 +116,21 @@ class ProcessExecutor:
         self._end_earlier_life(key)
         try:
             _prepare(folder, job)
+            self._begin(key, folder, limits, now, python)
         except OSError as error:
-            raise StateUnusable(f"job folder {folder} cannot be written: {error.strerror}.") from error
+            self._jobs.pop(key, None)
+            raise unusable(error, folder, "job folder") from error
+
+    def _begin(self, key: str, folder: Path, limits: Limits, now: datetime, python: str) -> None:
         limits = limits.or_else(self._allowance.memory, self._allowance.processes)
         told = self._hand_out(key, limits.gpus)
-        self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
+        supervisor = self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
         if problem := _against(python):
-            self._jobs[key].fail(problem)
+            supervisor.fail(problem)
         elif python:
-            self._jobs[key].start((python, *WORKER[1:], str(folder)), told, foreign=True)
+            supervisor.start((python, *WORKER[1:], str(folder)), told, foreign=True)
         else:
-            self._jobs[key].start((*self._command, str(folder)), told)
+            supervisor.start((*self._command, str(folder)), told)
 
     def waits_for(self, limits: Limits) -> str:
         """That too few GPUs are free. Raises Refused when the box has too few at all."""
@@ -165,7 +170,7 @@ class ProcessExecutor:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StateUnusable(f"job folder {self._path(key)} cannot be removed: {error.strerror}.") from error
+            raise unusable(error, self._path(key), "job folder") from error
 
     def running(self) -> tuple[str, ...]:
         """Keys of the jobs at work."""
@@ -237,16 +242,26 @@ def _recorded(folder: Path) -> processes.Identity | None:
     try:
         fields = json.loads((folder / PROCESS_FILE).read_text())
         return processes.Identity(int(fields["pid"]), int(fields["started"]), str(fields["boot"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:  # not knowing whether one lives is no reason to start another
+        raise unusable(error, folder, "job folder") from error
+
+
+def left_alive(folder: Path) -> bool:
+    """Whether the worker that was started in a job folder lives, whoever started it."""
+    worker = _recorded(folder)
+    return worker is not None and processes.lives(worker)
 
 
 def _ended_earlier(folder: Path) -> Ended | None:
     """The result that an earlier life's worker left, its seconds from the times of the files."""
     try:
         result = files.read_result(folder)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         result = unreadable(error)
+    except OSError as error:
+        raise unusable(error, folder, "job folder") from error
     if result is None:
         return None
     return Ended(result, _seconds_between(folder / PROCESS_FILE, folder / files.RESULT_FILE))

@@ -14,7 +14,7 @@ from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.log import get_logger
-from retrain_daemon.schedule import WakeUps
+from retrain_daemon.schedule import WakeUps, is_due
 
 _log = get_logger()
 
@@ -43,7 +43,7 @@ class FolderLooks:
 
     def look(self, policies: Collection[Policy], now: datetime) -> None:
         """Into the folders of these models, as far as they need it."""
-        everything = self._next_rescan is None or now >= self._next_rescan
+        everything = self._next_rescan is None or is_due(self._next_rescan, self._rescan, now)
         changed = self._folders.changed(everywhere=everything)
         self._note_watching()
         if everything:
@@ -54,6 +54,10 @@ class FolderLooks:
             needed = policy.model in changed or (due is not None and now >= due)
             if needed or (everything and not self._is_same(policy, now)):
                 self._try_to_look_into(policy, now)
+
+    def look_everywhere(self) -> None:
+        """At the next look, whatever was told."""
+        self._next_rescan = None
 
     def is_settling(self) -> bool:
         """Whether some file may be complete later on."""
@@ -81,7 +85,7 @@ class FolderLooks:
         try:
             self._look_into(policy, now)
         except StateUnusable:
-            self._next_rescan = None
+            self.look_everywhere()
             self._attention.call_everyone()
             raise
 

@@ -21,6 +21,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow, Inspected
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
+from retrain_daemon.shortage import made
 from retrain_daemon.turns import Turns
 from retrain_daemon.worker.job import DropFile, DropReport, DropsInspected, Failed, InspectDrops, Source
 
@@ -129,7 +130,8 @@ class Intake:
             self._refused_for.pop(policy.model, None)
         if not waiting:
             self._journal.models.set_trouble(policy.model, "", now)
-        early = now < self._not_before.get(policy.model, now)
+        wait = self._not_before.get(policy.model, now) - now
+        early = timedelta(0) < wait <= LOOK_AGAIN  # a longer one is of a clock that was set back since
         if not waiting or early or self._refused_for.get(policy.model) == purpose:
             self._turns.leave(policy.model)
             return False
@@ -160,7 +162,7 @@ class Intake:
 
     def _start(self, policy: Policy, source: Source, waiting: tuple[DropRow, ...], purpose: str, now: datetime) -> None:
         rows = self._rows / sha256(policy.model.encode()).hexdigest()[:16]
-        rows.mkdir(parents=True, exist_ok=True)
+        made(rows)
         files = tuple(
             DropFile(drop=drop.id, path=drop.path, first_seen=drop.arrived_at, fingerprint=drop.fingerprint)
             for drop in waiting

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.errors import StateUnusable
+from retrain_daemon.labels import unique_name
 from retrain_daemon.worker.job import is_kept
 
 
@@ -22,7 +23,7 @@ class KeptChallengers:
 
     def folder_of(self, attempt: Attempt) -> Path:
         """Where the present round of an attempt keeps what it trained."""
-        return self._folder / f"{attempt.id}.{attempt.round}"
+        return self._folder / f"{unique_name(attempt)}.{attempt.round}"
 
     def has(self, attempt: Attempt) -> bool:
         """Whether the present round has trained, and its challenger was not accepted yet."""
@@ -31,24 +32,25 @@ class KeptChallengers:
     def make_room(self, attempt: Attempt) -> None:
         """Remove what earlier rounds trained, and see that the present one can keep what it trains."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in self._of(attempt.id):
+        for folder in self._of(attempt):
             if folder != self.folder_of(attempt):
                 _remove(folder)
 
     def discard(self, attempt: Attempt) -> None:
         """Remove all that an attempt kept; MLflow has it, or nobody wants it."""
-        for folder in self._of(attempt.id):
+        for folder in self._of(attempt):
             _remove(folder)
 
-    def sweep(self, attempts: Collection[str]) -> None:
+    def sweep(self, attempts: Collection[Attempt]) -> None:
         """Remove what belongs to none of these attempts: a crash came between their end and its removal."""
+        names = {unique_name(attempt) for attempt in attempts}
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if _attempt_of(folder) not in attempts:
+            if _attempt_of(folder) not in names:
                 _remove(folder)
 
-    def _of(self, attempt: str) -> list[Path]:
+    def _of(self, attempt: Attempt) -> list[Path]:
         found = self._folder.iterdir() if self._folder.is_dir() else ()
-        return [folder for folder in found if _attempt_of(folder) == attempt]
+        return [folder for folder in found if _attempt_of(folder) == unique_name(attempt)]
 
 
 def _attempt_of(folder: Path) -> str:

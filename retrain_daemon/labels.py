@@ -93,3 +93,10 @@ def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float
         if finding.low is not None and finding.high is not None:
             pairs["interval"] = f"{finding.low:.4f}..{finding.high:.4f}"
     return pairs
+
+
+def unique_name(attempt: Attempt) -> str:
+    """A journal restored from a backup gives numbers again that attempts after the backup had; the moment it was
+    decided tells them apart.
+    """
+    return f"{attempt.id}.{attempt.started_at:%Y%m%dT%H%M%S%f}"

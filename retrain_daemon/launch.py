@@ -74,7 +74,7 @@ def launch(folder: Path, command: tuple[str, ...], told: Mapping[str, str], *, f
         record(folder, worker.pid)
         return Spawned(worker)
     except OSError:
-        processes.end_session(worker.pid, 0)
+        worker.kill()  # needs no descriptor, as looking for what it started would; it has not started anything yet
         worker.wait()
         raise
 

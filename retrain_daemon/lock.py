@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from retrain_daemon.errors import StateLocked, StateUnusable
+from retrain_daemon.shortage import unusable
 
 LOCK_FILE = "lock"
 #: The purpose a daemon gives. It keeps the lock; everyone else has it for moments only, and is waited for.
@@ -36,8 +38,12 @@ class StateLock:
                 "Give the daemon's user write access to it, or name another with --state or RETRAIND_STATE.",
             ) from error
         self._lock(descriptor)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, self._text.encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, self._text.encode())
+        except OSError as error:
+            os.close(descriptor)
+            raise unusable(error, self._path.parent) from error
         self._descriptor = descriptor
 
     def _lock(self, descriptor: int) -> None:
@@ -62,7 +68,8 @@ class StateLock:
     def release(self) -> None:
         """Give the lock back."""
         if self._descriptor is not None:
-            os.ftruncate(self._descriptor, 0)
+            with contextlib.suppress(OSError):  # a text that stays names nobody once the lock is free
+                os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -6,6 +6,7 @@ shows what `environment` has of secrets when `configure` is called.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -53,7 +54,7 @@ def configure(
             _hidden(secrets_of(environment)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]  # IO[str] is all it needs
+        logger_factory=structlog.WriteLoggerFactory(_Lossy(stream)),  # type: ignore[arg-type]  # all it needs of a stream
         cache_logger_on_first_use=False,
     )
     _route_libraries()
@@ -63,6 +64,21 @@ def get_logger(**pairs: object) -> FilteringBoundLogger:
     """A logger whose events all carry `pairs`, such as attempt="churn-42"."""
     logger: FilteringBoundLogger = structlog.get_logger(**pairs)
     return logger
+
+
+class _Lossy:
+    """A stream that drops what cannot be written: a full disk under the log must not end the daemon."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class _LibraryHandler(logging.Handler):

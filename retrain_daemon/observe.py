@@ -232,12 +232,12 @@ def gather(policy: Policy, journal: Journal, view: RegistryView, now: datetime, 
         hold=row.hold if row else None,
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
-        offered=_offered(policy, journal, view, champion, row) if known and not opened else None,
+        offered=_offered(policy, journal, view, champion, row, now) if known and not opened else None,
     )
 
 
 def _offered(
-    policy: Policy, journal: Journal, view: RegistryView, champion: Champion, row: ModelRow | None
+    policy: Policy, journal: Journal, view: RegistryView, champion: Champion, row: ModelRow | None, now: datetime
 ) -> Offered | None:
     """A person's challenger, with how many rows may judge it: those that neither of the two may have learned."""
     offered = view.offered(policy, champion)
@@ -251,7 +251,7 @@ def _offered(
     unit = unit_of(policy.data)
     both = journal.models.learned_by_either(policy.model, champion.version, offered.version, unit)
     look = journal.attempts.last_look(policy.model, offered.version, champion.version, policy.digest)
-    counts = journal.count_rows(policy.model, both, look.id if look else None)
+    counts = journal.count_rows(policy.model, both, look.id if look else None, now)
     return replace(offered, judging_rows=counts.judging, last_look=_last_look(look, counts.judging_since, both))
 
 
@@ -270,7 +270,7 @@ def _data_facts(
 ) -> DataFacts:  # fmt: skip
     known = champion.version is not None and champion.state is ChampionState.FOUND
     learned = journal.models.learned(policy.model, champion.version or 0, unit_of(policy.data)) if known else None
-    counts = journal.count_rows(policy.model, learned, last)
+    counts = journal.count_rows(policy.model, learned, last, now)
     facts = DataFacts(
         new_rows=counts.new,
         since_last=counts.since_last,

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrain_daemon.shortage import is_shortage
+
 _PROC = Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -214,10 +216,14 @@ def _stat(pid: int) -> list[str]:
 
 
 def _read(pid: int, name: str) -> bytes:
-    """A file of a process; empty when the process is gone or may not be looked into."""
+    """A file of a process; empty when the process is gone or may not be looked into. Raises OSError when no file can
+    be opened: that says nothing of the process.
+    """
     try:
         return (_PROC / str(pid) / name).read_bytes()
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return b""
 
 

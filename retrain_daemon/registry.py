@@ -21,8 +21,8 @@ from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, qu
 from retrain_daemon.patience import Requests, Silence
 from retrain_daemon.registry_pages import Pages, is_served
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, bare, whole
-from retrain_daemon.worker.mlflow_errors import understood
-from retrain_daemon.worker.mlflow_process import prefer_early_errors, quiet, registering
+from retrain_daemon.worker.mlflow_errors import understood, unreachable
+from retrain_daemon.worker.mlflow_process import load_mlflow, prefer_early_errors, quiet, registering
 from retrain_daemon.worker.store import absolute_uri, initialise
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ class MlflowRegistry:
         """The one client of this process, opened at the first request; tried anew as long as that fails."""
         with self._opening:
             if self._opened is None:
+                _load(self._tracking)
                 initialise(self._tracking)
                 if self._registry != self._tracking:
                     initialise(self._registry)
@@ -274,6 +275,16 @@ def spell_alias(aliases: Mapping[str, int], alias: str) -> str | None:
 
 def _folded(alias: str) -> str:
     return alias.casefold().replace("-", "_")
+
+
+def _load(uri: str) -> None:
+    """MLflow, loaded at the first request; what keeps it from being loaded may pass."""
+    try:
+        load_mlflow()
+    except OSError:
+        raise
+    except Exception as error:
+        raise unreachable(uri, f"MLflow cannot be loaded here: {type(error).__name__}: {error}") from error
 
 
 def _open(tracking_uri: str, registry_uri: str) -> MlflowClient:

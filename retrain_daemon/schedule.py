@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
+
+
+def is_due(moment: datetime, interval: timedelta, now: datetime) -> bool:
+    """Whether `moment` has come. One further ahead than the interval was written by a clock that was set back since."""
+    return now >= moment or moment - now > interval
 
 
 class WakeUps:

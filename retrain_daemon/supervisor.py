@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from retrain_daemon import processes, worker_log
 from retrain_daemon.cgroups import Group
@@ -23,8 +24,11 @@ from retrain_daemon.holding import Held, Means
 from retrain_daemon.launch import JOB_MARK, Launched, launch
 from retrain_daemon.limits import Limits, in_time, thread_variables
 from retrain_daemon.scratch import make_scratch, remove_scratch
+from retrain_daemon.shortage import free_room, is_shortage, sentence
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
+
+T = TypeVar("T")
 
 _UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
@@ -83,12 +87,15 @@ class Supervisor:
 
     def start(self, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False) -> None:
         """Start the process from the calling thread, with the variables `told`. That this cannot be done is an end like
-        a crash. A `foreign` interpreter is not told where the daemon's own modules are.
+        a crash; OSError is raised when the machine has nothing left to start it with. A `foreign` interpreter is not
+        told where the daemon's own modules are.
         """
         self._interpreter = command[0] if foreign else ""
         try:
             worker, held = self._hold(command, told, foreign)
         except OSError as error:
+            if is_shortage(error):
+                raise
             self._conclude(
                 Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
             )
@@ -147,10 +154,10 @@ class Supervisor:
         try:
             cause = self._wait(worker, held)
             # The worker is not waited for before all it started is gone: as a zombie it keeps its number its own.
-            held.end(0)
+            self._patiently(lambda: held.end(0))
             cause = cause or held.lack_of_memory()
             held.leave()
-        except OSError as error:  # such as no file descriptors left: what cannot be watched must not go on
+        except OSError as error:  # what cannot be watched must not go on
             cause = f"the worker could not be watched: {error}"
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
@@ -159,21 +166,40 @@ class Supervisor:
         remove_scratch(self._folder)
         self._conclude(self._outcome(cause, code))
 
+    def _patiently(self, do: Callable[[], T]) -> T:
+        """Do it as soon as the machine lets it be done; a daemon that is stopped does not wait for that."""
+        while True:
+            try:
+                return do()
+            except OSError as error:
+                if not is_shortage(error) or self._stopping.is_set():
+                    raise
+                time.sleep(_LOOK_EVERY_MS / 1000)
+
     def _wait(self, worker: Launched, held: Held) -> str:
         """Return when the worker has ended: "" by itself, else why it was ended."""
         ends = select.poll()
         ends.register(worker.handle, select.POLLIN)
         while not ends.poll(_LOOK_EVERY_MS):
             worker_log.cut(self._log, self._watch.log_limit)
-            if excess := held.excess():
+            if excess := self._excess(held):
                 # Over its limits a worker gets no grace, in which it could take the rest of the machine's.
-                held.end(0)
+                self._patiently(lambda: held.end(0))
                 return excess
             if late := self._late():
-                held.end(self._watch.grace)
+                self._patiently(lambda: held.end(self._watch.grace))
                 return late
         worker_log.cut(self._log, self._watch.log_limit)
         return ""
+
+    def _excess(self, held: Held) -> str:
+        """What it took too much of; "" where that cannot be told just now: it is looked at again in a moment."""
+        try:
+            return held.excess()
+        except OSError as error:
+            if is_shortage(error):
+                return ""
+            raise
 
     def _late(self) -> str:
         if self._stopping.is_set():
@@ -188,9 +214,11 @@ class Supervisor:
         A worker that was stopped has not failed: without a result it is cut short.
         """
         try:
-            result = files.read_result(self._folder)
-        except (ValueError, OSError) as error:
+            result = self._patiently(lambda: files.read_result(self._folder))
+        except ValueError as error:
             return unreadable(error)
+        except OSError as error:
+            return None if self._stopping.is_set() else self._cannot_read(error)
         if result is not None or self._stopping.is_set():
             return result
         failure = self._failure(cause, code)
@@ -198,6 +226,9 @@ class Supervisor:
         with contextlib.suppress(OSError):
             files.write_result(self._folder, failure)
         return failure
+
+    def _cannot_read(self, error: OSError) -> Failed:
+        return Failed(message=f"the worker's result is not known: {sentence(error, self._folder)}.", temporary=True)
 
     def _failure(self, cause: str, code: int) -> Failed:
         said = worker_log.last_line(self._log, self._log_start)
@@ -216,6 +247,13 @@ class Supervisor:
                 message=f"{self._interpreter}, which train.python names, ended with exit code 0 and left no result.",
                 hint="Name a Python interpreter.",
             )
+        if code == files.RESULT_NOT_WRITTEN and not cause:
+            return Failed(
+                message=f"the worker could not write its result to {self._folder} ({free_room(self._folder)} now)"
+                f"{self._last_said()}.",
+                temporary=True,
+                unreachable=True,
+            )  # fmt: skip
         return Failed(message=(cause or self._exit(code)) + self._last_said(), temporary=True, lost=True)
 
     def _last_said(self) -> str:

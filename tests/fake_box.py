@@ -22,6 +22,7 @@ from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.executor import Limits
 from retrain_daemon.journal import Journal
+from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.database import Database, Value, open_database
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.news import NOBODY, Announcer
@@ -183,6 +184,7 @@ class FakeBox:
         watched = WatchedDatabase(database._connection, database.path)
         watched.reached = self.reached  # type: ignore[method-assign]
         folders, alarms = DropFolders(wake.set), WakeUps(wake.set)
+        backups = Backups(self.root / "state", 7)
         executor = WatchedExecutor(
             self.work,
             self.results,
@@ -199,11 +201,13 @@ class FakeBox:
             folders=folders,
             policies=PolicyFolder(self.root / "policies"),
             alarms=alarms,
+            backups=backups,
         )
         rhythm = Rhythm(pacing=Pacing(backoff=timedelta(seconds=1)))
         try:
             yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake, self.trust, self.announcer)
         finally:
+            backups.close(self.clock())
             alarms.close()
             folders.close()
             watched.close()

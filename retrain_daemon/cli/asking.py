@@ -112,6 +112,7 @@ def adopt(arguments: Arguments, settings: Settings) -> int:
 
 def _record(arguments: Arguments, settings: Settings, policy: Policy) -> dict[str, str]:
     """Read the files in a worker, so that the order carries a finished record."""
+    journal_to_write(settings).close()  # before its key files: alone they would look like those of a lost journal
     source = _champion_source(settings, policy)
     learned = settings.state / "learned"
     learned.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,9 @@ from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
 from retrain_daemon.executor import Allowance, ProcessExecutor
 from retrain_daemon.holding import Means, find_means
-from retrain_daemon.journal import Journal
+from retrain_daemon.journal import JOURNAL_FILE, Journal
+from retrain_daemon.journal.backups import Backups
+from retrain_daemon.journal.soundness import was_there
 from retrain_daemon.log import get_logger
 from retrain_daemon.notify import Hook, Notifier
 from retrain_daemon.policies import PolicyFolder, read_policies
@@ -42,13 +44,14 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
 
     With `pages` it can be asked over HTTP how it stands.
     """
-    journal = Journal.open(settings.state)
+    journal = Journal.open(settings.state, thorough=True)
     means = find_means(settings.nice)
     _log.info("workers.limits", **means.words())
     executor = executor_of(settings, settings.state / "jobs", wake.set, means)
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
     notifier = notifier_of(settings)
+    backups = Backups(settings.state, settings.backups)
     gateways = Gateways(
         journal=journal,
         registry=registry_of(settings),
@@ -56,6 +59,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
         folders=folders,
         policies=PolicyFolder(settings.policies),
         alarms=alarms,
+        backups=backups,
     )
     rhythm = Rhythm(
         poll_registry=settings.poll_registry,
@@ -64,7 +68,9 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
         inspections=settings.inspections,
     )
     with ExitStack() as ending:
-        for part in (journal, executor, folders, alarms, notifier):
+        ending.callback(journal.close)
+        ending.callback(lambda: backups.close(clock()))
+        for part in (executor, folders, alarms, notifier):
             ending.callback(part.close)
         daemon = Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), notifier)
         if pages and (web := web_of(settings, daemon, notifier)) is not None:
@@ -108,7 +114,8 @@ def registry_of(settings: Settings) -> MlflowRegistry:
 
 def journal_to_read(settings: Settings) -> Journal:
     """The journal, opened for reading only; raises NotFound where no daemon ever ran."""
-    if not (settings.state / "journal.db").exists():
+    path = settings.state / JOURNAL_FILE
+    if not path.exists() and not was_there(path):
         raise NotFound(
             f"there is no journal in {settings.state}: no daemon has run with this state folder.",
             "Start one with `retraind run`, or name another folder with --state.",

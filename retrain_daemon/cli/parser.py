@@ -6,7 +6,17 @@ import argparse
 from collections.abc import Sequence
 
 from retrain_daemon import __version__
-from retrain_daemon.cli import asking, checking, demonstrating, explaining, inspecting, reading, running
+from retrain_daemon.cli import (
+    asking,
+    checking,
+    demonstrating,
+    diagnosing,
+    explaining,
+    inspecting,
+    reading,
+    restoring,
+    running,
+)
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.settings import LOG_FORMATS
 
@@ -66,6 +76,8 @@ def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     run = _verb(verbs, "run", running.run, "Run the daemon.")
     run.add_argument("--once", action="store_true", help="do what is to be done now, then end")
     run.add_argument("--log-format", choices=LOG_FORMATS, help="how log lines are written")
+    restore = _verb(verbs, "restore", restoring.restore, "Put a backup in the place of the journal; no daemon may run.")
+    restore.add_argument("backup", nargs="?", help="which (default: the newest good one in STATE/backups)")
     demo = _verb(verbs, "demo", demonstrating.demo, "Show the whole story on handwritten digits, in about two minutes.")
     demo.add_argument("--folder", default="demo", help="where it happens; made anew at each start (default: demo)")
 
@@ -79,6 +91,7 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")
     _verb(verbs, "status", reading.status, "Show every model on one screen.", json=True)
+    _verb(verbs, "doctor", diagnosing.doctor, "Check everything the daemon rests on, changing nothing.", json=True)
     history = _verb(verbs, "history", reading.history, "Show what happened, oldest first.", json=True)
     history.add_argument("model", nargs="?")
     history.add_argument("--limit", type=_count, default=50, help="at most so many lines (default: 50)")

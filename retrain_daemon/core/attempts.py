@@ -191,7 +191,7 @@ def next_step(
     """
     match attempt.state:
         case State.PLANNED | State.FAILED:
-            return _before_worker(attempt, worker, champion, now)
+            return _before_worker(attempt, worker, champion, now, backoff)
         case State.TRAINING:
             return _after_worker(attempt, worker, champion, now, backoff)
         case State.TRAINED:
@@ -202,11 +202,13 @@ def next_step(
             return Wait("has ended")
 
 
-def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime) -> Step:
+def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta) -> Step:
     """A worker needs the registry and the champion it starts from. What is trained already needs the registry only:
-    who is champion by then, and against whom it is judged, is looked at afterwards.
+    who is champion by then, and against whom it is judged, is looked at afterwards. A wait longer than any that is
+    given was written by a clock that was set back since.
     """
-    if attempt.due_at is not None and now < attempt.due_at:
+    longest = max(_wait(backoff, attempt.failures), backoff, LONGEST_OUTAGE_BACKOFF)
+    if attempt.due_at is not None and timedelta(0) < attempt.due_at - now <= longest:
         return Wait("waits before the next try", attempt.due_at)
     if worker.kept:
         away = champion.state is ChampionState.UNKNOWN
@@ -245,7 +247,7 @@ def _after_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now:
         case WorkerState.GONE:
             if attempt.cuts >= ALLOWED_CUTS:
                 return Conclude(State.ABANDONED, f"its worker was cut short {attempt.cuts + 1} times")
-            return _before_worker(attempt, worker, champion, now)
+            return _before_worker(attempt, worker, champion, now, backoff)
 
 
 def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff: timedelta) -> Step:
@@ -260,8 +262,12 @@ def _after_failure(attempt: Attempt, worker: WorkerSeen, now: datetime, backoff:
     if attempt.failures >= attempt.recipe.retries:
         tries = attempt.failures + 1
         return Conclude(State.ABANDONED, f"gave up after {tries} {'try' if tries == 1 else 'tries'}: {worker.message}")
-    wait = min(backoff * 2**attempt.failures, LONGEST_BACKOFF)
-    return Retry(now + wait, worker.message)
+    return Retry(now + _wait(backoff, attempt.failures), worker.message)
+
+
+def _wait(backoff: timedelta, failures: int) -> timedelta:
+    doubled: timedelta = backoff * 2**failures
+    return min(doubled, LONGEST_BACKOFF)
 
 
 def _after_verdict(attempt: Attempt, champion: Champion) -> Step:

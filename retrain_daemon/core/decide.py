@@ -282,7 +282,7 @@ def _values_text(rules: tuple[RuleReport, ...], chosen: Rule) -> str:
 
 
 def _pace(policy: Policy, facts: Facts, now: datetime) -> _Reason | None:
-    starts = sorted(facts.starts)
+    starts = _credible(facts.starts, max(policy.pace.cooldown or timedelta(0), timedelta(days=1)), now)
     if policy.pace.cooldown and starts and now < starts[-1] + policy.pace.cooldown:
         until = starts[-1] + policy.pace.cooldown
         return _Reason("cooldown", f"cools down until {until:%Y-%m-%d %H:%M} UTC", until)
@@ -291,3 +291,10 @@ def _pace(policy: Policy, facts: Facts, now: datetime) -> _Reason | None:
         until = today[-policy.pace.per_day] + timedelta(days=1)
         return _Reason("per_day", f"{len(today)} attempts in 24 hours, the next from {until:%Y-%m-%d %H:%M} UTC", until)
     return None
+
+
+def _credible(starts: tuple[datetime, ...], reach: timedelta, now: datetime) -> list[datetime]:
+    """In order, without those further ahead than the pace reaches: a clock that was set back since wrote them, and they
+    would hold the model until it has caught up.
+    """
+    return sorted(start for start in starts if start - now <= reach)

@@ -3,6 +3,6 @@
 `schema.sql` is its description. Each module here owns the statements on its tables; none of them decides.
 """
 
-from retrain_daemon.journal.record import HistoryLine, Journal
+from retrain_daemon.journal.record import JOURNAL_FILE, HistoryLine, Journal
 
-__all__ = ["HistoryLine", "Journal"]
+__all__ = ["JOURNAL_FILE", "HistoryLine", "Journal"]

@@ -233,6 +233,13 @@ class Attempts:
         """A worker cannot be started yet."""
         self._change(attempt, attempt.state, now, "reason = ?", reason)
 
+    def take_back_start(self, started: Attempt, before: Attempt, now: datetime) -> None:
+        """The worker could not be started for want of room or the like: the attempt is as it was before."""
+        self._change(
+            started, before.state, now, "starts = ?, cuts = ?, due_at = ?, reason = ?",
+            before.starts, before.cuts, to_text(before.due_at) if before.due_at else None, before.reason,
+        )  # fmt: skip
+
     def accept(self, attempt: Attempt, challenger: Challenger, evidence: Evidence, notes: tuple[str, ...],
                now: datetime) -> None:  # fmt: skip
         """The one training result of this attempt."""

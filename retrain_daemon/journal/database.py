@@ -15,6 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from retrain_daemon.errors import StateUnusable
+from retrain_daemon.journal.copies import APPLICATION_ID, BACKUP_FOLDER, copy_whole
+from retrain_daemon.journal.soundness import refuse_damaged, refuse_foreign, refuse_unsound, unusable
 
 SCHEMA_VERSION = 4
 BUSY_SECONDS = 10
@@ -38,11 +40,11 @@ class Database:
         self.run("BEGIN IMMEDIATE")
         try:
             yield
+            self.run("COMMIT")  # a full disk may refuse it and leave the transaction open
         except BaseException:
             if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+                self.run("ROLLBACK")
             raise
-        self.run("COMMIT")
 
     def run(self, sql: str, *values: Value) -> sqlite3.Cursor:
         """Run one statement."""
@@ -51,15 +53,23 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
 
     def rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
         """All rows of a query."""
-        return self.run(sql, *values).fetchall()
+        cursor = self.run(sql, *values)
+        try:
+            return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise unusable(self.path, error) from error
 
     def row(self, sql: str, *values: Value) -> sqlite3.Row | None:
         """The first row of a query, if any."""
-        found: sqlite3.Row | None = self.run(sql, *values).fetchone()
+        cursor = self.run(sql, *values)
+        try:
+            found: sqlite3.Row | None = cursor.fetchone()
+        except sqlite3.Error as error:
+            raise unusable(self.path, error) from error
         return found
 
     def change_one(self, sql: str, *values: Value) -> None:
@@ -78,24 +88,45 @@ class Database:
         self._connection.close()
 
 
-def open_database(path: Path, *, read_only: bool = False) -> Database:
-    """Open the journal, making it if it is not there; raises StateUnusable with what is wrong and what to do."""
+def open_database(path: Path, *, read_only: bool = False, thorough: bool = False) -> Database:
+    """Open the journal, making it if there never was one; a `thorough` opening reads every page.
+
+    Raises StateUnusable with what is wrong and what to do, for a lost journal how to restore it.
+    """
+    refuse_unsound(path, to_write=not read_only)
     try:
-        if read_only:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
-        else:
-            connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
-        connection.isolation_level = None
-        connection.row_factory = sqlite3.Row
-        database = Database(connection, path)
+        database = Database(_connect(path, read_only), path)
+        _refuse_foreign(database)
+        if thorough:
+            refuse_damaged(database._connection, path)
         if not read_only:
-            _use_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
+            _use_wal(database._connection)
+            database.run("PRAGMA synchronous = FULL")
+            database.run("PRAGMA foreign_keys = ON")
         _make_or_check(database, read_only)
     except sqlite3.Error as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     return database
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    if read_only:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+    else:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    connection.isolation_level = None
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _refuse_foreign(database: Database) -> None:
+    """Older journals have no application id; every one has its table `identity`."""
+    mark = database.row("PRAGMA application_id")
+    if mark is not None and mark[0] not in (0, APPLICATION_ID):
+        raise refuse_foreign(database.path, f"its application id is {mark[0]}")
+    tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "identity" not in tables:
+        raise refuse_foreign(database.path, f"its tables are {', '.join(sorted(tables)[:5])}")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -127,10 +158,25 @@ def _make_or_check(database: Database, read_only: bool) -> None:
             "Start it once.",
         )
     if found < SCHEMA_VERSION and not read_only:
+        if found:
+            _keep_as_it_was(database.path, found)
         database.run("PRAGMA foreign_keys = OFF")  # a table that others refer to may be made anew
         with database.transaction():
             _bring_up(database)
         database.run("PRAGMA foreign_keys = ON")
+
+
+def _keep_as_it_was(path: Path, schema: int) -> None:
+    """A copy before the tables are changed, for whoever has to go back to the version before."""
+    target = path.parent / BACKUP_FOLDER / f"journal-schema-{schema}.db"
+    try:
+        copy_whole(path, target, datetime.now(UTC))
+    except (OSError, sqlite3.Error) as error:
+        raise StateUnusable(
+            f"the journal {path} has schema {schema} and cannot be copied to {target} before it is brought to"
+            f" {SCHEMA_VERSION}: {error}.",
+            "Make room, or write access, there.",
+        ) from error
 
 
 def _bring_up(database: Database) -> None:
@@ -141,6 +187,7 @@ def _bring_up(database: Database) -> None:
         for statement in _statements(files("retrain_daemon.journal").joinpath(script).read_text("utf-8")):
             database.run(statement)
     database.run(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.run(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def _user_version(database: Database) -> int:
@@ -156,13 +203,6 @@ def _statements(script: str) -> Iterable[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-def _unusable(path: Path, error: sqlite3.Error) -> StateUnusable:
-    return StateUnusable(
-        f"the journal {path} cannot be used: {error}.",
-        "Check that the state folder is writable and its disk not full; a damaged file is restored from a backup.",
-    )
 
 
 def to_text(moment: datetime) -> str:

@@ -43,17 +43,29 @@ class Journal:
         self.requests = Requests(database)
 
     @classmethod
-    def open(cls, state: Path, *, read_only: bool = False) -> Journal:
-        """The journal of a state folder; raises StateUnusable."""
-        return cls(open_database(state / JOURNAL_FILE, read_only=read_only))
+    def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:
+        """The journal of a state folder, every page of it read if `thorough`; raises StateUnusable."""
+        return cls(open_database(state / JOURNAL_FILE, read_only=read_only, thorough=thorough))
 
     def transaction(self) -> AbstractContextManager[None]:
         """All changes within are committed together or not at all."""
         return self._database.transaction()
 
-    def count_rows(self, model: str, learned: Learned | None, last_attempt: str | None) -> RowCounts:
+    def count_rows(
+        self, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None
+    ) -> RowCounts:
         """Sums of rows over the drops in use, given what the champion learned and the last ended attempt."""
-        return count_rows(self._database, model, learned, last_attempt)
+        return count_rows(self._database, model, learned, last_attempt, now)
+
+    def integrity(self) -> str:
+        """What is wrong with the file, every page and index looked at; "" for a sound one."""
+        said = self._database.rows("PRAGMA integrity_check(3)")
+        return "" if [row[0] for row in said] == ["ok"] else "; ".join(str(row[0]) for row in said)
+
+    def schema(self) -> int:
+        """The number of its schema."""
+        row = self._database.row("PRAGMA user_version")
+        return int(row[0]) if row else 0
 
     def identity(self) -> str:
         """What tells this journal from every other."""

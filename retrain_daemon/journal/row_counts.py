@@ -30,8 +30,12 @@ class RowCounts:
     missing: tuple[str, ...]
 
 
-def count_rows(database: Database, model: str, learned: Learned | None, last_attempt: str | None) -> RowCounts:
-    """Given what the champion learned (None: not known) and the last ended attempt, return the sums."""
+def count_rows(
+    database: Database, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None
+) -> RowCounts:
+    """Given what the champion learned (None: not known) and the last ended attempt, return the sums. Rows of a time
+    after `now` were dated by a clock that was wrong: whether they came after a version was made is not known.
+    """
     judged = {row["drop_id"] for row in database.rows(DROPS_JUDGED, model)}
     last = _drops_of(database, (last_attempt,) if last_attempt else ())
     learned_drops = _drops_of(database, learned.attempts if learned else ())
@@ -46,7 +50,7 @@ def count_rows(database: Database, model: str, learned: Learned | None, last_att
         waiting += [arrived] if unused and row["new"] else []
         if learned is None or row["fingerprint"] in learned.fingerprints:
             continue
-        after = learned.unknown_until is None or arrived > learned.unknown_until
+        after = learned.unknown_until is None or learned.unknown_until < arrived <= (now or arrived)
         totals["judging"] += row["judging"] if after else 0
         totals["judging_since"] += row["judging"] if after and row["id"] not in last else 0
         totals["unlearned"] += row["training"] if after and row["id"] not in learned_drops else 0

@@ -48,7 +48,8 @@ class Settings:
     `poll_registry` between two looks at MLflow, `rescan` between two listings of the drop folders; a failed attempt
     is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings and `inspections` run side
     by side. `memory` in bytes and `processes` hold for workers whose policy says nothing; `gpus` are the names of
-    devices to hand out, None where the daemon hands out none. Workers are `nice` to other work of the box.
+    devices to hand out, None where the daemon hands out none. Workers are `nice` to other work of the box. Of the
+    journal's daily `backups` so many are kept.
 
     `web_listen` None: no port is opened. `notify_command`, if there is one, is run for each of `notify_on`.
     """
@@ -72,6 +73,7 @@ class Settings:
     notify_command: tuple[str, ...] = ()
     notify_on: tuple[str, ...] = DEFAULT_OCCASIONS
     notify_timeout: timedelta = timedelta(seconds=10)
+    backups: int = 7
     file: Path | None = None
 
 
@@ -141,6 +143,7 @@ _OPTIONS = (
     _Option("rescan", "daemon", "RETRAIND_RESCAN", read_span),
     _Option("retry_backoff", "daemon", "RETRAIND_RETRY_BACKOFF", read_span),
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", read_log_format),
+    _Option("backups", "daemon", "RETRAIND_BACKUPS", read_count),
     _Option("slots", "workers", "RETRAIND_SLOTS", read_count),
     _Option("inspections", "workers", "RETRAIND_INSPECTIONS", read_count),
     _Option("memory", "workers", "RETRAIND_MEMORY", read_size, example='"8GiB"'),

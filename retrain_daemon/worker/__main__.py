@@ -1,15 +1,19 @@
 """The worker's entry point: `python -m retrain_daemon.worker JOB_FOLDER`, job.json in, result.json out.
 
-Exit codes: 0 a result was written (a failure is one, too), 2 the folder holds no readable job, 143 told to stop.
+Exit codes: 0 a result was written (a failure is one, too), 2 the folder holds no readable job, 74 a result could not be
+written, 143 told to stop.
 What is printed goes to the log beside the job.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -17,12 +21,15 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from retrain_daemon import __version__
 from retrain_daemon.errors import FrameworkMissing, RegistryUnreachable, RetrainError
 from retrain_daemon.secrets import Secrets, secrets_of
+from retrain_daemon.shortage import free_room, full, is_shortage, sentence, speaks_of_shortage
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
 from retrain_daemon.worker.job import (
+    RESULT_NOT_WRITTEN,
     Failed,
     InspectDrops,
     InspectModel,
@@ -57,6 +64,7 @@ def _main(arguments: list[str], secrets: Secrets) -> int:
     signal.signal(signal.SIGTERM, _stop)
     _adopt_orphans()
     _die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
+    _use_all_descriptors()
     if len(arguments) != 1:
         print("usage: python -m retrain_daemon.worker JOB_FOLDER", file=sys.stderr)  # noqa: T201
         return NO_JOB
@@ -70,7 +78,16 @@ def _main(arguments: list[str], secrets: Secrets) -> int:
         print(f"{folder} holds no readable job: {error}", file=sys.stderr)  # noqa: T201
         return NO_JOB
     result = _outcome(replace(job, source=_reachable(job.source)), folder)
-    write_result(folder, _told(result, secrets))
+    return _write(folder, _told(result, secrets))
+
+
+def _write(folder: Path, result: Result) -> int:
+    try:
+        write_result(folder, result)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the log may be on the same disk
+            print(f"the worker could not write its result: {sentence(error, folder)}", file=sys.stderr)  # noqa: T201
+        return RESULT_NOT_WRITTEN
     return 0
 
 
@@ -79,6 +96,13 @@ def _outcome(job: Job, folder: Path) -> Result:
     progress = Reporter(folder)
     try:
         return _do(job, folder, progress)
+    except Exception as error:  # noqa: BLE001  any failure of foreign code is an outcome with a reason
+        return _short_of_room(error, job, folder, progress.phase) or _failed(error, progress.phase)
+
+
+def _failed(raised: Exception, phase: str) -> Failed:
+    try:
+        raise raised
     except RetrainError as error:
         return Failed(
             message=error.message,
@@ -89,14 +113,14 @@ def _outcome(job: Job, folder: Path) -> Result:
         )
     except MemoryError:
         return Failed(
-            message=f"The worker ran out of memory while {progress.phase}.",
+            message=f"The worker ran out of memory while {phase}.",
             hint="Raise train.limits.memory, or let data.window take fewer rows.",
         )
     except Exception as error:  # noqa: BLE001  any failure of foreign code is an outcome with a reason
         traceback.print_exc()
         said = " ".join(str(error).split())[:300]
         return Failed(
-            message=f"{type(error).__name__} while {progress.phase}: {said or 'no further words'}",
+            message=f"{type(error).__name__} while {phase}: {said or 'no further words'}",
             hint=_place(error),
         )
 
@@ -112,6 +136,27 @@ def _told(result: Result, secrets: Secrets) -> Result:
     if not isinstance(result, Failed):
         return result
     return replace(result, message=secrets.hide(result.message), hint=secrets.hide(result.hint))
+
+
+def _short_of_room(error: Exception, job: Job, folder: Path, phase: str) -> Failed | None:
+    """The machine's fault and not the job's: tried again, and not counted. None for any other failure."""
+    if isinstance(error, RetrainError) and error.temporary:
+        return None
+    uri = urlsplit(job.source.tracking_uri)
+    store = [Path(uri.path[1:] if uri.scheme else uri.path).parent] if uri.scheme in ("sqlite", "") else []
+    short = full(dict.fromkeys((folder, Path(tempfile.gettempdir()), *store)))
+    if not short and not speaks_of_shortage(error):
+        return None
+    if isinstance(error, OSError) and is_shortage(error) and not short:
+        said = sentence(error, folder)
+    else:
+        said = ", ".join(f"the disk of {each} is full: {free_room(each)}" for each in short or (folder,))
+    return Failed(
+        message=f"No room while {phase}: {said} ({' '.join(str(error).split())[:200]}).",
+        hint="Make room there.",
+        temporary=True,
+        unreachable=True,
+    )
 
 
 def _other_version(other: OtherVersion) -> Failed:
@@ -148,6 +193,13 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
     return train(job, folder, progress)
 
 
+def _use_all_descriptors() -> None:
+    """The daemon's soft limit is no measure for a framework."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class Reporter:
     """Writes progress into the job's folder, a few times a second at most, and knows the present phase."""
 
@@ -161,7 +213,8 @@ class Reporter:
         now = time.monotonic()
         if progress.phase != self.phase or now - self._written >= _SECONDS_BETWEEN_REPORTS:
             self.phase, self._written = progress.phase, now
-            write_progress(self._folder, progress)
+            with contextlib.suppress(OSError):  # shown to people only
+                write_progress(self._folder, progress)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

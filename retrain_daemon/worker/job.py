@@ -58,6 +58,8 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.json"
 LOG_FILE = "worker.log"
+#: The exit code of a worker that had a result and could not write it; the last line of its log says why.
+RESULT_NOT_WRITTEN = 74
 #: In the folder of a kept challenger: its record. The folder is there wholly or not at all.
 KEPT_FILE = "challenger.json"
 
@@ -252,7 +254,8 @@ class Failed:
     """A job that ended without result: one sentence, what to do, and whether another try may help.
 
     `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit. `unreachable`: MLflow did not
-    answer. `framework_missing`: the model's framework is not installed where the worker ran.
+    answer, or the machine had no room left: no fault of the job, so it does not count as a try. `framework_missing`:
+    the model's framework is not installed where the worker ran.
     """
 
     kind: Literal["failed"] = "failed"

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.secrets import secrets_of
+from retrain_daemon.shortage import is_shortage
 from retrain_daemon.worker.credentials import bare
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def understood(uri: str) -> Iterator[None]:
     # An answer cut short, or of something that is not MLflow, ends in a parser or a conversion (ValueError). Alembic
     # fails when a program that does not wait for its turn makes the same fresh database.
     except (RequestException, ParseError, CommandError, OSError, ValueError) as error:
+        if is_shortage(error):
+            raise  # of this machine, not of MLflow
         raise unreachable(uri, str(error)) from None
 
 

@@ -5,8 +5,10 @@ All of it is set through the environment or through loggers, so it lives here, a
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,18 @@ _PATIENCE_OF_WORKERS = {
 _chosen_here: set[str] = set()
 
 _ENVIRONMENT = threading.Lock()
+
+
+def load_mlflow() -> None:
+    """Import MLflow. One import that was cut short would spoil every later one in this process, so nothing of it is
+    kept; raises OSError or whatever else cut it short.
+    """
+    try:
+        importlib.import_module("mlflow")
+    except BaseException:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mlflow"]:
+            del sys.modules[name]
+        raise
 
 
 def prefer_early_errors() -> None:

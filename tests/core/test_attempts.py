@@ -93,6 +93,14 @@ def test_a_wait_between_tries_has_a_limit() -> None:
     assert taken.due_at == NOW + LONGEST_BACKOFF
 
 
+@pytest.mark.parametrize(("ahead", "waits"), [(timedelta(minutes=1), True), (timedelta(hours=5), False)])
+def test_a_try_is_not_put_off_for_longer_than_any_wait_when_the_clock_was_set_back(
+    ahead: timedelta, waits: bool
+) -> None:
+    attempt = an_attempt(State.FAILED, starts=1, failures=1, due_at=NOW + ahead)
+    assert isinstance(next_step(attempt, CRASHED, a_champion(), NOW), Wait) is waits
+
+
 def test_what_would_fail_again_is_abandoned_at_once() -> None:
     assert step(an_attempt(State.TRAINING, starts=1), REFUSED) == Conclude(State.ABANDONED, "no partial_fit")
 

@@ -144,6 +144,13 @@ def test_an_attempt_under_way_keeps_others_from_starting() -> None:
     assert decide(a_policy(), some_facts(open_attempt="churn-3"), NOW).code == "attempt_open"
 
 
+def test_starts_that_a_wrong_clock_dated_do_not_hold_a_model_for_a_year() -> None:
+    policy = a_policy(pace=Pace(cooldown=timedelta(hours=6), per_day=1))
+    assert decide(policy, some_facts(starts=(NOW + timedelta(days=365),)), NOW).action is Action.TRAIN
+    soon = decide(policy, some_facts(starts=(NOW + timedelta(minutes=30),)), NOW)
+    assert soon.code == "cooldown"
+
+
 def test_a_cooldown_says_when_it_ends_and_then_ends() -> None:
     policy = a_policy(pace=Pace(cooldown=timedelta(hours=6)))
     facts = some_facts(starts=(NOW - timedelta(hours=5),))
