@@ -6,6 +6,7 @@ Events only wake it (law 1). What to do is decided in `core`; how it is done liv
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,11 +33,15 @@ from retrain_daemon.orders import Orders
 from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
+from retrain_daemon.service_manager import ServiceManager
+from retrain_daemon.standing import Standing
 
 #: How often the journal is asked whether the command line wrote to it.
 LISTEN_SECONDS = 0.5
 #: A turn ends after so many rounds at the latest, so that signals and new events are seen.
 ROUNDS_PER_TURN = 200
+
+NO_SERVICE_MANAGER = ServiceManager({})
 
 _log = get_logger()
 
@@ -67,13 +72,16 @@ class Daemon:
 
     def __init__(
         self, gateways: Gateways, state: Path, rhythm: Rhythm, clock: Callable[[], datetime], wake: threading.Event,
-        trust: Trust = NOBODY_NAMED,
+        trust: Trust = NOBODY_NAMED, service_manager: ServiceManager = NO_SERVICE_MANAGER,
     ) -> None:  # fmt: skip
         self._to = gateways
         self._rhythm = rhythm
         self._clock = clock
         self._wake = wake
+        self._service_manager = service_manager
         self._stopping = threading.Event()
+        self._reload_asked = threading.Event()
+        self._reloaded = True  # what is in force is what was there at the last reload; the start is one
         self._view = RegistryView(gateways.registry, trust)
         self._intake = Intake(gateways.journal, gateways.folders, gateways.executor, state)
         self._acting = Acting(
@@ -94,12 +102,15 @@ class Daemon:
         """Turn until `stop` is called."""
         while not self._stopping.is_set():
             self.turn()
+            self._report()
             self._sleep()
+        self._service_manager.stopping()
 
     def run_once(self) -> str:
         """Turn until nothing is under way any more; returns the registry's problem, empty if it answered."""
         while not self._stopping.is_set():
             self.turn()
+            self._report()
             if self._idle():
                 break
             self._sleep()
@@ -110,15 +121,47 @@ class Daemon:
         self._stopping.set()
         self._wake.set()
 
+    def reload(self) -> None:
+        """Read policies, registry and drop folders again at once; may be called from a signal handler."""
+        self._service_manager.reloading()
+        self._reload_asked.set()
+        self._wake.set()
+
     def turn(self) -> None:
         """Observe, decide and act until nothing changes."""
         self._wake.clear()
+        self._take_up_reload()
         self._journal_version = self._to.journal.changed_elsewhere()
         self._look_around()
         for _ in range(ROUNDS_PER_TURN):
             if self._stopping.is_set() or not self._round():
                 return
         self._wake.set()
+
+    def _take_up_reload(self) -> None:
+        if self._reload_asked.is_set():
+            self._reload_asked.clear()
+            self._reloaded = True
+            self._next_poll = self._next_rescan = self._clock()
+
+    def _report(self) -> None:
+        """A turn is finished: the only sign of life. A reload that was asked for meanwhile is not yet done."""
+        self._service_manager.turned()
+        self._service_manager.status(self._standing().sentence)
+        if self._reloaded and not self._reload_asked.is_set():
+            self._reloaded = False
+            self._service_manager.ready()
+
+    def _standing(self) -> Standing:
+        return Standing(
+            models=len(self._policies),
+            attempts=tuple(attempt.id for attempt in self._to.journal.attempts.open()),
+            workers=len(self._to.executor.running()),
+            registry=self._problem,
+            policy_files=tuple(sorted(Path(file).name for file in self._bad_files)),
+            troubles=tuple(self._troubles),
+            unwatched=bool(self._watch_problem),
+        )
 
     def _look_around(self) -> None:
         """Everything that is read from outside, each when it is due."""
@@ -378,8 +421,11 @@ class Daemon:
         return self._clock() > self._begun_at + 3 * longest
 
     def _sleep(self) -> None:
-        """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row."""
+        """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row. A
+        watchdog waits for the next turn: it comes in time for that.
+        """
         self._to.alarms.at("look again", self._intake.next_due())
-        while not self._wake.wait(LISTEN_SECONDS):
+        latest = time.monotonic() + self._service_manager.pause
+        while not self._wake.wait(LISTEN_SECONDS) and time.monotonic() < latest:
             if self._to.journal.changed_elsewhere() != self._journal_version:
                 return

@@ -29,3 +29,4 @@ class Arguments:
     why: str = ""
     limit: int = 50
     folder: str = "demo"
+    yes: bool = False

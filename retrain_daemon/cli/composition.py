@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
+from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.settings import Settings
 
 
@@ -50,7 +52,7 @@ def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon
     )
     closers: tuple[Callable[[], None], ...] = (alarms.close, folders.close, executor.close, journal.close)
     try:
-        yield Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings))
+        yield Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), ServiceManager(os.environ))
     finally:
         for close in closers:
             close()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from retrain_daemon import __version__
-from retrain_daemon.cli import asking, checking, demonstrating, explaining, inspecting, reading, running
+from retrain_daemon.cli import asking, checking, demonstrating, explaining, inspecting, installing, reading, running
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.settings import LOG_FORMATS
 
@@ -68,6 +68,10 @@ def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     run.add_argument("--log-format", choices=LOG_FORMATS, help="how log lines are written")
     demo = _verb(verbs, "demo", demonstrating.demo, "Show the whole story on handwritten digits, in about two minutes.")
     demo.add_argument("--folder", default="demo", help="where it happens; made anew at each start (default: demo)")
+    meaning = "Show the steps that make this installation a service of systemd."
+    install = verbs.add_parser("install", help=meaning, description=meaning)
+    install.set_defaults(verb=installing.install)
+    install.add_argument("--yes", action="store_true", help="do them; needs root")
 
 
 def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
