@@ -23,6 +23,8 @@ CACHE = CHECKOUT / ".cache"
 PREFIX = "/opt/retraind"
 #: The interpreter of the tests and all it has installed, in the machine.
 PYTHON, PACKAGES = "/opt/python", "/opt/packages"
+#: Where the tests can be imported from in the machine.
+SOURCE = "/opt/source"
 INCLUDE = "systemd,systemd-sysv,dbus,python3,procps,util-linux"
 BOOTED_WITHIN = 60.0
 
@@ -106,6 +108,7 @@ class Machine:
             Path(sys.base_prefix).resolve(): PYTHON,
             Path(sysconfig.get_path("purelib")): PACKAGES,
             CHECKOUT / "retrain_daemon": f"{_site(PREFIX)}/retrain_daemon",
+            CHECKOUT / "tests": f"{SOURCE}/tests",
         }
         return [
             "systemd-nspawn", "--quiet", f"--directory={rootfs}", "--volatile=overlay", "--boot",
@@ -136,6 +139,11 @@ class Machine:
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file in the machine, with the folders it needs."""
+        (self.shared / "written").write_text(text, "utf-8")
+        self.run("install", "-D", "-m", "0644", "/srv/host/written", path)
 
     def try_run(self, *command: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
         """The same, with exit code and whatever it printed."""
