@@ -36,5 +36,7 @@ def _text(file: Path) -> str:
         return file.read_text("utf-8").strip()
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError) as error:
-        raise SettingsProblem(f"credential {file} cannot be read: {error}.", "It must be one line of text.") from error
+    except OSError as error:
+        raise SettingsProblem(f"credential {file} cannot be read: {error.strerror}.") from error
+    except ValueError:  # its own words quote what it could not read
+        raise SettingsProblem(f"credential {file} cannot be read: it is no text in UTF-8.") from None

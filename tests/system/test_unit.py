@@ -7,6 +7,7 @@ The tests share one machine; each leaves the service running.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -58,6 +59,11 @@ def tail(machine: Machine) -> str:
 def drop_in(machine: Machine, name: str, text: str) -> None:
     machine.write(f"/etc/systemd/system/retraind.service.d/{name}.conf", text)
     machine.run("systemctl", "daemon-reload")
+
+
+def a_policy_for(machine: Machine, model: str) -> None:
+    machine.run("mkdir", "-p", f"/srv/drops/{model}")
+    machine.write(f"/etc/retraind/policies/{model}.yaml", POLICY.format(model=model, folder="/srv", rows=500))
 
 
 @pytest.fixture
@@ -115,8 +121,7 @@ def test_a_killed_daemon_comes_back(service: Machine) -> None:
 
 def test_a_hung_daemon_is_restarted_and_says_where_it_hung(service: Machine) -> None:
     service.run("systemd-run", "--unit=mlflow", "python3", "-m", "http.server", "--bind=127.0.0.1", "5999")
-    service.run("mkdir", "-p", "/srv/drops/shop")
-    service.write("/etc/retraind/policies/shop.yaml", POLICY.format(model="shop", folder="/srv", rows=500))
+    a_policy_for(service, "shop")
     drop_in(service, "hangs", HANGS)
     service.run("systemctl", "restart", "retraind")
     pid, restarts = shown(service, "MainPID"), int(shown(service, "NRestarts"))
@@ -134,9 +139,7 @@ def test_a_hung_daemon_is_restarted_and_says_where_it_hung(service: Machine) -> 
 
 def test_the_service_writes_into_its_own_folders_only(service: Machine) -> None:
     pid = shown(service, "MainPID")
-    status = dict(
-        line.split(":\t", 1) for line in service.run("cat", f"/proc/{pid}/status").splitlines() if ":\t" in line
-    )
+    status = dict(re.findall(r"^(\w+):\t(.*)$", service.run("cat", f"/proc/{pid}/status"), re.MULTILINE))
     assert {name: status[name] for name in ("NoNewPrivs", "Seccomp", "CapBnd")} == {
         "NoNewPrivs": "1", "Seccomp": "2", "CapBnd": "0000000000000000",
     }  # fmt: skip
@@ -160,25 +163,42 @@ def test_events_are_found_by_their_fields(service: Machine) -> None:
     assert found["_SYSTEMD_UNIT"] == "retraind.service"
 
 
-def test_a_token_reaches_the_daemon_and_no_file_it_could_leave(service: Machine) -> None:
+#: Answers with an error and keeps what it was asked.
+LISTENER = """\
+import http.server
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        open("/run/asked", "a").write(str(self.headers))
+        self.send_error(500)
+    do_GET = do_POST
+http.server.HTTPServer(("127.0.0.1", 5998), Listener).serve_forever()
+"""
+
+
+def test_a_token_reaches_mlflow_and_nobody_else(service: Machine) -> None:
+    service.write("/run/listener.py", LISTENER)
+    service.run("systemd-run", "--unit=listener", "python3", "/run/listener.py")
+    a_policy_for(service, "shop")
     service.run("sh", "-c", "umask 077; echo s3cret > /etc/credstore/retraind.mlflow-token")
+    drop_in(service, "elsewhere", "[Service]\nEnvironment=MLFLOW_TRACKING_URI=http://127.0.0.1:5998\n")
     service.run("systemctl", "restart", "retraind")
-    pid = shown(service, "MainPID")
-    assert service.run("cat", f"/proc/{pid}/root/run/credentials/retraind.service/mlflow-token") == "s3cret\n"
-    assert service.try_run("runuser", "-u", "nobody", "--", "cat", "/etc/credstore/retraind.mlflow-token").returncode
-    assert service.try_run("runuser", "-u", "nobody", "--", "ls", "/run/credentials/retraind.service").returncode
-    assert not service.run("grep", "-rl", "s3cret", "/var/lib/retraind", "/etc/systemd", check=False)
-    service.run("rm", "/etc/credstore/retraind.mlflow-token")
+    assert "Authorization: Bearer s3cret" in service.run("cat", "/run/asked")
+    for command in (("cat", "/etc/credstore/retraind.mlflow-token"), ("ls", "/run/credentials/retraind.service")):
+        assert service.try_run("runuser", "-u", "nobody", "--", *command).returncode != 0
+    assert service.run("grep", "-rl", "s3cret", "/var/lib/retraind", "/etc/systemd", check=False) == ""
+    assert "s3cret" not in service.run("journalctl", "--unit=retraind", "--output=json", "--no-pager")
+    service.run("systemctl", "stop", "listener")
+    service.run("rm", "/etc/credstore/retraind.mlflow-token", "/etc/retraind/policies/shop.yaml")
 
 
 @pytest.fixture(scope="module")
 def trained(machine: Machine) -> Machine:
     """The service with a champion of each framework and rows for them, when every attempt is over."""
     _as_service(machine, "/opt/retraind/bin/python", "-m", "tests.system.people", MLFLOW, PYTHONPATH="/opt/source")
-    machine.write("/etc/retraind/policies/shop.yaml", POLICY.format(model="shop", folder="/srv", rows=500))
+    a_policy_for(machine, "shop")
     for model in ("keras", "torch"):
         machine.write(f"/etc/retraind/policies/{model}.yaml", networks.POLICY.format(model=model, folder="/srv"))
-    machine.run("mkdir", "-p", "/srv/drops/shop", "/srv/drops/all")
+    machine.run("mkdir", "-p", "/srv/drops/all")
     machine.run("systemctl", "restart", "retraind")
     assert shown(machine, "StatusText").endswith("Watching 3 models; idle")
     for folder in ("shop", "all"):
