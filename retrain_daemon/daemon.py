@@ -141,6 +141,7 @@ class Daemon:
     def _take_up_reload(self) -> None:
         if self._reload_asked.is_set():
             self._reload_asked.clear()
+            _log.info("daemon.reloading")
             self._reloaded = True
             self._next_poll = self._next_rescan = self._clock()
 

@@ -13,13 +13,14 @@ from tests.system.machine import Machine, obstacle, root_file_system
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if reason := obstacle():
         pytest.skip(reason)
-    try:
-        root_file_system()
-    except RuntimeError as error:
-        pytest.skip(str(error))
     machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
+        root_file_system()
         machine.boot()
+    except RuntimeError as error:
+        machine.close()
+        pytest.skip(str(error))
+    try:
         machine.run("/opt/retraind/bin/retraind", "install", "--yes")
         yield machine
     finally:

@@ -47,10 +47,10 @@ def root_file_system() -> Path:
     CACHE.mkdir(exist_ok=True)
     part = CACHE / f"{made.name}.{os.getpid()}"
     command = ["debootstrap", "--variant=minbase", f"--include={INCLUDE}", _release(), str(part), _mirror()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(["timeout", "600", *command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         shutil.rmtree(part, ignore_errors=True)
-        raise RuntimeError(f"debootstrap failed: {(done.stdout + done.stderr).strip()[-300:]}")
+        raise RuntimeError(f"debootstrap failed ({done.returncode}): {(done.stdout + done.stderr).strip()[-300:]}")
     part.rename(made)
     return made
 

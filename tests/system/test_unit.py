@@ -101,6 +101,19 @@ def test_policies_belong_to_the_group_of_their_editors(service: Machine) -> None
     service.run("userdel", "ada")
 
 
+def test_drops_are_read_by_the_rights_of_the_daemons_groups(service: Machine) -> None:
+    a_policy_for(service, "shop")
+    service.run("sh", "-c", "groupadd data && chgrp data /srv/drops/shop && chmod 0750 /srv/drops/shop")
+    service.run("systemctl", "reload", "retraind")
+    assert entries(service, "RETRAIND_EVENT=folder.problem", "RETRAIND_MODEL=shop")
+    service.run("usermod", "--append", "--groups=data", "retraind")
+    service.run("systemctl", "restart", "retraind")
+    since = f"_SYSTEMD_INVOCATION_ID={shown(service, 'InvocationID')}"
+    assert entries(service, "RETRAIND_EVENT=policy.loaded", "RETRAIND_MODEL=shop", since)
+    assert not entries(service, "RETRAIND_EVENT=folder.problem", since)
+    service.run("sh", "-c", "chmod 0755 /srv/drops/shop; rm /etc/retraind/policies/shop.yaml")
+
+
 def test_a_reload_returns_when_the_daemon_has_looked_again(service: Machine) -> None:
     before = shown(service, "MainPID")
     service.write("/etc/retraind/policies/broken.yaml", "model: [")
