@@ -248,8 +248,8 @@ def test_a_stop_while_training_ends_the_worker_and_the_attempt_goes_on_after_the
         found = [entry["RETRAIND_ATTEMPT"] for entry in entries(trained, "RETRAIND_EVENT=attempt.training")]
         return [attempt for attempt in found if attempt not in before]
 
-    (attempt,) = until(begun, said=lambda: tail(trained))
-    assert f"under way: {attempt}" in shown(trained, "StatusText")
+    (attempt,) = until(begun, TRAINED, lambda: tail(trained))
+    until(lambda: attempt in shown(trained, "StatusText").partition("under way: ")[2])
     trained.run("systemctl", "stop", "retraind")
     assert shown(trained, "Result") == "success"
     assert trained.run("pgrep", "--euid", "retraind", check=False) == ""
