@@ -21,7 +21,7 @@ from tests.system.machine import Machine
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PATIENCE = 60.0
-TRAINED = 240.0
+TRAINED = 400.0
 MLFLOW = "sqlite:////var/lib/retraind/mlflow.db"
 T = TypeVar("T")
 
