@@ -61,6 +61,26 @@ def drop_in(machine: Machine, name: str, text: str) -> None:
     machine.run("systemctl", "daemon-reload")
 
 
+#: An MLflow that keeps what it was asked, and knows nothing.
+LISTENER = """\
+import http.server, time
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        open("/run/asked", "a").write(str(self.headers))
+        time.sleep({seconds})
+        self.send_error(404)
+    do_GET = do_POST
+http.server.HTTPServer(("127.0.0.1", 5998), Listener).serve_forever()
+"""
+
+
+def listen(machine: Machine, seconds: int) -> None:
+    """Have the daemon, from its next start on, ask an MLflow that takes so long for each answer."""
+    machine.write("/run/listener.py", LISTENER.format(seconds=seconds))
+    machine.run("systemd-run", "--unit=listener", "python3", "/run/listener.py")
+    drop_in(machine, "elsewhere", "[Service]\nEnvironment=MLFLOW_TRACKING_URI=http://127.0.0.1:5998\n")
+
+
 def a_policy_for(machine: Machine, model: str) -> None:
     machine.run("mkdir", "-p", f"/srv/drops/{model}")
     machine.write(f"/etc/retraind/policies/{model}.yaml", POLICY.format(model=model, folder="/srv", rows=500))
@@ -126,6 +146,17 @@ def test_a_reload_returns_when_the_daemon_has_looked_again(service: Machine) -> 
     assert shown(service, "MainPID") == before
 
 
+def test_a_reload_takes_as_long_as_the_registry(service: Machine) -> None:
+    listen(service, seconds=2)
+    a_policy_for(service, "shop")
+    service.run("systemctl", "restart", "retraind")
+    service.write("/etc/retraind/policies/broken.yaml", "model: [")
+    service.run("systemctl", "reload", "retraind")
+    assert "policy problems in broken.yaml" in shown(service, "StatusText")
+    service.run("systemctl", "stop", "listener")
+    service.run("rm", "/etc/retraind/policies/broken.yaml", "/etc/retraind/policies/shop.yaml")
+
+
 def test_a_killed_daemon_comes_back(service: Machine) -> None:
     restarts = int(shown(service, "NRestarts"))
     service.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "retraind")
@@ -176,24 +207,10 @@ def test_events_are_found_by_their_fields(service: Machine) -> None:
     assert found["_SYSTEMD_UNIT"] == "retraind.service"
 
 
-#: Answers with an error and keeps what it was asked.
-LISTENER = """\
-import http.server
-class Listener(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        open("/run/asked", "a").write(str(self.headers))
-        self.send_error(500)
-    do_GET = do_POST
-http.server.HTTPServer(("127.0.0.1", 5998), Listener).serve_forever()
-"""
-
-
 def test_a_token_reaches_mlflow_and_nobody_else(service: Machine) -> None:
-    service.write("/run/listener.py", LISTENER)
-    service.run("systemd-run", "--unit=listener", "python3", "/run/listener.py")
+    listen(service, seconds=0)
     a_policy_for(service, "shop")
     service.run("sh", "-c", "umask 077; echo s3cret > /etc/credstore/retraind.mlflow-token")
-    drop_in(service, "elsewhere", "[Service]\nEnvironment=MLFLOW_TRACKING_URI=http://127.0.0.1:5998\n")
     service.run("systemctl", "restart", "retraind")
     assert "Authorization: Bearer s3cret" in service.run("cat", "/run/asked")
     for command in (("cat", "/etc/credstore/retraind.mlflow-token"), ("ls", "/run/credentials/retraind.service")):
