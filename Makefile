@@ -53,4 +53,4 @@ $(OTHER)/.ready: $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) .cache demo build *.egg-info

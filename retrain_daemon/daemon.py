@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,9 +39,11 @@ from retrain_daemon.outage import LONGEST_PAUSE, Outage
 from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps, is_due
+from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.shortage import is_shortage, unusable
 from retrain_daemon.standing import Standing
 from retrain_daemon.standstill import Standstill
+from retrain_daemon.status_line import StatusLine
 
 #: How often the journal is asked whether the command line wrote to it.
 LISTEN_SECONDS = 0.5
@@ -48,6 +51,8 @@ LISTEN_SECONDS = 0.5
 ROUNDS_PER_TURN = 200
 #: What someone is told when it becomes the reason for waiting, by the code of the decision.
 _TOLD = {"too_many_failures": "held", "champion_lost": "champion_lost"}
+
+NO_SERVICE_MANAGER = ServiceManager({})
 
 _log = get_logger()
 
@@ -86,15 +91,19 @@ class Daemon:
     def __init__(
         self, gateways: Gateways, state: Path, rhythm: Rhythm, clock: Callable[[], datetime], wake: threading.Event,
         trust: Trust = NOBODY_NAMED, announcer: Announcer = NOBODY,
+        service_manager: ServiceManager = NO_SERVICE_MANAGER,
     ) -> None:  # fmt: skip
         self._to = gateways
         self._rhythm = rhythm
         self._clock = clock
         self._wake = wake
+        self._service_manager = service_manager
         self._stopping = threading.Event()
         self.standing = Standing(clock(), gateways.journal.attempts.ends())
         self._news = Everyone((self.standing, announcer))
         self._told: dict[str, str] = {}
+        self._reload_asked = threading.Event()
+        self._reloaded = True  # what is in force is what was there at the last reload; the start is one
         self._view = RegistryView(gateways.registry, trust)
         self._intake = Intake(
             gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections, self._news
@@ -121,13 +130,17 @@ class Daemon:
     def run(self) -> None:
         """Turn until `stop` is called, also while the state folder cannot be used."""
         while not self._stopping.is_set():
-            if self.turn_or_stand_still():
+            taken = self.turn_or_stand_still()
+            self._report(whole=taken)
+            if taken:
                 self._sleep()
+        self._service_manager.stopping()
 
     def run_once(self) -> str:
         """Turn until nothing is under way any more; returns the registry's problem, empty if it answered."""
         while not self._stopping.is_set():
             self.turn()
+            self._report()
             if self._idle():
                 break
             self._sleep()
@@ -138,10 +151,11 @@ class Daemon:
         self._stopping.set()
         self._wake.set()
 
-    @property
-    def degraded(self) -> str:
-        """Why it does less than it should, for the service manager's status line; "" when all is well."""
-        return self._standstill.problem or self._problem
+    def reload(self) -> None:
+        """Read policies, registry and drop folders again at once; may be called from a signal handler."""
+        self._service_manager.reloading()
+        self._reload_asked.set()
+        self._wake.set()
 
     def turn_or_stand_still(self) -> bool:
         """One turn; whether it could be taken. If not, waits: longer each time, up to half a minute."""
@@ -179,6 +193,7 @@ class Daemon:
 
     def _turn(self) -> None:
         self._wake.clear()
+        self._take_up_reload()
         self._note_writers()
         self._look_around()
         for _ in range(ROUNDS_PER_TURN):
@@ -191,6 +206,38 @@ class Daemon:
         before, self._journal_version = self._journal_version, self._to.journal.changed_elsewhere()
         if self._journal_version != before:
             self._attention.call_everyone()
+
+    def _take_up_reload(self) -> None:
+        if self._reload_asked.is_set():
+            self._reload_asked.clear()
+            _log.info("daemon.reloading")
+            self._reloaded = True
+            self._next_poll = self._clock()
+            self._looks.look_everywhere()
+            self._attention.call_everyone()
+
+    def _report(self, *, whole: bool = True) -> None:
+        """A turn is finished: the only sign of life. One that could not be taken as a whole, as the state folder cannot
+        be used, is one too. A reload that was asked for meanwhile is not yet done.
+        """
+        self._service_manager.turned()
+        self._service_manager.status(self._status(whole).sentence)
+        if whole and self._reloaded and not self._reload_asked.is_set():
+            self._reloaded = False
+            self._service_manager.ready()
+
+    def _status(self, whole: bool) -> StatusLine:
+        attempts = self._to.journal.attempts.open() if whole else ()
+        return StatusLine(
+            models=len(self._policies),
+            attempts=tuple(attempt.id for attempt in attempts),
+            workers=len(self._to.executor.running()),
+            registry=self._problem,
+            state=self._standstill.problem,
+            policy_files=tuple(sorted(Path(file).name for file in self._bad_files)),
+            troubles=tuple(self._troubles),
+            unwatched=self._looks.is_unwatched(),
+        )
 
     def _look_around(self) -> None:
         """Everything that is read from outside, each when it is due."""
@@ -461,10 +508,13 @@ class Daemon:
         return self._clock() > self._begun_at + 3 * longest
 
     def _sleep(self) -> None:
-        """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row."""
+        """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row. A
+        watchdog waits for the next turn: it comes in time for that.
+        """
         self._to.alarms.at("look again", self._intake.next_due())
         self._slept_at = self._clock()
-        while not self._wake.wait(LISTEN_SECONDS):
+        latest = time.monotonic() + self._service_manager.pause
+        while not self._wake.wait(LISTEN_SECONDS) and time.monotonic() < latest:
             if self._heard():
                 return
 

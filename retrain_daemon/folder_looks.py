@@ -59,6 +59,10 @@ class FolderLooks:
         """At the next look, whatever was told."""
         self._next_rescan = None
 
+    def is_unwatched(self) -> bool:
+        """Whether some folder is without file events."""
+        return bool(self._watch_problem)
+
     def is_settling(self) -> bool:
         """Whether some file may be complete later on."""
         return bool(self._settling)

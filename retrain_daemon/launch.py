@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from retrain_daemon import processes
+from retrain_daemon import processes, service_manager
 from retrain_daemon.guard import PARENT_MARK
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.mlflow_process import patience_of_workers
@@ -58,7 +58,7 @@ def launch(folder: Path, command: tuple[str, ...], told: Mapping[str, str], *, f
 
     A `foreign` interpreter is not told where the daemon's own modules are.
     """
-    left_out = _FOREIGN_LEAVES if foreign else ()
+    left_out = (*service_manager.VARIABLES, *(_FOREIGN_LEAVES if foreign else ()))
     ours = {name: value for name, value in os.environ.items() if name not in left_out}
     with (folder / files.LOG_FILE).open("ab") as log:
         worker = subprocess.Popen(

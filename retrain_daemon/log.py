@@ -18,6 +18,7 @@ from typing import IO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from retrain_daemon import journald
 from retrain_daemon.secrets import Secrets, secrets_of
 from retrain_daemon.settings import LOG_FORMATS
 
@@ -27,7 +28,11 @@ LIBRARY_EVENT = "library.message"
 _TAKEN_BY_MLFLOW = ("mlflow", "alembic", "sqlalchemy.engine", "huey")
 
 _RESET, _BOLD, _DIM, _RED, _YELLOW = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[1;33m"
+#: Syslog's numbers.
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
+#: What the journal has fields of its own for, or shows below the line.
+_NO_PAIRS = ("event", "level", "timestamp", "exception")
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
@@ -37,11 +42,13 @@ def configure(
     environment: Mapping[str, str] = os.environ,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     level: int = logging.INFO,
+    journal: str = journald.SOCKET,
 ) -> None:
     """Send every event to `stream`, a line each, as `format` says: "auto", "json" or "console" (text).
 
-    "auto" is JSON where the stream is the systemd journal, else text. Text has colours on a terminal, unless NO_COLOR
-    is set. `clock` tells the time of an event; events below `level` are left out. Raises ValueError for another format.
+    "auto" is text, but where the stream leads to the systemd journal an event becomes an entry with fields, sent to the
+    socket `journal` (a line of JSON if that does not take it). Text has colours on a terminal, unless NO_COLOR is set.
+    `clock` tells the time of an event; events below `level` are left out. Raises ValueError for another format.
     """
     if format not in LOG_FORMATS:
         raise ValueError(f"log format {format!r} is none of {', '.join(LOG_FORMATS)}")
@@ -50,7 +57,7 @@ def configure(
             structlog.processors.add_log_level,
             _stamp(clock),
             structlog.processors.format_exc_info,
-            _renderer(format, stream, environment),
+            _renderer(format, stream, environment, journal),
             _hidden(secrets_of(environment)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -130,8 +137,10 @@ def _hidden(secrets: Secrets) -> Processor:
     return hide
 
 
-def _renderer(format: str, stream: IO[str], environment: Mapping[str, str]) -> Processor:
-    if format == "json" or (format == "auto" and _is_journal(stream, environment)):
+def _renderer(format: str, stream: IO[str], environment: Mapping[str, str], journal: str) -> Processor:
+    if format == "auto" and _is_journal(stream, environment):
+        return _to_journal(journal, secrets_of(environment))
+    if format == "json":
         return _json_line
     return _text_line if environment.get("NO_COLOR") or not stream.isatty() else _coloured_line
 
@@ -143,6 +152,28 @@ def _is_journal(stream: IO[str], environment: Mapping[str, str]) -> bool:
     except (OSError, ValueError):
         return False
     return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _to_journal(socket: str, secrets: Secrets) -> Processor:
+    def hand_over(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        if journald.send({name: secrets.hide(value) for name, value in _fields(event).items()}, socket):
+            raise structlog.DropEvent
+        return _json_line(logger, method, event)
+
+    return hand_over
+
+
+def _fields(event: EventDict) -> dict[str, str]:
+    """The line for people as MESSAGE, and each pair as a field of its own."""
+    name, _, trace = _parts(event)
+    shown = [f"{key}={_text_value(value)}" for key, value in event.items() if key not in _NO_PAIRS]
+    fields = {
+        "MESSAGE": " ".join([name, *shown]) + trace,
+        "PRIORITY": str(_PRIORITIES.get(event["level"], 6)),
+        "SYSLOG_IDENTIFIER": "retraind",
+        "RETRAIND_EVENT": str(event["event"]),
+    }
+    return fields | {f"RETRAIND_{key}": _plain(value) for key, value in event.items() if key not in _NO_PAIRS}
 
 
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

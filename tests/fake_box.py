@@ -18,7 +18,7 @@ from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.evidence import Evidence
 from retrain_daemon.core.policy import unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
-from retrain_daemon.daemon import Daemon, Gateways, Rhythm
+from retrain_daemon.daemon import NO_SERVICE_MANAGER, Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.executor import Limits
 from retrain_daemon.journal import Journal
@@ -28,6 +28,7 @@ from retrain_daemon.journal.models import Lineage
 from retrain_daemon.news import NOBODY, Announcer
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.schedule import WakeUps
+from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.worker.job import (
     Challenger,
     DropFile,
@@ -140,6 +141,7 @@ class FakeBox:
     obstacle: Callable[[Limits], str] = lambda _limits: ""
     trust: Trust = NOBODY_NAMED
     announcer: Announcer = NOBODY
+    service_manager: ServiceManager = NO_SERVICE_MANAGER
     jobs: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -205,7 +207,16 @@ class FakeBox:
         )
         rhythm = Rhythm(pacing=Pacing(backoff=timedelta(seconds=1)))
         try:
-            yield Daemon(gateways, self.root / "state", rhythm, self.clock, wake, self.trust, self.announcer)
+            yield Daemon(
+                gateways,
+                self.root / "state",
+                rhythm,
+                self.clock,
+                wake,
+                self.trust,
+                self.announcer,
+                self.service_manager,
+            )
         finally:
             backups.close(self.clock())
             alarms.close()

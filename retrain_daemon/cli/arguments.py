@@ -30,3 +30,4 @@ class Arguments:
     limit: int = 50
     folder: str = "demo"
     backup: str | None = None
+    yes: bool = False

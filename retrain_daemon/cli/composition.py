@@ -26,6 +26,7 @@ from retrain_daemon.notify import Hook, Notifier
 from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
+from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.settings import Settings
 from retrain_daemon.web import Answers, Web, patience
 from retrain_daemon.worker.credentials import USERNAME
@@ -72,7 +73,8 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
         ending.callback(lambda: backups.close(clock()))
         for part in (executor, folders, alarms, notifier):
             ending.callback(part.close)
-        daemon = Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), notifier)
+        manager = ServiceManager(os.environ)
+        daemon = Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), notifier, manager)
         if pages and (web := web_of(settings, daemon, notifier)) is not None:
             ending.callback(web.close)
         yield daemon

@@ -13,6 +13,7 @@ from retrain_daemon.cli import (
     diagnosing,
     explaining,
     inspecting,
+    installing,
     reading,
     restoring,
     running,
@@ -80,6 +81,10 @@ def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     restore.add_argument("backup", nargs="?", help="which (default: the newest good one in STATE/backups)")
     demo = _verb(verbs, "demo", demonstrating.demo, "Show the whole story on handwritten digits, in about two minutes.")
     demo.add_argument("--folder", default="demo", help="where it happens; made anew at each start (default: demo)")
+    meaning = "Show the steps that make this installation a service of systemd."
+    install = verbs.add_parser("install", help=meaning, description=meaning)
+    install.set_defaults(verb=installing.install)
+    install.add_argument("--yes", action="store_true", help="do them; needs root")
 
 
 def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, compose_daemon
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.lock import DAEMON, StateLock
-from retrain_daemon.settings import Settings
+from retrain_daemon.settings import Settings, read_credentials
 
 if TYPE_CHECKING:
     from retrain_daemon.daemon import Daemon
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; with --once, until nothing is left to do."""
+    os.environ.update(read_credentials(os.environ))  # for MLflow here and in the workers; never to be logged
     log.configure(settings.log_format, sys.stderr)
     wake = threading.Event()
     pages = not arguments.once
     with StateLock(settings.state, DAEMON, clock()), compose_daemon(settings, wake, pages=pages) as daemon:
-        _obey_signals(daemon, wake)
+        _obey_signals(daemon)
         logger = log.get_logger()
         logger.info("daemon.started", version=__version__, state=str(settings.state), policies=str(settings.policies),
                     mlflow=settings.tracking_uri)  # fmt: skip
@@ -40,13 +42,13 @@ def run(arguments: Arguments, settings: Settings) -> int:
     return 0
 
 
-def _obey_signals(daemon: Daemon, wake: threading.Event) -> None:
+def _obey_signals(daemon: Daemon) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         daemon.stop()
 
-    def look(_number: int, _frame: FrameType | None) -> None:
-        wake.set()
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        daemon.reload()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, look)
+    signal.signal(signal.SIGHUP, reload)

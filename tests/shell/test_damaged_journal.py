@@ -26,6 +26,7 @@ OLDER = """
 PRAGMA foreign_keys = OFF;
 ALTER TABLE lineage DROP COLUMN created_at;
 ALTER TABLE model DROP COLUMN inspected_since;
+ALTER TABLE attempt DROP COLUMN cuts;
 PRAGMA user_version = 2;
 """
 

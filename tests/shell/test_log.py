@@ -4,10 +4,14 @@ import io
 import json
 import logging
 import os
+import socket
+import struct
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 import structlog
@@ -113,18 +117,102 @@ def test_json_asked_for_on_a_terminal_is_json(log_to: Configure) -> None:
     assert json.loads(stream.getvalue())["event"] == "drop.recorded"
 
 
-@pytest.mark.parametrize(
-    ("form", "same", "is_json"), [("auto", True, True), ("auto", False, False), ("console", True, False)]
-)
-def test_the_journal_gets_json_if_this_stream_leads_there(
-    log_to: Configure, tmp_path: Path, form: str, same: bool, is_json: bool
+@dataclass
+class Journal:
+    """The journal's socket, and the stream that leads to it."""
+
+    end: socket.socket
+    stream: IO[str]
+
+    def configure(self, form: str = "auto", *, same: bool = True, listens: bool = True) -> None:
+        status = os.fstat(self.stream.fileno())
+        named = f"{status.st_dev}:{status.st_ino + (not same)}"
+        address = self.end.getsockname() if listens else "/nobody/listens"
+        configure(form, self.stream, {"JOURNAL_STREAM": named}, lambda: NOW, journal=address)
+
+    def entries(self) -> list[dict[str, str]]:
+        """What was sent, value after value read as the protocol has it."""
+        self.end.setblocking(False)
+        found = []
+        while True:
+            try:
+                found.append(_read_entry(self.end.recv(2**20)))
+            except BlockingIOError:
+                return found
+
+    def lines(self) -> str:
+        self.stream.seek(0)
+        return self.stream.read()
+
+
+def _read_entry(sent: bytes) -> dict[str, str]:
+    fields = {}
+    while sent:
+        line, _, sent = sent.partition(b"\n")
+        name, plain, value = line.partition(b"=")
+        if not plain:
+            (length,) = struct.unpack("<Q", sent[:8])
+            value, sent = sent[8 : 8 + length], sent[9 + length :]
+        fields[name.decode()] = value.decode()
+    return fields
+
+
+@pytest.fixture
+def journal(log_to: Configure, tmp_path: Path) -> Iterator[Journal]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end, (tmp_path / "stderr").open("w+") as stream:
+        end.bind(str(tmp_path / "journal"))
+        yield Journal(end, stream)
+
+
+def test_the_journal_gets_fields_it_can_be_asked_for(journal: Journal) -> None:
+    journal.configure()
+    get_logger().warning("attempt.promoted", model="churn", version=8, gain=0.5, names=["a", "b c"])
+    assert journal.entries() == [
+        {
+            "MESSAGE": 'attempt.promoted model=churn version=8 gain=0.5 names="a,b c"',
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "retraind",
+            "RETRAIND_EVENT": "attempt.promoted",
+            "RETRAIND_MODEL": "churn",
+            "RETRAIND_VERSION": "8",
+            "RETRAIND_GAIN": "0.5",
+            "RETRAIND_NAMES": "a,b c",
+        }
+    ]
+    assert journal.lines() == ""
+
+
+def test_a_value_of_several_lines_and_a_traceback_stay_whole_and_forge_no_field(journal: Journal) -> None:
+    journal.configure()
+    try:
+        raise ValueError("broken\nPRIORITY=0")
+    except ValueError:
+        get_logger().error("model.trouble", reason="one\nMESSAGE=two", exc_info=True)
+    (entry,) = journal.entries()
+    assert entry["RETRAIND_REASON"] == "one\nMESSAGE=two"
+    assert entry["PRIORITY"] == "3"
+    first, *trace = entry["MESSAGE"].splitlines()
+    assert first == r'model.trouble reason="one\nMESSAGE=two"'
+    assert "ValueError: broken" in "\n".join(trace)
+
+
+def test_what_the_journal_does_not_take_becomes_a_line(journal: Journal) -> None:
+    journal.configure(listens=False)
+    get_logger().info("daemon.started")
+    journal.configure()
+    get_logger().info("model.trouble", reason="x" * 2_000_000)
+    assert journal.entries() == []
+    assert [json.loads(line)["event"] for line in journal.lines().splitlines()] == ["daemon.started", "model.trouble"]
+
+
+@pytest.mark.parametrize(("form", "same", "first"), [("auto", False, "d"), ("console", True, "d"), ("json", True, "{")])
+def test_only_a_stream_that_leads_to_the_journal_is_not_written_to(
+    journal: Journal, form: str, same: bool, first: str
 ) -> None:
-    with (tmp_path / "journal").open("w+") as stream:
-        status = os.fstat(stream.fileno())
-        log_to(form, stream, JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino + (not same)}")
-        get_logger().info("daemon.started")
-        stream.seek(0)
-        assert stream.read().startswith("{") == is_json
+    journal.configure(form, same=same)
+    get_logger().info("daemon.started")
+    assert journal.entries() == []
+    assert journal.lines().startswith(first)
 
 
 def test_a_logger_carries_its_pairs(log_to: Configure) -> None:
