@@ -399,6 +399,8 @@ class Daemon:
         changed = False
         if champion.state is ChampionState.FOUND:
             changed = self._intake.inspect(policy, source, now)
+        else:
+            self._intake.give_way(policy.model)
         self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")
         facts = gather(policy, self._to.journal, self._view, now, problem)

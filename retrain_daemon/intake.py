@@ -181,9 +181,15 @@ class Intake:
         self._running[policy.model] = _Inspection(key, waiting, purpose)
 
     def waiting(self, now: datetime) -> frozenset[str]:
-        """Models with an inspection under way, or with a file that is to be looked at again by now."""
+        """Models with an inspection under way or whose turn it is to begin one, or with a file that is to be looked at
+        again by now.
+        """
         due = (model for model, moment in self._not_before.items() if now >= moment)
-        return frozenset((*self._running, *due))
+        return frozenset((*self._running, *self._turns.next(len(self._running)), *due))
+
+    def give_way(self, model: str) -> None:
+        """It cannot begin an inspection for now: others need not wait for it."""
+        self._turns.leave(model)
 
     def busy(self) -> bool:
         """Whether an inspection is under way."""

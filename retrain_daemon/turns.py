@@ -29,6 +29,10 @@ class Turns:
             self._line[other].add(name)
         return False
 
+    def next(self, under_way: int) -> tuple[str, ...]:
+        """Whose turn it is while so many are under way: they are to ask now."""
+        return tuple(self._line)[: max(self._most - under_way, 0)]
+
     def leave(self, name: str) -> None:
         """It has nothing to start any more."""
         self._line.pop(name, None)

@@ -57,6 +57,10 @@ class Box(FakeBox):
             daemon.turn()
         return set(self.tended)
 
+    def add_to_line(self, daemon: Daemon, model: str) -> None:
+        """Have a model wait for its inspection, as if both places were taken when it asked."""
+        assert not daemon._intake._turns.may_start(model, 2)
+
     def codes(self) -> dict[str, str]:
         with self.journal() as journal:
             decisions = {model: journal.attempts.standing_decision(model) for model in ("one", "two", "three")}
@@ -92,6 +96,31 @@ def test_a_file_calls_its_model_alone(box: Box) -> None:
         assert box.turns(daemon, RESCAN) == {"two"}
         assert box.turns(daemon, RESCAN) == {"two"}, "its inspection and what follows"
         assert "one" not in box.turns(daemon, RESCAN)
+
+
+def test_who_waits_for_an_inspection_is_called_when_a_place_is_free(box: Box) -> None:
+    with box.settled() as daemon:
+        for model in ("one", "two", "three"):
+            (box.root / "drops" / model / "a.csv").write_text("x,churned\n1,yes\n")
+        box.turns(daemon, RESCAN)
+        for _ in range(5):
+            box.turns(daemon, timedelta(seconds=2))
+    with box.journal() as journal:
+        listed = [journal.drops.listing(model) for model in ("one", "two", "three")]
+    assert [[drop.state for drop in drops] for drops in listed] == [["recorded"]] * 3
+
+
+def test_who_loses_its_champion_while_it_waits_keeps_nobody_from_an_inspection(box: Box) -> None:
+    with box.settled() as daemon:
+        for model in ("one", "two", "three"):
+            box.add_to_line(daemon, model)
+        del box.registry._models["one"].aliases["champion"]
+        del box.registry._models["two"].aliases["champion"]
+        (box.root / "drops" / "three" / "a.csv").write_text("x,churned\n1,yes\n")
+        for _ in range(3):
+            box.turns(daemon, RESCAN)
+    with box.journal() as journal:
+        assert [drop.state for drop in journal.drops.listing("three")] == ["recorded"]
 
 
 def test_a_file_whose_events_were_lost_is_found_at_the_next_rescan(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
