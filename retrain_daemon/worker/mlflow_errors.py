@@ -44,7 +44,10 @@ _REASONS = (
     (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
     (r"too many (\d{3}) error responses", r"HTTP status \1"),
     (r"failed with error code (\d{3})", r"HTTP status \1"),
-    (r"not in a valid JSON format|Failed to parse|Expecting value|line \d+ column \d+", "the answer is not one of MLflow"),
+    (
+        r"not in a valid JSON format|Failed to parse|Expecting value|line \d+ column \d+",
+        "the answer is not one of MLflow",
+    ),
     (
         r"Connection aborted|RemoteDisconnected|Connection reset|Connection broken|IncompleteRead",
         "the connection broke",
