@@ -107,7 +107,7 @@ class WatchedDatabase(Database):
 
 @dataclass
 class WatchedExecutor(FakeExecutor):
-    """Says so before and after a worker is started."""
+    """Says so before and after a worker is started, and its job folder removed."""
 
     reached: Callable[[str], None] = lambda _point: None
 
@@ -115,6 +115,11 @@ class WatchedExecutor(FakeExecutor):
         self.reached("before start")
         super().start(key, job, limits, now, python)
         self.reached("after start")
+
+    def discard(self, key: str) -> None:
+        self.reached("before discard")
+        super().discard(key)
+        self.reached("after discard")
 
 
 @dataclass
@@ -295,7 +300,8 @@ class FakeBox:
 
     def _trained(self, job: Train) -> Trained:
         run = job.challenger.run_id if job.challenger else self.registry.start_run_by_hand(dict(job.tags))
-        self.registry.runs[run] = "FINISHED"
+        if job.challenger is None:
+            self.registry.runs[run] = "FINISHED"
         challenger = job.challenger or Challenger(
             run_id=run, model_uri=f"models:/m-{run}", digest="b", learned_file=job.learned_file, training_rows=4000
         )
