@@ -173,9 +173,7 @@ class Acting:
 
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
-        for key in self._executor.running():
-            if key.startswith(f"{attempt.id}."):
-                self._executor.discard(key)
+        self._discard_jobs_of(attempt)
         drops = []
         for number in self._journal.attempts.drops_of(attempt.id):
             drop = self._journal.drops.by_id(number)
@@ -379,15 +377,33 @@ class Acting:
         now = self._clock()
         after = attempt.version if state is State.PROMOTED else attempt.champion_version
         self._journal.attempts.conclude(attempt, state, reason, after, now)
-        self._executor.discard(job_key(attempt))
+        self._discard_jobs_of(attempt)
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
         level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **outcome_pairs(attempt, state),
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
+
+    def clear_away(self) -> None:
+        """Remove what a crash left behind: jobs of attempts that have ended or begun again."""
+        for key in self._executor.kept():
+            attempt = self._journal.attempts.find(_attempt_of(key))
+            if attempt is not None and (attempt.ended_at is not None or key != job_key(attempt)):
+                self._executor.discard(key)
+
+    def _discard_jobs_of(self, attempt: Attempt) -> None:
+        for key in self._executor.kept():
+            if _attempt_of(key) == attempt.id:
+                self._executor.discard(key)
 
 
 def job_key(attempt: Attempt) -> str:
     """The name of the job of an attempt's present start."""
     return f"{attempt.id}.{attempt.round}.{attempt.starts}"
+
+
+def _attempt_of(key: str) -> str:
+    """The attempt that a job belongs to; "" for another kind of job."""
+    name, *numbers = key.rsplit(".", 2)
+    return name if len(numbers) == 2 else ""
 
 
 def _harmless(step: Step) -> bool:

@@ -89,6 +89,8 @@ class Daemon:
         self._troubles: dict[str, str] = {}
         self._journal_version = -1
         self._begun_at = clock()
+        self._intake.clear_away()
+        self._acting.clear_away()
 
     def run(self) -> None:
         """Turn until `stop` is called."""
