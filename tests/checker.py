@@ -132,10 +132,12 @@ def invariant(number: int, sentence: str, *, at_rest: bool = False) -> Callable[
 
 
 def check(world: World) -> list[Violation]:
-    """Every invariant that does not hold, with each place where it does not."""
+    """Every invariant that does not hold, with each place where it does not; none of a journal without tables yet."""
     with closing(sqlite3.connect(f"{world.journal.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("BEGIN")
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            return []
         look = Look(world, connection)
         return [
             Violation(number, sentence, detail)
@@ -161,8 +163,8 @@ def _fingerprints(look: Look) -> Iterator[str]:
     known = {drop["path"]: drop for drop in look.drops if drop["current"]}
     for file in look.world.files:
         drop = known.get(str(file))
-        if drop is None or (drop["state"] == "quarantined" and not drop["fingerprint"]):
-            continue
+        if drop is None or (drop["state"] in ("quarantined", "retracted") and not drop["fingerprint"]):
+            continue  # never read: unusable at sight, or taken out before
         if drop["fingerprint"] != sha256(file.read_bytes()).hexdigest():
             yield f"{file.name} is {drop['state']} as {drop['fingerprint'][:12]}"
 

@@ -89,6 +89,7 @@ class Story(RuleBasedStateMachine):
         self.written = 0
         self.point, self.happens = 0, dict[int, Callable[[str], None]]()
         self.box.record_champion()
+        self.box.live(turns=1)
         self.box.registry.before = lambda call: self.passed(f"before {call}")
         self.box.registry.after = lambda call: self.passed(f"after {call}")
         self.life = ExitStack()
