@@ -453,6 +453,7 @@ def test_job_folders_that_a_crash_left_are_removed_at_the_next_start(box: FakeBo
             raise Cut(point)
 
     box.reached = cut_first_and_when_all_has_ended
+    box.failure = Failed(message="It cannot be trained.")
     box.drop()
     with pytest.raises(Cut):
         box.live()
