@@ -290,7 +290,7 @@ def _nothing_learned_judges(look: Look) -> Iterator[str]:
     if share is None:
         return
     for attempt in look.attempts:
-        if attempt["evidence"] is None:
+        if attempt["evidence"] is None or attempt["challenger"] is None:
             continue
         learned = _keys([json.loads(attempt["challenger"])["learned_file"]])
         held_out = int(np.sum(_judges(learned, share)))
@@ -440,15 +440,17 @@ def _stored_whole(client: MlflowClient, source: str) -> bool:
     return str(logged.status) == "READY" and "MLmodel" in names and len(names) > 1
 
 
-def workers_in(jobs: Path) -> tuple[str, ...]:
-    """Names of the job folders below `jobs` that a living process carries in its environment."""
+def workers_in(jobs: Path) -> dict[int, str]:
+    """The job folder below `jobs` that each living process carries in its environment, by process id."""
     mark = b"RETRAIND_JOB=" + os.fsencode(jobs) + b"/"
-    found = []
+    found = {}
     for process in Path("/proc").iterdir():
         try:
             words = (process / "environ").read_bytes().split(b"\0") if process.name.isdigit() else []
             state = (process / "stat").read_text().rpartition(")")[2].split()[0] if words else "Z"
         except OSError:
             continue
-        found += [os.fsdecode(word[len(mark) :]) for word in words if word.startswith(mark) and state not in "ZX"]
-    return tuple(sorted(set(found)))
+        names = [os.fsdecode(word[len(mark) :]) for word in words if word.startswith(mark)]
+        if names and state not in "ZX":
+            found[int(process.name)] = names[0]
+    return found

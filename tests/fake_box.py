@@ -27,6 +27,7 @@ from retrain_daemon.journal.models import Lineage
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.worker.job import (
+    KEY_TAG,
     Challenger,
     DropFile,
     DropReport,
@@ -299,7 +300,9 @@ class FakeBox:
         return None
 
     def _trained(self, job: Train) -> Trained:
-        run = job.challenger.run_id if job.challenger else self.registry.start_run_by_hand(dict(job.tags))
+        run = (
+            job.challenger.run_id if job.challenger else self.registry.start_run_by_hand({**job.tags, KEY_TAG: job.key})
+        )
         if job.challenger is None:
             self.registry.runs[run] = "FINISHED"
         challenger = job.challenger or Challenger(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +24,10 @@ HOLDOUT = 0.3
 #: An inspection that fails is repeated, and a worker that was killed waits longer each time: this is for all of them.
 STAGE_SECONDS = 120.0
 REST_SECONDS = 20.0
+#: The test process has one default MLflow, which boxes that are played side by side share.
+_DEFAULT_MLFLOW = threading.Lock()
+#: Of random kills, those that hit a worker, if one is at work.
+SHARE_OF_WORKERS = 0.3
 POLICY_CHANGES = (("mode: refit", "mode: refit\n  retries: 50"),)
 
 
@@ -42,6 +51,8 @@ class KilledBox(Box):
         self.model = model
         self.faults = faults
         self.kills = 0
+        self.seconds = 0.0
+        self.at_end: tuple[dict[str, int], list[int]] = ({}, [])
         self.violations: list[Violation] = []
         self.persons = {self.register(model)}
         self.policy(model, *POLICY_CHANGES)
@@ -50,6 +61,11 @@ class KilledBox(Box):
         armed = {"FAULTS": f"{self.folder}:{self.faults}"} if self.faults else {}
         return super().environment() | {"PYTHONPATH": f"{ROOT / 'tests' / 'faulty'}:{ROOT}", **armed}
 
+    @contextmanager
+    def as_default_mlflow(self) -> Iterator[None]:
+        with _DEFAULT_MLFLOW, super().as_default_mlflow():
+            yield
+
     def play(self, stages: list[Stage]) -> None:
         """Begin, and have one stage after the other come to its end, whatever dies meanwhile."""
         self.begin()
@@ -57,13 +73,13 @@ class KilledBox(Box):
             stage.act()
             self.wait(stage)
 
-    def wait(self, stage: Stage) -> None:
-        deadline = time.monotonic() + STAGE_SECONDS
+    def wait(self, stage: Stage, patience: float = STAGE_SECONDS) -> None:
+        deadline = time.monotonic() + patience
         while not _seen(stage.done):
             if self.killed():
-                deadline = time.monotonic() + STAGE_SECONDS
+                deadline = time.monotonic() + patience
             if time.monotonic() > deadline:
-                raise AssertionError(f"{stage.name}: not done after {STAGE_SECONDS} s; the log:\n{self.tail()}")
+                raise AssertionError(f"{stage.name}: not done after {patience} s; the log:\n{self.tail()}")
             time.sleep(0.05)
 
     def killed(self) -> bool:
@@ -80,6 +96,20 @@ class KilledBox(Box):
         if died is not None:
             self.begin()
         return True
+
+    def kill_something(self, chance: random.Random) -> None:
+        """Kill the daemon, or one of its workers; the daemon is begun anew at once."""
+        assert self.daemon is not None
+        workers = list(workers_in(self.state / "jobs")) if chance.random() < SHARE_OF_WORKERS else []
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not workers:
+            self.daemon.kill()
+            self.daemon.wait()
+            self.begin()
+        self.kills += 1
+        self.look(at_rest=False)
 
     def begin(self) -> None:
         """Start the daemon, and do not wait for it: it may die while it starts."""
@@ -100,7 +130,7 @@ class KilledBox(Box):
             files=sorted((self.folder / "drops" / self.model).iterdir()),
             persons=frozenset(self.persons),
             jobs=tuple(path.name for path in jobs.iterdir()) if jobs.exists() else (),
-            workers=workers_in(jobs),
+            workers=tuple(workers_in(jobs).values()),
             at_rest=at_rest,
             holdout=HOLDOUT,
         )
