@@ -52,6 +52,7 @@ class KilledBox(Box):
         self.faults = faults
         self.kills = 0
         self.seconds = 0.0
+        self._logged = 0
         self.at_end: tuple[dict[str, int], list[int]] = ({}, [])
         self.violations: list[Violation] = []
         self.persons = {self.register(model)}
@@ -113,7 +114,14 @@ class KilledBox(Box):
 
     def begin(self) -> None:
         """Start the daemon, and do not wait for it: it may die while it starts."""
+        self._logged = self.log.stat().st_size if self.log.exists() else 0
         self.daemon = self.launch()
+
+    def is_up(self) -> bool:
+        """Whether the daemon that was begun last has said that it started."""
+        with self.log.open("rb") as log:
+            log.seek(self._logged)
+            return b'"daemon.started"' in log.read()
 
     def look(self, *, at_rest: bool) -> list[Violation]:
         """What does not hold now; remembered."""

@@ -18,9 +18,9 @@ from tests.mlflow_server import running_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 KILLS = int(os.environ.get("KILLS", "200"))
-#: Moments between two kills, in seconds, and their weights: while it starts, while it works, and after a training.
-PAUSES = ((0.0, 0.5), (0.5, 2.5), (2.5, 9.0))
-WEIGHTS = (5, 4, 1)
+#: Of all daemons, those that die while they start; the others some seconds later, now and then after a whole training.
+DIE_AT_START = 0.25
+PAUSES, WEIGHTS = ((0.0, 1.5), (1.5, 8.0)), (3, 1)
 MOST_FILES = 12
 AT_REST = ("nothing_new", "no_rule_holds", "too_few_judging_rows", "no_rows")
 
@@ -36,7 +36,7 @@ def test_killed_at_random_many_times_in_a_row_the_box_is_sound_after_each_and_at
             box.begin()
             for number in range(KILLS):
                 people_act(box, chance, number)
-                time.sleep(chance.uniform(*chance.choices(PAUSES, WEIGHTS)[0]))
+                pause(box, chance)
                 box.kill_something(chance)
             box.wait(Stage("rest", lambda: None, lambda: at_rest(box)), patience=300)
             box.rest()
@@ -48,6 +48,14 @@ def test_killed_at_random_many_times_in_a_row_the_box_is_sound_after_each_and_at
             record_property("violations", len(box.violations))
     assert not box.violations, "\n".join(map(str, box.violations))
     assert any(attempt.state == "promoted" for attempt in box.attempts("shop"))
+
+
+def pause(box: KilledBox, chance: random.Random) -> None:
+    if chance.random() < DIE_AT_START:
+        time.sleep(chance.uniform(0.0, 0.7))
+        return
+    box.until(box.is_up)
+    time.sleep(chance.uniform(*chance.choices(PAUSES, WEIGHTS)[0]))
 
 
 def people_act(box: KilledBox, chance: random.Random, number: int) -> None:
