@@ -18,6 +18,7 @@ from retrain_daemon.errors import StateUnusable
 from tests.box import Box, buyers
 from tests.checker import Violation, World, check, seen_in_mlflow, workers_in
 from tests.faults import KILLED, PASSED
+from tests.lives import Lives
 
 ROOT = Path(__file__).parents[1]
 HOLDOUT = 0.3
@@ -52,6 +53,7 @@ class KilledBox(Box):
         self.faults = faults
         self.kills = 0
         self.seconds = 0.0
+        self.lives: Lives | None = None
         self._logged = 0
         self.at_end: tuple[dict[str, int], list[int]] = ({}, [])
         self.violations: list[Violation] = []
@@ -115,7 +117,14 @@ class KilledBox(Box):
     def begin(self) -> None:
         """Start the daemon, and do not wait for it: it may die while it starts."""
         self._logged = self.log.stat().st_size if self.log.exists() else 0
-        self.daemon = self.launch()
+        self.lives = self.lives or Lives(self.folder / "retraind.toml", self.log, self.environment(), self.folder)
+        self.daemon = self.lives.begin()  # type: ignore[assignment]
+
+    def close(self) -> None:
+        """End the daemon, and the process that its lives come from."""
+        super().close()
+        if self.lives is not None:
+            self.lives.close()
 
     def is_up(self) -> bool:
         """Whether the daemon that was begun last has said that it started."""

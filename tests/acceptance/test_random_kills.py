@@ -34,6 +34,7 @@ def test_killed_at_random_many_times_in_a_row_the_box_is_sound_after_each_and_at
         box = KilledBox(tmp_path / "box", uri, "shop")
         try:
             box.begin()
+            box.wait(Stage("the first look", lambda: None, box.adopted))
             for number in range(KILLS):
                 people_act(box, chance, number)
                 pause(box, chance)
