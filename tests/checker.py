@@ -359,7 +359,8 @@ def _nothing_half_done(look: Look) -> Iterator[str]:
     ):
         yield f"order {row['id']}, {row['verb']}, is not answered"
     for attempt in look.attempts:
-        effects = look.rows("SELECT * FROM effect WHERE subject = ? AND done_at IS NULL", attempt["id"])
+        last_round = "SELECT * FROM effect WHERE subject = ? AND round = ? AND done_at IS NULL"
+        effects = look.rows(last_round, attempt["id"], attempt["round"])
         if attempt["state"] == "promoted":
             yield from (f"{attempt['id']}: {effect['name']} is begun and not done" for effect in effects)
 

@@ -100,8 +100,6 @@ EFFECTS = (
     Effect(f"{WORKER}.challenger_run", "log_challenger", called("logging")),
     Effect(f"{WORKER}.frameworks.sklearn_storage", "log_estimator", called("log_model")),
     Effect(FLUENT, "start_run", called("start_run")),
-    Effect(FLUENT, "log_params", called("log_params")),
-    Effect(FLUENT, "log_text", lambda _text, file, *_, **__: f"log_text {file}"),
     Effect(FLUENT, "log_metrics", called("log_metrics")),
     Effect(FLUENT, "end_run", called("end_run")),
 )  # fmt: skip
