@@ -42,7 +42,8 @@ FAILURES = {
     "permanent": Failed(message="It cannot be trained.", hint="Log another one."),
 }
 FILES = ("a.csv", "b.csv", "c.csv", "d.csv")
-TURNS_TO_REST = 60
+#: Turns, half an hour apart, in which everything that was begun must come to its end.
+LEAST_TURNS, MOST_TURNS = 6, 60
 
 
 @dataclass
@@ -328,10 +329,10 @@ class Story(RuleBasedStateMachine):
         self.box.registry.fail_with, self.box.failure, self.box.hangs = None, None, False
         self.box.order("resume")
         self.begin_life()
-        for _ in range(TURNS_TO_REST):
+        for turn in range(MOST_TURNS):
             self.live()
             self.box.clock.now += timedelta(minutes=30)
-            if self.box.drops() and all(attempt.ended_at for attempt in self.box.attempts()) and _ > 5:
+            if turn >= LEAST_TURNS and all(attempt.ended_at for attempt in self.box.attempts()):
                 break
         self.begin_life()
         self.live()
@@ -339,12 +340,13 @@ class Story(RuleBasedStateMachine):
         assert not violations, "\n".join(map(str, violations))
 
 
-def play(examples: int, steps: int) -> None:
+def play(examples: int, steps: int, *, same_each_time: bool) -> None:
     run_state_machine_as_test(
         Story,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
+            derandomize=same_each_time,
             deadline=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
@@ -353,10 +355,10 @@ def play(examples: int, steps: int) -> None:
 
 
 def test_whatever_happens_in_a_short_story_the_box_stays_sound() -> None:
-    play(examples=15, steps=25)
+    play(examples=15, steps=25, same_each_time=True)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_whatever_happens_in_long_stories_the_box_stays_sound() -> None:
-    play(examples=150, steps=60)
+    play(examples=60, steps=50, same_each_time=False)
