@@ -60,7 +60,8 @@ def committed(database: Any, sql: str, *values: object) -> str:
         _pending.clear()
     if verb in ("INSERT", "UPDATE", "DELETE"):
         table = next(word for word in rest if word.upper() not in ("INTO", "OR", "REPLACE", "FROM"))
-        words = [value for value in values if value in _WORDS]
+        # How many files one inspection takes in, and what becomes of each, is a matter of moments.
+        words = [value for value in values if value in _WORDS and table != "drops"]
         change = " ".join([verb.lower(), table, *map(str, words[-1:])])
         if database._connection.in_transaction:
             _pending.append(change)
@@ -76,8 +77,10 @@ def kind_of(key: str) -> str:
 
 
 def written(path: Path, _content: bytes) -> str:
-    ending = ".units.npy" if path.name.endswith(".units.npy") else path.suffix
-    return f"write of {path.parent.name}/*{ending}" if path.suffix == ".npy" else f"write of {path.name}"
+    if path.suffix != ".npy":
+        return f"write of {path.name}"
+    kind = "learned" if path.parent.name == "learned" else "unit" if path.name.endswith(".units.npy") else "row"
+    return f"write of {kind} keys"
 
 
 REGISTRY, FLUENT, WORKER = "retrain_daemon.registry", "mlflow.tracking.fluent", "retrain_daemon.worker"

@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[1]
 HOLDOUT = 0.3
 #: An inspection that fails is repeated, and a worker that was killed waits longer each time: this is for all of them.
 STAGE_SECONDS = 120.0
-REST_SECONDS = 20.0
+REST_SECONDS = 30.0
+#: Nothing dies any more where nothing has died for so long.
+QUIET_SECONDS = 3.0
 #: The test process has one default MLflow, which boxes that are played side by side share.
 _DEFAULT_MLFLOW = threading.Lock()
 #: Of random kills, those that hit a worker, if one is at work.
@@ -155,9 +157,11 @@ class KilledBox(Box):
     def rest(self) -> None:
         """Everything is done: within some seconds all invariants hold, and the champion can be loaded."""
         deadline = time.monotonic() + REST_SECONDS
-        while check(self.world(at_rest=True)) and time.monotonic() < deadline:
-            self.killed()
-            time.sleep(0.2)
+        quiet = time.monotonic()
+        while time.monotonic() < deadline and (time.monotonic() < quiet + QUIET_SECONDS or check(self.world(True))):
+            if self.killed():
+                quiet, deadline = time.monotonic(), time.monotonic() + REST_SECONDS
+            time.sleep(0.1)
         self.look(at_rest=True)
         with self.as_default_mlflow():
             champion = mlflow.sklearn.load_model(f"models:/{self.model}@champion")
