@@ -104,7 +104,7 @@ EFFECTS = (
     Effect(f"{WORKER}.frameworks.sklearn_storage", "log_estimator", called("log_model")),
     Effect(FLUENT, "start_run", called("start_run")),
     Effect(FLUENT, "log_metrics", called("log_metrics")),
-    Effect(FLUENT, "end_run", called("end_run")),
+    Effect(FLUENT, "end_run", lambda *_, **__: "end_run" if role() == "worker" else ""),  # MLflow ends one at exit
 )  # fmt: skip
 
 #: Waits that only cost time here: module, name, and how long instead.
