@@ -95,10 +95,6 @@ class Acting:
             self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
 
-    def sweep(self) -> None:
-        """Remove what a crash left of attempts that have ended."""
-        self._kept.sweep(self._journal.attempts.open())
-
     def is_stuck(self, attempt: Attempt) -> bool:
         """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
         if attempt.state is State.TRAINING and self._worker(attempt).state is not WorkerState.GONE:
@@ -153,7 +149,8 @@ class Acting:
         return bool(reason)
 
     def _no_slot(self, attempt: Attempt) -> str:
-        trainings = [key for key in self._executor.running() if not key.startswith(("inspect-", f"{attempt.id}."))]
+        others = (key for key in self._executor.running() if _attempt_of(key) != attempt.id)
+        trainings = [key for key in others if not key.startswith("inspect-")]
         slots = self._pacing.slots
         return f"waits for a slot: {len(trainings)} of {slots} are taken" if len(trainings) >= slots else ""
 
@@ -184,9 +181,7 @@ class Acting:
 
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
-        for key in self._executor.running():
-            if key.startswith(f"{attempt.id}."):
-                self._executor.discard(key)
+        self._discard_jobs_of(attempt)
         made(self._learned)
         drops = []
         for number in self._journal.attempts.drops_of(attempt.id):
@@ -233,7 +228,7 @@ class Acting:
             learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
             unknown_until=until,
             early=self._journal.drops.units_until(attempt.model, unknown_until) if unknown_until else (),
-            learned_file=str(self._learned / f"{job_key(attempt)}.npy"),
+            learned_file=str(self._learned / f"{unique_name(attempt)}.{attempt.round}.npy"),
             metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
             confidence=policy.promote.confidence,
             min_rows=policy.promote.min_rows,
@@ -282,7 +277,7 @@ class Acting:
         now = self._clock()
         after = attempt.version if state is State.PROMOTED else attempt.champion_version
         self._journal.attempts.conclude(attempt, state, reason, after, now)
-        self._executor.discard(job_key(attempt))
+        self._discard_jobs_of(attempt)
         self._kept.discard(attempt)
         level = _log.info if state in (State.PROMOTED, State.REJECTED, State.INCONCLUSIVE) else _log.error
         level(f"attempt.{state.value}", attempt=attempt.id, model=attempt.model, **outcome_pairs(attempt, state),
@@ -291,6 +286,19 @@ class Acting:
             News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=after,
                  was=attempt.champion_version, reason=reason)
         )  # fmt: skip
+
+    def clear_away(self) -> None:
+        """Remove what a crash left behind of attempts that have ended or begun again."""
+        self._kept.sweep(self._journal.attempts.open())
+        for key in self._executor.kept():
+            attempt = self._journal.attempts.find(_attempt_of(key))
+            if attempt is not None and (attempt.ended_at is not None or key != job_key(attempt)):
+                self._executor.discard(key)
+
+    def _discard_jobs_of(self, attempt: Attempt) -> None:
+        for key in self._executor.kept():
+            if _attempt_of(key) == attempt.id:
+                self._executor.discard(key)
 
 
 def _limits(attempt: Attempt) -> Limits:
@@ -308,6 +316,11 @@ def _dated(drop: DropFile, until: datetime | None, now: datetime) -> DropFile:
     if until is None or drop.first_seen <= now:
         return drop
     return replace(drop, first_seen=min(drop.first_seen, until))
+
+
+def _attempt_of(key: str) -> str:
+    """The attempt that a job's key names; for jobs of another kind no attempt's."""
+    return key.rsplit(".", 3)[0]
 
 
 def _harmless(step: Step) -> bool:

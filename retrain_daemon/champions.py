@@ -28,7 +28,7 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
         if _moving(journal.attempts.open(policy.model)):
             return
         if row.champion_seen is not None:
-            _follow(policy.model, row.champion_seen, champion.version, registry)
+            _follow(policy.model, row.champion_seen, champion.version, journal, registry)
         journal.models.see_champion(policy.model, champion.version, now)
     if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
         assert champion.created_at is not None
@@ -64,9 +64,13 @@ def _moving(attempts: tuple[Attempt, ...]) -> bool:
     return any(Effect.ALIAS in attempt.begun and Effect.ALIAS not in attempt.done for attempt in attempts)
 
 
-def _follow(model: str, was: int, version: int, registry: Registry) -> None:
+def _follow(model: str, was: int, version: int, journal: Journal, registry: Registry) -> None:
+    """In a model that was deleted and made anew, the number of the version that was champion may be another one's."""
     _log.warning("champion.moved", model=model, version=version, was=was, by="someone else")
+    known = journal.models.lineage(model, was)
     try:
+        if known is not None and known.created_at not in (None, registry.version(model, was).created_at):
+            raise NotFound(f"version {was} of {model} was deleted, and another one has its number.")
         registry.set_alias(model, PREVIOUS_ALIAS, was)
     except (NotFound, Refused) as error:
         _log.warning("champion.previous_gone", model=model, version=was, reason=str(error))

@@ -111,7 +111,6 @@ class Daemon:
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news
         )
-        self._acting.sweep()
         self._orders = Orders(gateways.journal, gateways.registry, self._view, clock, self._news)
         self._attention = Attention()
         self._looks = FolderLooks(gateways.folders, self._intake, self._attention, gateways.alarms, rhythm.rescan)
@@ -126,6 +125,8 @@ class Daemon:
         self._state = state
         self._standstill = Standstill(state)
         self._reload_due = False
+        self._intake.clear_away()
+        self._acting.clear_away()
 
     def run(self) -> None:
         """Turn until `stop` is called, also while the state folder cannot be used."""
@@ -156,6 +157,11 @@ class Daemon:
         self._service_manager.reloading()
         self._reload_asked.set()
         self._wake.set()
+
+    @property
+    def degraded(self) -> str:
+        """Why it does less than it should; "" when all is well."""
+        return self._standstill.problem or self._problem
 
     def turn_or_stand_still(self) -> bool:
         """One turn; whether it could be taken. If not, waits: longer each time, up to half a minute."""

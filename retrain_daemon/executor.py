@@ -73,6 +73,9 @@ class Executor(Protocol):
     def running(self) -> tuple[str, ...]:
         """Keys of the jobs at work."""
 
+    def kept(self) -> tuple[str, ...]:
+        """Keys of all jobs that have a folder, also of an earlier life, whatever became of them."""
+
     def close(self) -> None:
         """Stop every job."""
 
@@ -175,6 +178,13 @@ class ProcessExecutor:
     def running(self) -> tuple[str, ...]:
         """Keys of the jobs at work."""
         return tuple(key for key, job in self._jobs.items() if job.running)
+
+    def kept(self) -> tuple[str, ...]:
+        """Keys of all jobs that have a folder, by name."""
+        try:
+            return tuple(sorted(path.name for path in self._folder.iterdir() if path.is_dir()))
+        except FileNotFoundError:
+            return ()
 
     def close(self) -> None:
         """Stop every job, all at the same time."""

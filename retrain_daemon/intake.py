@@ -31,6 +31,8 @@ LOOK_AGAIN = timedelta(seconds=20)
 LOSSES_TO_SET_ASIDE = 3
 #: Reading and hashing files may take so long.
 INSPECTION_LIMITS = Limits(run_for=timedelta(hours=1), memory=None)
+#: How the names of inspections' jobs begin.
+_JOB = "inspect-"
 
 _log = get_logger()
 
@@ -176,7 +178,7 @@ class Intake:
             reference=self._journal.drops.reference(policy.model),
             needs_framework=_needs_framework(policy),
         )
-        key = f"inspect-{waiting[0].id}"
+        key = f"{_JOB}{waiting[0].id}"
         self._executor.start(key, job, INSPECTION_LIMITS, now)
         self._running[policy.model] = _Inspection(key, waiting, purpose)
 
@@ -190,6 +192,12 @@ class Intake:
     def give_way(self, model: str) -> None:
         """It cannot begin an inspection for now: others need not wait for it."""
         self._turns.leave(model)
+
+    def clear_away(self) -> None:
+        """Remove inspections of an earlier life: what they had not told is found out anew."""
+        for key in self._executor.kept():
+            if key.startswith(_JOB) and key.removeprefix(_JOB).isdecimal():
+                self._executor.discard(key)
 
     def busy(self) -> bool:
         """Whether an inspection is under way."""

@@ -267,8 +267,12 @@ class Orders:
         return not (rollbacks and promoted and max(promoted) > max(rollbacks))
 
     def _promoted_over(self, model: str, champion: int) -> int | None:
+        """An attempt that ended before this version was recorded promoted another one of the same number."""
+        lineage = self._journal.models.lineage(model, champion)
+        since = lineage.recorded_at if lineage is not None else None
         for attempt in self._journal.attempts.of_model(model, limit=1000):
-            if attempt.state is State.PROMOTED and attempt.version == champion:
+            earlier = since is not None and attempt.ended_at is not None and attempt.ended_at < since
+            if attempt.state is State.PROMOTED and attempt.version == champion and not earlier:
                 return attempt.champion_version
         return None
 

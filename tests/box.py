@@ -219,13 +219,17 @@ class Box:
 
     def start(self) -> None:
         """Start the daemon; returns when it has looked into the drop folders of all policies."""
-        command = [sys.executable, "-m", "retrain_daemon", "run", "--config", str(self.folder / "retraind.toml")]
         started = len(self.events("daemon.started"))
-        with self.log.open("ab") as stream:
-            self.daemon = subprocess.Popen(command, stdout=stream, stderr=stream, env=self.environment())
+        self.daemon = self.launch()
         self.until(lambda: len(self.events("daemon.started")) > started)
         watched = len(list((self.folder / "policies").glob("*.yaml")))
         self.until(lambda: (self.state / "journal.db").exists() and self.adopted() >= watched)
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """A daemon that has just been started."""
+        command = [sys.executable, "-m", "retrain_daemon", "run", "--config", str(self.folder / "retraind.toml")]
+        with self.log.open("ab") as stream:
+            return subprocess.Popen(command, stdout=stream, stderr=stream, env=self.environment())
 
     def adopted(self) -> int:
         with self.journal() as journal:

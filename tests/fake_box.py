@@ -30,6 +30,7 @@ from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.worker.job import (
+    KEY_TAG,
     Challenger,
     DropFile,
     DropReport,
@@ -110,7 +111,7 @@ class WatchedDatabase(Database):
 
 @dataclass
 class WatchedExecutor(FakeExecutor):
-    """Says so before and after a worker is started."""
+    """Says so before and after a worker is started, and its job folder removed."""
 
     reached: Callable[[str], None] = lambda _point: None
 
@@ -118,6 +119,11 @@ class WatchedExecutor(FakeExecutor):
         self.reached("before start")
         super().start(key, job, limits, now, python)
         self.reached("after start")
+
+    def discard(self, key: str) -> None:
+        self.reached("before discard")
+        super().discard(key)
+        self.reached("after discard")
 
 
 @dataclass
@@ -318,8 +324,11 @@ class FakeBox:
         return None
 
     def _trained(self, job: Train) -> Trained:
-        run = job.challenger.run_id if job.challenger else self.registry.start_run_by_hand(dict(job.tags))
-        self.registry.runs[run] = "FINISHED"
+        run = (
+            job.challenger.run_id if job.challenger else self.registry.start_run_by_hand({**job.tags, KEY_TAG: job.key})
+        )
+        if job.challenger is None:
+            self.registry.runs[run] = "FINISHED"
         challenger = job.challenger or Challenger(
             run_id=run, model_uri=f"models:/m-{run}", digest="b", learned_file=job.learned_file, training_rows=4000
         )

@@ -63,6 +63,9 @@ class FakeExecutor:
     def running(self) -> tuple[str, ...]:
         return tuple(self._waiting)
 
+    def kept(self) -> tuple[str, ...]:
+        return tuple(sorted({*self._waiting, *self.folders}))
+
     def close(self) -> None:
         self._waiting.clear()
 

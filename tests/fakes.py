@@ -94,6 +94,9 @@ class FakeRegistry:
     def run_tags(self, run_id: str) -> Mapping[str, str]:
         return self._run_tags[run_id]
 
+    def every_version(self, model: str) -> tuple[Version, ...]:
+        return tuple(version for version in self._models[model].versions.values() if version is not None)
+
     def end_runs_of(self, tag: str, value: str) -> tuple[str, ...]:
         with self._effect("end_runs_of", tag, value):
             running = (run for run, status in self.runs.items() if status == "RUNNING")
@@ -138,6 +141,11 @@ class FakeRegistry:
 
     def delete_model_tag_by_hand(self, model: str, tag: str) -> None:
         self._model(model).tags.pop(tag, None)
+
+    def end_runs_by_hand(self, tag: str, value: str) -> None:
+        for run, status in self.runs.items():
+            if status == "RUNNING" and self._run_tags[run].get(tag) == value:
+                self.runs[run] = "KILLED"
 
     def _answer(self) -> None:
         if self.fail_with is not None:

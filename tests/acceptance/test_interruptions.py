@@ -103,23 +103,3 @@ def test_a_person_who_moves_the_alias_while_a_challenger_trains_wins(interrupted
     assert box.versions("store") == [1, 2]
     moved = [line for line in box.events("champion.moved") if line["model"] == "store"]
     assert [(line["version"], line["was"]) for line in moved] == [(2, 1)]
-
-
-def test_killed_between_verdict_and_promotion_it_promotes_once_and_trains_no_more(boxes: Boxes) -> None:
-    """A pause holds the attempt at its verdict, so that the kill comes exactly there."""
-    box = boxes()
-    box.register()
-    box.policy()
-    box.start()
-    box.drop("monday.csv", buyers(2))
-    box.training()
-    assert box.run("pause", "shop").code == 0
-    box.until(lambda: box.attempts()[0].state == "judged")
-    assert box.aliases() == {"champion": 1}
-    box.end(signal.SIGKILL)
-    assert box.run("resume", "shop").code == 0
-    box.start()
-    attempt = box.ended()
-    assert (attempt.state, attempt.starts) == ("promoted", 1)
-    assert box.aliases() == {"champion": 2, "previous_champion": 1}
-    assert box.versions() == [1, 2]

@@ -464,3 +464,38 @@ def test_the_history_tells_the_whole_story_in_order(box: FakeBox) -> None:
              "attempt.judged", "attempt.promoted"]  # fmt: skip
     assert [event for event in events if event in story] == story
     assert events.count("effect.begun") == events.count("effect.done") == 5
+
+
+def test_an_attempt_that_was_tried_again_leaves_no_job_folder(box: FakeBox) -> None:
+    box.failure = Failed(message="The disk was full.", temporary=True)
+    box.drop()
+    box.live(turns=2)
+    box.failure = None
+    box.live()
+    assert box.attempts()[0].state is State.PROMOTED
+    assert box.attempts()[0].starts == 2
+    assert box.results == {}
+
+
+def test_job_folders_that_a_crash_left_are_removed_at_the_next_start(box: FakeBox) -> None:
+    cuts: list[str] = []
+
+    def cut_first_and_when_all_has_ended(point: str) -> None:
+        if point == "before discard" and (not cuts or any(attempt.ended_at for attempt in box.attempts())):
+            cuts.append(point)
+            raise Cut(point)
+
+    box.reached = cut_first_and_when_all_has_ended
+    box.failure = Failed(message="It cannot be trained.")
+    box.drop()
+    with pytest.raises(Cut):
+        box.live()
+    assert list(box.results) == ["inspect-1"]
+    with pytest.raises(Cut):
+        box.live()
+    [left] = box.results
+    assert left.startswith("churn-1.")
+    box.reached = lambda _point: None
+    box.results["adopt-1"] = Failed(message="This is a command's own.")
+    box.live()
+    assert list(box.results) == ["adopt-1"]

@@ -253,6 +253,18 @@ def test_a_job_that_a_closed_daemon_left_is_cut_short(lives: Callable[[], Execut
     assert lives().look("j") is None
 
 
+def test_jobs_of_an_earlier_life_are_kept_until_they_are_discarded(lives: Callable[[], Executor]) -> None:
+    first = lives()
+    assert first.kept() == ()
+    for key in ("b", "a"):
+        first.start(key, job_for(), HOUR, NOW)
+        ended(first, key)
+    later = lives()
+    assert later.kept() == ("a", "b")
+    later.discard("a")
+    assert later.kept() == ("b",)
+
+
 @pytest.mark.parametrize("key", ["", "..", ".hidden", "a/b", "/etc", "a\0b"])
 def test_a_key_that_is_no_plain_name_is_refused(lives: Callable[[], Executor], key: str) -> None:
     with pytest.raises(ValueError, match="plain file name"):

@@ -108,16 +108,6 @@ def test_cut_off_before_and_after_every_effect_a_restart_comes_to_the_same_end(t
         assert any(name.startswith(effect) for name in names), effect
 
 
-@pytest.mark.parametrize("outlives", [True, False], ids=["worker ends by itself", "worker is cut short too"])
-def test_cut_off_twice_in_a_row_it_still_comes_to_the_same_end(tmp_path: Path, outlives: bool) -> None:
-    for number in range(3, 60, 7):
-        box = a_box(tmp_path / str(number), outlives)
-        live_until_cut(box, Points(number, cut))
-        live_until_cut(box, Points(4, cut))
-        box.live()
-        assert_promoted_once(box, f"cut at {number}, then at 4")
-
-
 def assert_person_won(box: FakeBox, attempt: Attempt, where: str) -> None:
     champion = box.aliases()["champion"]
     if champion == PERSONS:

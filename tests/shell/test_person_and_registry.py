@@ -382,3 +382,29 @@ def test_a_version_that_was_rolled_back_is_no_target_of_the_next_rollback(promot
     promoted.live()
     assert f"version {OURS} of churn was itself rolled back" in promoted.answer(number)[1]
     assert promoted.aliases()["champion"] == CHAMPION
+
+
+def test_in_a_model_made_anew_previous_champion_never_points_to_a_version_that_only_has_the_old_number(
+    box: FakeBox,
+) -> None:
+    box.live()
+    box.registry.delete_model_by_hand(MODEL)
+    box.registry.now = box.clock.now
+    for _ in range(CHAMPION + 2):
+        box.registry.create_version_by_hand(MODEL)
+    box.registry.move_alias_by_hand(MODEL, "champion", CHAMPION + 2)
+    box.live()
+    assert box.aliases() == {"champion": CHAMPION + 2}
+
+
+def test_a_rollback_in_a_model_made_anew_goes_to_no_version_of_the_deleted_one(promoted: FakeBox) -> None:
+    promoted.registry.delete_model_by_hand(MODEL)
+    promoted.registry.now = promoted.clock.now
+    for _ in range(OURS):
+        promoted.registry.create_version_by_hand(MODEL)
+    promoted.registry.move_alias_by_hand(MODEL, "champion", OURS)
+    promoted.live()
+    number = promoted.order("rollback", "it is worse", {"champion": str(OURS)})
+    promoted.live()
+    assert promoted.answer(number)[0] == Refused.exit_code
+    assert promoted.aliases()["champion"] == OURS
