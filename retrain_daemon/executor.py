@@ -19,6 +19,7 @@ from retrain_daemon import processes
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.launch import JOB_MARK, PROCESS_FILE
 from retrain_daemon.supervisor import Ended, Limits, Running, Supervisor, Watch, unreadable
+from retrain_daemon.templates import Templates
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
 
@@ -48,6 +49,12 @@ class Executor(Protocol):
     def running(self) -> tuple[str, ...]:
         """Keys of the jobs at work."""
 
+    def expect(self, model: str, now: datetime) -> None:
+        """Prepare for a job of this model, which is likely soon."""
+
+    def close_unused(self, now: datetime) -> datetime | None:
+        """Give back what was prepared and not used for a while; returns when there could be more of it."""
+
     def close(self) -> None:
         """Stop every job."""
 
@@ -56,7 +63,8 @@ class ProcessExecutor:
     """Runs each job as a process of its own, with its folder under `folder` as last argument.
 
     `wake` is called, from another thread, whenever a job has ended. The thread that calls `start` must live as long
-    as the worker: the worker asks the kernel to be killed when that thread ends (environment: RETRAIND_PARENT).
+    as the worker: the worker asks the kernel to be killed when that thread ends (environment: RETRAIND_PARENT). With
+    `templates` workers are forked from these where that can be done.
     """
 
     def __init__(
@@ -66,12 +74,15 @@ class ProcessExecutor:
         command: Sequence[str] = WORKER,
         grace: float = 10.0,
         log_limit: int = LOG_LIMIT,
+        templates: Templates | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._wake = wake
         self._command = tuple(command)
         self._watch = Watch(grace, log_limit)
+        self._templates = templates or Templates(folder, keep=None)
         self._jobs: dict[str, Supervisor] = {}
+        self._models: dict[str, str] = {}
 
     def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
         """Start a worker for `job`. That no process can be started is an end like a crash; that `python` cannot be
@@ -88,18 +99,23 @@ class ProcessExecutor:
         except OSError as error:
             raise StateUnusable(f"job folder {folder} cannot be written: {error.strerror}.") from error
         self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
+        self._models[key] = job.source.model
         if problem := _against(python):
             self._jobs[key].fail(problem)
         elif python:
             self._jobs[key].start((python, *WORKER[1:], str(folder)), foreign=True)
         else:
-            self._jobs[key].start((*self._command, str(folder)))
+            warm = self._templates.lend(job.source.model, now)
+            self._jobs[key].start((*self._command, str(folder)), warm=warm)
 
     def look(self, key: str) -> Running | Ended | None:
         """How a job is doing; a worker that outlived an earlier daemon is ended first."""
         folder = self._path(key)
         if key in self._jobs:
-            return self._jobs[key].look()
+            seen = self._jobs[key].look()
+            if isinstance(seen, Ended):
+                self._templates.note(self._models[key], seen.result)
+            return seen
         self._end_earlier_life(key)
         return _ended_earlier(folder)
 
@@ -115,6 +131,7 @@ class ProcessExecutor:
         """Stop the job if it runs, then remove its folder. Raises StateUnusable when that cannot be done."""
         self.stop(key)
         self._jobs.pop(key, None)
+        self._models.pop(key, None)
         try:
             shutil.rmtree(self._path(key))
         except FileNotFoundError:
@@ -126,12 +143,21 @@ class ProcessExecutor:
         """Keys of the jobs at work."""
         return tuple(key for key, job in self._jobs.items() if job.running)
 
+    def expect(self, model: str, now: datetime) -> None:
+        """Have a template import what a job of this model will need, if templates are kept."""
+        self._templates.expect(model, now)
+
+    def close_unused(self, now: datetime) -> datetime | None:
+        """Close templates that no job has used for a while; returns when the next could be closed."""
+        return self._templates.close_unused(now)
+
     def close(self) -> None:
         """Stop every job, all at the same time."""
         for job in self._jobs.values():
             job.ask_to_stop()
         for job in self._jobs.values():
             job.join()
+        self._templates.close()
 
     def _path(self, key: str) -> Path:
         if not key or key.startswith(".") or "/" in key or "\0" in key:
@@ -144,7 +170,8 @@ class ProcessExecutor:
             return
         if processes.lives(worker):
             processes.end_session(worker.pid, self._watch.grace)
-        processes.end_left_behind(worker, os.fsencode(f"{JOB_MARK}={self._path(key)}"))
+        own = os.fsencode(f"{JOB_MARK}={self._path(key)}")
+        processes.end_left_behind(worker, frozenset({own, self._templates.mark}))
 
 
 def _against(python: str) -> str:

@@ -63,6 +63,8 @@ class Intake:
         self._note_problem(policy.model, scan.problem)
         if scan.problem:
             return scan.next_look
+        if scan.found or scan.settling:
+            self._executor.expect(policy.model, now)
         with self._journal.transaction():
             row = self._journal.models.find(policy.model)
             history = row.settling_at_first if row is not None else ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,10 @@ JOB_MARK = "RETRAIND_JOB"
 _FOREIGN_LEAVES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
+class CutShort(Exception):
+    """A worker ended only because what it was forked from did."""
+
+
 class Launched(Protocol):
     """A process that was started, leader of its own session. `handle` becomes readable at its end."""
 
@@ -30,7 +35,19 @@ class Launched(Protocol):
     handle: int
 
     def wait(self) -> int:
-        """Wait for the end, give the handle back, and return the exit code; that of a signal is negative."""
+        """Wait for the end, give the handle back, and return the exit code; that of a signal is negative.
+
+        Raises CutShort when the end says nothing of the job.
+        """
+
+
+class Warm(Protocol):
+    """Something that workers can be forked from, lent for one job."""
+
+    def fork(self, folder: Path, stopping: threading.Event) -> Launched | None:
+        """A worker in a job folder, waited for unless `stopping` is set; None when there is none. To be called once,
+        in any thread.
+        """
 
 
 class Spawned:
@@ -54,8 +71,6 @@ def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> 
 
     A `foreign` interpreter is not told where the daemon's own modules are.
     """
-    left_out = _FOREIGN_LEAVES if foreign else ()
-    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     with (folder / files.LOG_FILE).open("ab") as log:
         worker = subprocess.Popen(
             command,
@@ -63,7 +78,7 @@ def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> 
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=ours | worker_environment(folder),
+            env=worker_environment(folder, foreign=foreign),
             start_new_session=True,
         )
     try:
@@ -75,9 +90,11 @@ def launch(folder: Path, command: tuple[str, ...], *, foreign: bool = False) -> 
         raise
 
 
-def worker_environment(folder: Path) -> dict[str, str]:
-    """The variables that a worker is told beside those of the daemon."""
-    return {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
+def worker_environment(folder: Path, *, foreign: bool = False) -> dict[str, str]:
+    """A worker's variables: those of the daemon, and what it is told beside them."""
+    left_out = _FOREIGN_LEAVES if foreign else ()
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
+    return ours | {"RETRAIND_PARENT": str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
 
 
 def record(folder: Path, pid: int) -> None:

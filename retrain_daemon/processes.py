@@ -69,13 +69,13 @@ def end_session(session: int, grace: float) -> None:
         time.sleep(_SHORT)
 
 
-def end_left_behind(leader: Identity, mark: bytes) -> None:
-    """Kill members of the session of a leader that is gone, as far as their environment holds `mark`.
+def end_left_behind(leader: Identity, marks: frozenset[bytes]) -> None:
+    """Kill members of the session of a leader that is gone, as far as their environment holds one of `marks`.
 
     A process id is not given out again while a session bears it, so members found under it can only be the leader's
-    own or those of a later, also ended, leader of the same number: the mark tells these apart.
+    own or those of a later, also ended, leader of the same number: the marks tell these apart.
     """
-    while _signal(_left_behind(leader, mark), signal.SIGKILL):
+    while _signal(_left_behind(leader, marks), signal.SIGKILL):
         time.sleep(_SHORT)
 
 
@@ -88,10 +88,10 @@ def out_of_memory_kills() -> int:
     return 0
 
 
-def _left_behind(leader: Identity, mark: bytes) -> tuple[int, ...]:
+def _left_behind(leader: Identity, marks: frozenset[bytes]) -> tuple[int, ...]:
     if leader.boot != _boot() or identify(leader.pid) is not None:
         return ()
-    return tuple(pid for pid in members(leader.pid) if mark in _read(pid, "environ").split(b"\0"))
+    return tuple(pid for pid in members(leader.pid) if not marks.isdisjoint(_read(pid, "environ").split(b"\0")))
 
 
 def _signal(pids: tuple[int, ...], number: signal.Signals) -> int:

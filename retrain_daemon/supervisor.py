@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain_daemon import processes
-from retrain_daemon.launch import Launched, launch
+from retrain_daemon.launch import CutShort, Launched, Warm, launch
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
 
@@ -83,20 +83,38 @@ class Supervisor:
         """End before anything was started, for good."""
         self._conclude(Failed(message=message, hint="Correct the policy, or put it there."))
 
-    def start(self, command: tuple[str, ...], *, foreign: bool = False) -> None:
+    def start(self, command: tuple[str, ...], *, foreign: bool = False, warm: Warm | None = None) -> None:
         """Start the process from the calling thread. That this cannot be done is an end like a crash. A `foreign`
         interpreter is not told where the daemon's own modules are.
+
+        From something `warm` a worker is forked, if it gives one, which may take a while and is waited for elsewhere.
         """
         self._interpreter = command[0] if foreign else ""
+        if warm is not None:
+            self._run(lambda: self._start_warm(command, warm))
+        elif worker := self._start_cold(command, foreign):
+            self._run(lambda: self._supervise(worker))
+
+    def _run(self, target: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=target, name="worker", daemon=True)
+        self._thread.start()
+
+    def _start_cold(self, command: tuple[str, ...], foreign: bool) -> Launched | None:
         try:
-            worker = launch(self._folder, command, foreign=foreign)
+            return launch(self._folder, command, foreign=foreign)
         except OSError as error:
             self._conclude(
                 Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
             )
-            return
-        self._thread = threading.Thread(target=self._supervise, args=(worker,), name="worker", daemon=True)
-        self._thread.start()
+            return None
+
+    def _start_warm(self, command: tuple[str, ...], warm: Warm) -> None:
+        """This thread lives as long as the worker, so a worker may be started from it."""
+        worker = warm.fork(self._folder, self._stopping)
+        if worker is None and self._stopping.is_set():
+            self._conclude(None)
+        elif worker := worker or self._start_cold(command, foreign=False):
+            self._supervise(worker)
 
     @property
     def running(self) -> bool:
@@ -124,7 +142,14 @@ class Supervisor:
         except OSError as error:  # such as no file descriptors left: what cannot be watched must not go on
             cause = f"the worker could not be watched: {error}"
             os.killpg(worker.pid, signal.SIGKILL)
-        self._conclude(self._outcome(cause, worker.wait()))
+        try:
+            code = worker.wait()
+        except CutShort:
+            if not cause:
+                self._conclude(self._left())
+                return
+            code = -signal.SIGKILL
+        self._conclude(self._outcome(cause, code))
 
     def _wait(self, worker: Launched) -> str:
         """Return when the worker has ended: "" by itself, else why it was ended."""
@@ -155,15 +180,19 @@ class Supervisor:
             return ""
         return f"the worker ran past its time limit of {_duration(self._limits.run_for)}"
 
+    def _left(self) -> Result | None:
+        """What the worker wrote."""
+        try:
+            return files.read_result(self._folder)
+        except (ValueError, OSError) as error:
+            return unreadable(error)
+
     def _outcome(self, cause: str, code: int) -> Result | None:
         """What the worker wrote counts, whatever it died of later; else a sentence about its end.
 
         A worker that was stopped has not failed: without a result it is cut short.
         """
-        try:
-            result = files.read_result(self._folder)
-        except (ValueError, OSError) as error:
-            return unreadable(error)
+        result = self._left()
         if result is not None or self._stopping.is_set():
             return result
         failure = self._failure(cause, code)

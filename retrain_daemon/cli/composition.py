@@ -21,6 +21,7 @@ from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.settings import Settings
+from retrain_daemon.templates import Templates
 
 
 def clock() -> datetime:
@@ -32,7 +33,8 @@ def clock() -> datetime:
 def compose_daemon(settings: Settings, wake: threading.Event) -> Iterator[Daemon]:
     """A daemon on the real world; everything it started is ended on leaving. The caller holds the lock."""
     journal = Journal.open(settings.state)
-    executor = ProcessExecutor(settings.state / "jobs", wake.set)
+    jobs = settings.state / "jobs"
+    executor = ProcessExecutor(jobs, wake.set, templates=Templates(jobs, settings.keep_warm))
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
     gateways = Gateways(

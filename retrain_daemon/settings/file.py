@@ -21,6 +21,7 @@ from retrain_daemon.settings.values import (
     read_names,
     read_path,
     read_span,
+    read_span_or_off,
     read_uri,
 )
 
@@ -37,6 +38,7 @@ class Settings:
 
     `poll_registry` between two looks at MLflow, `rescan` between two listings of the drop folders; a failed attempt
     is tried again after `retry_backoff`, then after twice that, and so on. `slots` trainings run side by side.
+    What workers are forked from stays for `keep_warm` after its last use; None: nothing is kept.
     """
 
     tracking_uri: str
@@ -49,6 +51,7 @@ class Settings:
     log_format: str = "auto"
     trust_users: tuple[str, ...] = ()
     slots: int = 1
+    keep_warm: timedelta | None = timedelta(minutes=5)
     file: Path | None = None
 
 
@@ -117,6 +120,7 @@ _OPTIONS = (
     _Option("retry_backoff", "daemon", "RETRAIND_RETRY_BACKOFF", read_span),
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", read_log_format),
     _Option("slots", "workers", "RETRAIND_SLOTS", read_count),
+    _Option("keep_warm", "workers", "RETRAIND_KEEP_WARM", read_span_or_off),
     _Option("trust_users", "trust", "RETRAIND_TRUST_USERS", read_names, "users", takes_list=True),
 )
 _TABLES = tuple(dict.fromkeys(option.table for option in _OPTIONS))
@@ -237,7 +241,7 @@ def _belongs(name: str, known: Iterable[str]) -> str:
 
 
 def _example(option: _Option) -> str:
-    return ', for example "15s"' if option.read is read_span else ""
+    return ', for example "15s"' if option.read in (read_span, read_span_or_off) else ""
 
 
 def _toml(value: object) -> str:

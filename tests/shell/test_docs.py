@@ -313,7 +313,8 @@ def test_the_defaults_in_the_table_of_settings_are_the_defaults(
     shown = {
         "tracking_uri": "sqlite:///STATE/mlflow.db", "registry_uri": "the tracking URI",
         "state": "~/.local/state/retraind", "policies": "./policies", "poll_registry": "15s", "rescan": "60s",
-        "retry_backoff": "1m", "log_format": "auto", "slots": "1", "users": "none",
+        "retry_backoff": "1m", "log_format": "auto", "slots": "1", "keep_warm": "5m",
+        "users": "none",
     }  # fmt: skip
     documented = {bare(key): default for _, key, _, default in table(DOCS / "operations.md", "Settings")}
     assert {key: bare(default.split(",")[0]) for key, default in documented.items()} == shown
