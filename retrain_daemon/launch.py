@@ -44,9 +44,9 @@ class Launched(Protocol):
 class Warm(Protocol):
     """Something that workers can be forked from, lent for one job."""
 
-    def fork(self, folder: Path, stopping: threading.Event) -> Launched | None:
-        """A worker in a job folder, waited for unless `stopping` is set; None when there is none. To be called once,
-        in any thread.
+    def fork(self, folder: Path, stopping: threading.Event, patience: float) -> Launched | None:
+        """A worker in a job folder, waited for `patience` seconds at most, and not once `stopping` is set; None when
+        there is none. To be called once, in any thread.
         """
 
 

@@ -110,7 +110,7 @@ class Supervisor:
 
     def _start_warm(self, command: tuple[str, ...], warm: Warm) -> None:
         """This thread lives as long as the worker, so a worker may be started from it."""
-        worker = warm.fork(self._folder, self._stopping)
+        worker = warm.fork(self._folder, self._stopping, self._limits.run_for.total_seconds())
         if worker is None and self._stopping.is_set():
             self._conclude(None)
         elif worker := worker or self._start_cold(command, foreign=False):

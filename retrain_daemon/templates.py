@@ -30,7 +30,7 @@ COMMAND = (sys.executable, "-m", "retrain_daemon.worker.template")
 #: every inspection can use.
 _KINDS = {"sklearn": "sklearn", "keras": "keras", "tensorflow": "keras", "pytorch": "torch"}
 _UNKNOWN = "sklearn"
-#: Longer than this no job waits for a template to import; it is started by itself then.
+#: A template that has not answered for so long will not: it is ended, and its jobs are started by themselves.
 _PATIENCE_SECONDS = 120.0
 _LOOK_EVERY_MS = 100
 #: A template only forks and waits for the dead: one that does not answer for so long is as good as gone.
@@ -38,6 +38,7 @@ _ANSWER_SECONDS = 30.0
 #: After a template was lost, none of its kind is opened for so long.
 _REST = timedelta(minutes=10)
 _MOST = 64
+_LONGEST = 300
 
 _log = get_logger()
 
@@ -80,10 +81,10 @@ class Template:
         self.stamp = stamp
         self.used_at = now
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._ready = False
         self._lent = 0
         self._lock = threading.Lock()
-        with theirs, (folder / f".template-{kind}.log").open("wb") as log:
+        self._log = folder / f".template-{kind}.log"
+        with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 (*command, kind, str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
@@ -114,13 +115,15 @@ class Template:
         with self._lock:
             self._lent -= 1
 
-    def fork(self, folder: Path, stopping: threading.Event) -> Forked | None:
-        """A worker; waits for the imports. None when the template ended, or takes too long, or `stopping` was set."""
+    def fork(self, folder: Path, stopping: threading.Event, patience: float) -> Forked | None:
+        """A worker; waits for the imports. None when the template ended, took longer than `patience` seconds or hangs,
+        or `stopping` was set.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
                 self._order(folder, theirs)
-            pid = _awaited(ours, stopping)
+            pid = self._awaited(ours, stopping, patience)
             worker = Forked(pid, ours, self) if pid else None
         except OSError:
             worker = None
@@ -132,11 +135,34 @@ class Template:
             record(folder, worker.pid)
         return worker
 
+    def last_words(self) -> str:
+        """The last line that it printed."""
+        try:
+            lines = self._log.read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((" ".join(line.split())[:_LONGEST] for line in reversed(lines) if line.strip()), "")
+
     def close(self) -> None:
         """End it and whatever it forked; it holds nothing that would have to be saved."""
         self._control.close()
         self._process.kill()
         self._process.wait()
+        self._log.unlink(missing_ok=True)
+
+    def _awaited(self, answer: socket.socket, stopping: threading.Event, patience: float) -> int | None:
+        """The process id that the template answers; None when none came."""
+        begun = time.monotonic()
+        poll = select.poll()
+        poll.register(answer, select.POLLIN)
+        while not poll.poll(_LOOK_EVERY_MS):
+            waited = time.monotonic() - begun
+            if waited > _PATIENCE_SECONDS:
+                self._process.kill()
+            if stopping.is_set() or waited > min(patience, _PATIENCE_SECONDS):
+                return None
+        said = answer.recv(_MOST)
+        return int(said) if said else None
 
     def _order(self, folder: Path, answer: socket.socket) -> None:
         asked = json.dumps({"folder": str(folder), "environment": worker_environment(folder)})
@@ -236,10 +262,12 @@ class Templates:
 
     def _lose(self, template: Template, now: datetime) -> None:
         """It ended by itself. Jobs are started by themselves for a while, lest every one of them meets the same end."""
+        said = template.last_words()
         template.close()
         del self._open[template.kind]
         self._not_before[template.kind] = now + _REST
-        _log.warning("template.lost", kind=template.kind, reason="it ended unexpectedly")
+        reason = f"it ended unexpectedly; the last line of its log was: {said}" if said else "it ended unexpectedly"
+        _log.warning("template.lost", kind=template.kind, reason=reason)
 
 
 def installed() -> object:
@@ -256,15 +284,3 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _awaited(answer: socket.socket, stopping: threading.Event) -> int | None:
-    """The process id that the template answers; None when none came."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    poll = select.poll()
-    poll.register(answer, select.POLLIN)
-    while not poll.poll(_LOOK_EVERY_MS):
-        if stopping.is_set() or time.monotonic() > deadline:
-            return None
-    said = answer.recv(_MOST)
-    return int(said) if said else None

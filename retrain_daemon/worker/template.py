@@ -29,7 +29,6 @@ from importlib import import_module
 
 from retrain_daemon.worker.lifeline import PARENT_VARIABLE, die_with_parent
 
-READY = b"ready"
 END = b"end"
 #: Every job reads rows and talks to MLflow. What these import only when they are used is named too.
 _TABULAR = (
@@ -59,7 +58,7 @@ Run = Callable[[str], None]
 
 
 def main(arguments: list[str]) -> int:
-    """Import, say that it is done, and fork until the daemon hangs up."""
+    """Import, and fork until the daemon hangs up."""
     die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
     kind, descriptor = arguments
     if not sys.flags.safe_path:
@@ -71,12 +70,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def run_worker(folder: str) -> None:
-    """What `python -m retrain_daemon.worker FOLDER` does once it has started."""
+def run_worker(folder: str, module: str = "retrain_daemon.worker") -> None:
+    """What `python -m MODULE FOLDER` does once it has started in that folder."""
     sys.argv = ["-m", folder]
     if not sys.flags.safe_path:
         sys.path.insert(0, folder)
-    runpy.run_module("retrain_daemon.worker", run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def serve(control: socket.socket, run: Run) -> None:
@@ -85,7 +84,6 @@ def serve(control: socket.socket, run: Run) -> None:
     """
     gc.collect()
     gc.freeze()  # workers share these pages as long as nobody writes to them
-    control.send(READY)
     workers: dict[socket.socket, int] = {}
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -171,7 +169,10 @@ def _exit_code(run: Run, folder: str) -> int:
     try:
         run(folder)
     except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if leaving.code is None or isinstance(leaving.code, int):
+            return leaving.code or 0
+        print(leaving.code, file=sys.stderr)  # noqa: T201
+        return 1
     except BaseException:  # noqa: BLE001  nothing may lead back into the template's loop
         traceback.print_exc()
         return 1

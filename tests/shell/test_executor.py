@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.executor import Ended, Executor, Limits, ProcessExecutor, Running
+from retrain_daemon.templates import Templates
 from retrain_daemon.worker.job import (
     Failed,
     InspectModel,
@@ -87,6 +87,19 @@ def inspected(name: str) -> ModelInspected:
     )
 
 
+# A template whose workers run this code instead of the real worker's.
+TEMPLATE = """
+import os, socket, sys
+from retrain_daemon.worker.lifeline import die_with_parent
+from retrain_daemon.worker.template import serve
+die_with_parent(os.environ["RETRAIND_PARENT"])
+def run(folder):
+    sys.argv = ["-c", folder]
+    exec({code!r}, {{"__name__": "__main__"}})
+serve(socket.socket(fileno=int(sys.argv[2])), run)
+"""
+
+
 def worker_code(text: str) -> tuple[str, ...]:
     return (sys.executable, "-c", text)
 
@@ -117,15 +130,20 @@ def written(path: Path) -> int:
 
 @dataclass
 class Lab:
-    """A jobs folder and the executors of this test, closed at its end."""
+    """A jobs folder and the executors of this test, closed at its end. With `forking` workers come from a template."""
 
     folder: Path
+    forking: bool = False
     woken: threading.Event = field(default_factory=threading.Event)
     executors: list[ProcessExecutor] = field(default_factory=list)
 
     def executor(self, code: str, log_limit: int = 2**20) -> ProcessExecutor:
-        command = worker_code(textwrap.dedent(code))
-        made = ProcessExecutor(self.folder, self.woken.set, command, grace=GRACE, log_limit=log_limit)
+        code = textwrap.dedent(code)
+        keep = timedelta(minutes=5) if self.forking else None
+        made = ProcessExecutor(
+            self.folder, self.woken.set, worker_code(code), grace=GRACE, log_limit=log_limit,
+            templates=Templates(self.folder, keep, worker_code(TEMPLATE.format(code=code))),
+        )  # fmt: skip
         self.executors.append(made)
         return made
 
@@ -147,14 +165,18 @@ class Lab:
         """Let a daemon start job "j" with this worker, wait until `then` is a file in its folder, and be killed."""
         daemon = f"""
             import os, sys, time
-            from datetime import timedelta
+            from datetime import UTC, datetime, timedelta
             from pathlib import Path
             from retrain_daemon.executor import Limits, ProcessExecutor
+            from retrain_daemon.templates import Templates
             from retrain_daemon.worker.job import read_job
             jobs = Path({str(self.folder)!r})
             command = (sys.executable, "-c", {WRITE + code!r})
-            executor = ProcessExecutor(jobs, lambda: None, command)
-            executor.start("j", read_job(jobs.parent), Limits(timedelta(hours=1)), None)
+            template = (sys.executable, "-c", {TEMPLATE.format(code=WRITE + code)!r})
+            keep = timedelta(minutes=5) if {self.forking} else None
+            executor = ProcessExecutor(jobs, lambda: None, command, templates=Templates(jobs, keep, template))
+            now = datetime(2026, 11, 22, 3, tzinfo=UTC)
+            executor.start("j", read_job(jobs.parent), Limits(timedelta(hours=1)), now)
             while not (jobs / "j" / {then!r}).exists():
                 time.sleep(0.01)
             os.kill(os.getpid(), 9)
@@ -163,9 +185,9 @@ class Lab:
         subprocess.run(worker_code(textwrap.dedent(daemon)), check=False, timeout=30)
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path / "jobs")
+@pytest.fixture(params=["started", "forked"])
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(tmp_path / "jobs", forking=request.param == "forked")
     yield made
     for executor in made.executors:
         executor.close()
@@ -174,13 +196,14 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 # One contract for the real executor and the fake that other tests use.
 
 
-@pytest.fixture(params=["processes", "fake"])
-def lives(request: pytest.FixtureRequest, lab: Lab) -> Callable[[], Executor]:
+@pytest.fixture(params=["started", "forked", "fake"])
+def lives(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Executor]]:
     """Makes the executor of one life of the daemon after another, over the same job folders."""
     folders: dict[str, Result] = {}
-    if request.param == "fake":
-        return lambda: FakeExecutor(work_of, folders)
-    return lambda: lab.executor(DUTIFUL)
+    lab = Lab(tmp_path / "jobs", forking=request.param == "forked")
+    yield lambda: FakeExecutor(work_of, folders) if request.param == "fake" else lab.executor(DUTIFUL)
+    for executor in lab.executors:
+        executor.close()
 
 
 def ended(executor: Executor, key: str = "j") -> Ended:
@@ -347,10 +370,11 @@ def test_the_worker_gets_its_job_and_its_parent_and_no_input(lab: Lab) -> None:
 assert sys.stdin.read() == ''
 assert os.getcwd() == str(folder)
 assert os.getsid(0) == os.getpid()
-print(os.environ['RETRAIND_PARENT'])
+assert os.getppid() == int(os.environ['RETRAIND_PARENT'])
+print('as it should be')
 """
     message = lab.failure_of(code).message
-    assert message.endswith(f"the last line of its log was: {os.getpid()}")
+    assert message.endswith("the last line of its log was: as it should be")
     assert read_job(lab.folder / "j") == job_for()
     assert (lab.folder / "j").stat().st_mode & 0o077 == 0
 
