@@ -275,7 +275,8 @@ def installed() -> object:
     inside another installed package is not seen.
     """
     package = Path(retrain_daemon.__file__).parent
-    roots = [Path(name) for name in sys.path if name]
+    # The first is the working directory or that of the command, where anything may come and go.
+    roots = [Path(name) for name in sys.path[0 if sys.flags.safe_path else 1 :] if name]
     return tuple(_changed(path) for path in (*roots, *sorted(package.rglob("*.py"))))
 
 

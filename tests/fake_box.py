@@ -137,6 +137,7 @@ class FakeBox:
     reached: Callable[[str], None] = lambda _point: None
     trust: Trust = NOBODY_NAMED
     jobs: list[Job] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("policies", "drops", "state"):
@@ -181,8 +182,9 @@ class FakeBox:
         watched.reached = self.reached  # type: ignore[method-assign]
         folders, alarms = DropFolders(wake.set), WakeUps(wake.set)
         executor = WatchedExecutor(
-            self.work, self.results, self.worker_outlives_daemon, wake.set, jobs=self.jobs, reached=self.reached
-        )
+            self.work, self.results, self.worker_outlives_daemon, wake.set, jobs=self.jobs, expected=self.expected,
+            reached=self.reached,
+        )  # fmt: skip
         gateways = Gateways(
             journal=Journal(watched),
             registry=self.registry,

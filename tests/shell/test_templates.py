@@ -352,7 +352,7 @@ def test_after_packages_changed_no_worker_is_forked_from_what_was_imported_befor
 def test_an_installed_package_and_a_changed_file_of_this_project_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", ["/working/directory", str(tmp_path)])
     monkeypatch.setattr(warm.retrain_daemon, "__file__", str(tmp_path / "project/__init__.py"))
     (tmp_path / "project/worker").mkdir(parents=True)
     (tmp_path / "project/worker/training.py").write_text("old")
