@@ -157,6 +157,7 @@ class Daemon:
         if now >= self._next_poll:
             self._poll_registry(now)
         self._scan(self._clock())
+        self._to.alarms.at("templates", self._to.executor.close_unused(self._clock()))
 
     def _reload(self, found: PolicySet, now: datetime) -> None:
         if not found.changed:

@@ -14,20 +14,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from retrain_daemon import processes, worker_log
 from retrain_daemon.cgroups import Group
 from retrain_daemon.guard import Guard
 from retrain_daemon.holding import Held, Means
-from retrain_daemon.launch import JOB_MARK, Launched, launch
+from retrain_daemon.launch import CutShort, Launched, Warm, launch
 from retrain_daemon.limits import Limits, in_time, thread_variables
 from retrain_daemon.scratch import make_scratch, remove_scratch
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
+from retrain_daemon.worker.marks import JOB_MARK
 
 _UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
+
+#: Starts a worker that is told these variables; None when it was stopped before. Raises OSError.
+Start = Callable[[Mapping[str, str]], Launched | None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._stopping = threading.Event()
         self._over = threading.Event()
-        self._interpreter = ""
+        self._program = self._interpreter = ""
         self._ended: Ended | None = None
         self._thread: threading.Thread | None = None
 
@@ -81,20 +86,50 @@ class Supervisor:
         """End before anything was started, for good."""
         self._conclude(Failed(message=message, hint="Correct the policy, or put it there."))
 
-    def start(self, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False) -> None:
+    def start(
+        self, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False, warm: Warm | None = None
+    ) -> None:
         """Start the process from the calling thread, with the variables `told`. That this cannot be done is an end like
         a crash. A `foreign` interpreter is not told where the daemon's own modules are.
+
+        From something `warm` a worker is forked, if it gives one, which may take a while and is waited for elsewhere.
         """
+        self._program = command[0]
         self._interpreter = command[0] if foreign else ""
-        try:
-            worker, held = self._hold(command, told, foreign)
-        except OSError as error:
-            self._conclude(
-                Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
-            )
-            return
-        self._thread = threading.Thread(target=self._supervise, args=(worker, held), name="worker", daemon=True)
+        cold = partial(launch, self._folder, command, foreign=foreign)
+        if warm is not None:
+            self._run(lambda: self._run_warm(warm, cold, told))
+        elif begun := self._begin(cold, told):
+            self._run(lambda: self._supervise(*begun))
+
+    def _run(self, target: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=target, name="worker", daemon=True)
         self._thread.start()
+
+    def _run_warm(self, warm: Warm, cold: Start, told: Mapping[str, str]) -> None:
+        """This thread lives as long as the worker, so a worker may be started from it."""
+
+        def start(variables: Mapping[str, str]) -> Launched | None:
+            worker = warm.fork(self._folder, variables, self._stopping, self._limits.run_for.total_seconds())
+            return worker if worker is not None or self._stopping.is_set() else cold(variables)
+
+        try:
+            if begun := self._begin(start, told):
+                self._supervise(*begun)
+        finally:
+            warm.give_back()
+
+    def _begin(self, start: Start, told: Mapping[str, str]) -> tuple[Launched, Held] | None:
+        """The worker at work, held in; None when the job is over already."""
+        try:
+            begun = self._hold(start, told)
+        except OSError as error:
+            message = f"the worker {self._program} could not be started: {error}"
+            self._conclude(Failed(message=message, temporary=True, lost=True))
+            return None
+        if begun is None:
+            self._conclude(None)
+        return begun
 
     @property
     def running(self) -> bool:
@@ -114,34 +149,40 @@ class Supervisor:
         if self._thread is not None:
             self._thread.join()
 
-    def _hold(self, command: tuple[str, ...], told: Mapping[str, str], foreign: bool) -> tuple[Launched, Held]:
-        """The started worker, held in before it has read its job. Raises OSError, and then nothing is left of it."""
+    def _hold(self, start: Start, told: Mapping[str, str]) -> tuple[Launched, Held] | None:
+        """The worker, held in before it has read its job; None when it was stopped before there was one. Raises
+        OSError, and then nothing is left of it.
+        """
         scratch = str(make_scratch(self._folder))
         everything = {"TMPDIR": scratch, "JOBLIB_TEMP_FOLDER": scratch, **thread_variables(self._limits.cpus), **told}
         self._watch.guard.start()
         tree = self._watch.means.tree
         group = tree.make(self._folder.name, self._limits) if tree else None
+        worker = None
         try:
-            worker = launch(self._folder, command, everything, foreign=foreign)
+            if worker := start(everything):
+                self._watch.guard.tell(worker.pid, True)
+                held = Held(worker.pid, self._mark(), self._limits, self._watch.means, group)
+                worker.let_go()
+                return worker, held
         except OSError:
-            self._leave(group)
+            self._undo(worker, group)
             raise
-        self._watch.guard.tell(worker.pid, True)
-        try:
-            return worker, Held(worker.pid, self._mark(), self._limits, self._watch.means, group)
-        except OSError:
+        self._undo(None, group)
+        return None
+
+    def _undo(self, worker: Launched | None, group: Group | None) -> None:
+        if worker is not None:
             processes.end_session(worker.pid, 0)
-            worker.wait()
-            self._leave(group)
-            raise
-
-    def _mark(self) -> bytes:
-        return os.fsencode(f"{JOB_MARK}={self._folder}")
-
-    def _leave(self, group: Group | None) -> None:
+            with contextlib.suppress(CutShort):
+                worker.wait()
+            self._watch.guard.tell(worker.pid, False)
         remove_scratch(self._folder)
         if group is not None:
             group.remove()
+
+    def _mark(self) -> bytes:
+        return os.fsencode(f"{JOB_MARK}={self._folder}")
 
     def _supervise(self, worker: Launched, held: Held) -> None:
         try:
@@ -154,10 +195,18 @@ class Supervisor:
             cause = f"the worker could not be watched: {error}"
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
-        code = worker.wait()
+        code = self._waited_for(worker)
         self._watch.guard.tell(worker.pid, False)
         remove_scratch(self._folder)
-        self._conclude(self._outcome(cause, code))
+        cut_short = code is None and not cause
+        self._conclude(self._left() if cut_short else self._outcome(cause, -signal.SIGKILL if code is None else code))
+
+    def _waited_for(self, worker: Launched) -> int | None:
+        """The exit code; None when the worker was cut short."""
+        try:
+            return worker.wait()
+        except CutShort:
+            return None
 
     def _wait(self, worker: Launched, held: Held) -> str:
         """Return when the worker has ended: "" by itself, else why it was ended."""
@@ -182,15 +231,19 @@ class Supervisor:
             return ""
         return f"the worker ran past its time limit of {in_time(self._limits.run_for)}"
 
+    def _left(self) -> Result | None:
+        """What the worker wrote."""
+        try:
+            return files.read_result(self._folder)
+        except (ValueError, OSError) as error:
+            return unreadable(error)
+
     def _outcome(self, cause: str, code: int) -> Result | None:
         """What the worker wrote counts, whatever it died of later; else a sentence about its end.
 
         A worker that was stopped has not failed: without a result it is cut short.
         """
-        try:
-            result = files.read_result(self._folder)
-        except (ValueError, OSError) as error:
-            return unreadable(error)
+        result = self._left()
         if result is not None or self._stopping.is_set():
             return result
         failure = self._failure(cause, code)

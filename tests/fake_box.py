@@ -140,6 +140,7 @@ class FakeBox:
     trust: Trust = NOBODY_NAMED
     announcer: Announcer = NOBODY
     jobs: list[Job] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("policies", "drops", "state"):
@@ -190,6 +191,7 @@ class FakeBox:
             wake.set,
             self.obstacle,
             jobs=self.jobs,
+            expected=self.expected,
             reached=self.reached,
         )
         gateways = Gateways(

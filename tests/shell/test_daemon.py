@@ -464,3 +464,22 @@ def test_the_history_tells_the_whole_story_in_order(box: FakeBox) -> None:
              "attempt.judged", "attempt.promoted"]  # fmt: skip
     assert [event for event in events if event in story] == story
     assert events.count("effect.begun") == events.count("effect.done") == 5
+
+
+def test_a_worker_is_prepared_when_a_file_is_first_seen_while_it_settles(box: FakeBox) -> None:
+    with box.life() as daemon:
+        daemon.turn()
+        assert box.expected == []
+        box.clock.now += timedelta(minutes=5)
+        box.drop()
+        daemon.turn()
+        assert box.expected == [MODEL]
+        assert not box.jobs
+
+
+def test_a_file_that_waits_for_its_marker_prepares_a_worker_once_only(box: FakeBox) -> None:
+    box.edit_policy("{settle: 1s}", '{marker: "{name}.done"}')
+    box.drop()
+    box.live(turns=10)
+    assert box.expected == [MODEL]
+    assert not box.jobs
