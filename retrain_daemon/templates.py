@@ -32,6 +32,8 @@ COMMAND = (sys.executable, "-m", "retrain_daemon.worker.template")
 #: every inspection can use.
 _KINDS = {"sklearn": "sklearn", "keras": "keras", "tensorflow": "keras", "pytorch": "torch"}
 _UNKNOWN = "sklearn"
+#: What MLflow's client imports at the first use of a store that is no server.
+OWN_STORES = ("mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store")
 #: A template that has not answered for so long will not: it is ended, and its jobs are started by themselves.
 _PATIENCE_SECONDS = 120.0
 _LOOK_EVERY_MS = 100
@@ -81,7 +83,9 @@ class Forked:
 class Template:
     """One template process, asked for workers from any thread, opened and closed by the one that lives longest."""
 
-    def __init__(self, kind: str, command: Sequence[str], folder: Path, stamp: object, now: datetime) -> None:
+    def __init__(
+        self, kind: str, command: Sequence[str], also: Sequence[str], folder: Path, stamp: object, now: datetime
+    ) -> None:
         """Raises OSError when it cannot be started."""
         self.kind = kind
         self.stamp = stamp
@@ -92,7 +96,7 @@ class Template:
         self._log = folder / f".template-{kind}.log"
         with theirs, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                (*command, kind, str(theirs.fileno())),
+                (*command, kind, str(theirs.fileno()), *also),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -183,13 +187,17 @@ class Templates:
     """The templates of one daemon. All but `fork` of what is lent is called from one lifelong thread, as templates
     end with it.
 
-    `folder` is that of the jobs, `keep` how long a template stays that no job uses; None: there are none.
+    `folder` is that of the jobs, `keep` how long a template stays that no job uses; None: there are none. Whatever its
+    kind, each imports `also` these modules.
     """
 
-    def __init__(self, folder: Path, keep: timedelta | None, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, folder: Path, keep: timedelta | None, command: Sequence[str] = COMMAND, also: Sequence[str] = ()
+    ) -> None:
         self._folder = folder.absolute()
         self._keep = keep
         self._command = tuple(command)
+        self._also = tuple(also)
         self._open: dict[str, Template] = {}
         self._kinds: dict[str, str] = {}
         self._not_before: dict[str, datetime] = {}
@@ -255,7 +263,7 @@ class Templates:
             return None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            template = Template(kind, self._command, self._folder, stamp, now)
+            template = Template(kind, self._command, self._also, self._folder, stamp, now)
         except OSError as error:
             _log.warning("template.lost", kind=kind, reason=str(error))
             self._not_before[kind] = now + _REST

@@ -25,7 +25,7 @@ from retrain_daemon.policies import PolicyFolder, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.settings import Settings
-from retrain_daemon.templates import Templates
+from retrain_daemon.templates import OWN_STORES, Templates
 from retrain_daemon.web import Answers, Web, patience
 from retrain_daemon.worker.credentials import USERNAME
 
@@ -102,7 +102,8 @@ def executor_of(
 
 def templates_of(settings: Settings) -> Templates:
     """What the daemon's workers are forked from. What an earlier life left of such is ended."""
-    templates = Templates(settings.state / "jobs", settings.keep_warm)
+    served = settings.tracking_uri.startswith("http") and settings.registry_uri.startswith("http")
+    templates = Templates(settings.state / "jobs", settings.keep_warm, also=() if served else OWN_STORES)
     templates.sweep()
     return templates
 
