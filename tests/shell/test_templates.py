@@ -15,14 +15,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from retrain_daemon import templates as warm
 from retrain_daemon.cli.demo_policies import policy_text
 from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
+from retrain_daemon.holding import WATCHED
 from retrain_daemon.policies import read_policies
-from retrain_daemon.templates import Template, Templates
+from retrain_daemon.processes import bearers
+from retrain_daemon.templates import OWN_STORES, Template, Templates
 from retrain_daemon.worker.job import DropFile, DropsInspected, Failed, InspectDrops, Job, Source, Train, Trained
 from tests.shell.test_executor import HOUR, NOW, TEMPLATE, WRITE, alive, eventually, job_for, worker_code, written
 
@@ -175,6 +178,64 @@ import numpy
     assert lines[0][1] != lines[1][1]
 
 
+# How a forked worker is held in.
+
+
+def test_a_forked_worker_does_nothing_before_it_is_held_in(warmth: Warmth) -> None:
+    """What follows once another process has been started may come too late."""
+    executor = warmth.executor("write(str(os.nice(0)), 'nice')")
+    executor.start("j", job_for(), HOUR, NOW)
+    assert warmth.pid("j", "nice") == WATCHED.nice
+
+
+def test_a_forked_worker_bears_the_mark_of_its_job_alone(warmth: Warmth) -> None:
+    executor = warmth.executor("write(str(os.getpid()), 'pid'); time.sleep(60)")
+    for key in ("a", "a-much-longer-name-of-a-job"):
+        executor.start(key, job_for(), HOUR, NOW)
+    for key in ("a", "a-much-longer-name-of-a-job"):
+        pid = warmth.pid(key)
+        assert bearers(f"RETRAIND_JOB={warmth.folder / key}".encode()) == (pid,)
+    assert warmth.pid("a") in bearers(f"RETRAIND_DAEMON={os.getpid()}".encode())
+
+
+def test_a_worker_with_a_limit_of_cpus_is_started_by_itself(warmth: Warmth) -> None:
+    """What its template imported has read already how many threads it may start."""
+    executor = warmth.executor("sys.exit('forked')", cold="sys.exit('started')")
+    executor.start("j", job_for(), Limits(timedelta(hours=1), cpus=1), NOW)
+    assert ended(executor).endswith("was: started")
+
+
+def test_temporary_files_of_a_forked_worker_lie_where_its_own_belong(warmth: Warmth) -> None:
+    code = WRITE + "import tempfile; print(tempfile.gettempdir() == os.environ['TMPDIR'])"
+    template = worker_code("import tempfile; tempfile.gettempdir()\n" + TEMPLATE.format(code=code))
+    executor = warmth.with_template(template, ("/no/such/program",))
+    executor.start("j", job_for(), HOUR, NOW)
+    assert ended(executor).endswith("was: True")
+
+
+def test_what_a_library_of_the_template_prints_shows_no_secrets(
+    warmth: Warmth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler keeps the stream that it found when it was imported: before there was any worker."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/talking_library.py").write_text("import logging; logging.basicConfig()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret-of-the-store")
+    code = """
+import logging, os, sys
+from retrain_daemon.worker import template
+template.KINDS = {"sklearn": ("talking_library",)}
+template.run_worker = lambda folder: logging.error("password %s", os.environ["MLFLOW_TRACKING_PASSWORD"])
+sys.exit(template.main(sys.argv[1:]))
+"""
+    executor = warmth.with_template(worker_code(code), ("/no/such/program",))
+    executor.start("j", job_for(), HOUR, NOW)
+    ended(executor)
+    log = (warmth.folder / "j/worker.log").read_text()
+    assert "password" in log
+    assert "s3cret" not in log
+
+
 # What becomes of the others when one ends.
 
 
@@ -256,6 +317,17 @@ os.kill(os.getpid(), 9)
     subprocess.run([sys.executable, "-c", daemon], check=False, timeout=60, cwd=Path(__file__).parents[2])
     pids = [int(text) for text in (tmp_path / "jobs/j/pids").read_text().split()]
     eventually(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_a_template_that_an_earlier_daemon_left_is_ended(warmth: Warmth) -> None:
+    executor = warmth.executor("")
+    executor.expect("churn", NOW)
+    [template] = executor._templates._open.values()
+    other = Templates(warmth.folder.with_name("jobs-of-another"), KEEP)
+    other.sweep()
+    assert template.alive
+    Templates(warmth.folder, None).sweep()
+    assert not template.alive
 
 
 def test_a_template_that_cannot_begin_leaves_jobs_to_start_by_themselves(warmth: Warmth) -> None:
@@ -411,8 +483,9 @@ class Digits:
         return Train(
             attempt=f"{self.model}-1", key="test/1", source=self.source, data=self.policy.data,
             recipe=self.policy.rules[0].recipe, drops=(self.file,), learned=(), unknown_until=None,
-            learned_file=str(self.folder / "learned.npy"), metrics=("accuracy", "log_loss"), confidence=0.95,
-            min_rows=20, now=NOW, seed=3, policy_text="", experiment="retraind/digits", tags={},
+            learned_file=str(self.folder / "learned.npy"), kept_folder=str(self.folder / "kept" / uuid4().hex),
+            metrics=("accuracy", "log_loss"), confidence=0.95, min_rows=20, now=NOW, seed=3, policy_text="",
+            experiment="retraind/digits", tags={},
         )  # fmt: skip
 
 
@@ -430,7 +503,7 @@ def running(tmp_path: Path) -> Iterator[Callable[[timedelta | None], ProcessExec
 
     def executor(keep: timedelta | None) -> ProcessExecutor:
         jobs = tmp_path / f"jobs-{len(made)}"
-        made.append(ProcessExecutor(jobs, lambda: None, templates=Templates(jobs, keep)))
+        made.append(ProcessExecutor(jobs, lambda: None, templates=Templates(jobs, keep, also=OWN_STORES)))
         return made[-1]
 
     yield executor
