@@ -516,7 +516,7 @@ def test_a_result_from_before_a_restart_is_found(lab: Lab) -> None:
 def test_a_worker_that_outlived_its_daemon_is_ended_and_the_job_was_cut_short(lab: Lab) -> None:
     lab.earlier_daemon("write(str(os.getpid()), 'pid'); time.sleep(60)", then="pid")
     pid = written(lab.folder / "j/pid")
-    assert alive(pid)
+    assert alive(pid) or lab.forking  # a template that sees its daemon hang up may have ended it
     assert scratch_of(lab.folder / "j").exists()
     assert lab.executor("").look("j") is None
     assert not alive(pid)
