@@ -100,16 +100,17 @@ class Box:
 
 @dataclass(frozen=True)
 class Watcher:
-    """A state folder, policies and drop folders of their own for one daemon."""
+    """A state folder, policies and drop folders of their own for one daemon; `more` settings than what it must know."""
 
     box: Box
     folder: Path
+    more: str = ""
 
     def watch(self, models: Sequence[str]) -> None:
         """A policy and a drop folder for each model."""
         (self.folder / "policies").mkdir(parents=True)
         text = SETTINGS.format(folder=self.folder, tracking_uri=self.box.tracking_uri)
-        (self.folder / "retraind.toml").write_text(text, "utf-8")
+        (self.folder / "retraind.toml").write_text(text + self.more, "utf-8")
         for model in models:
             self.drops(model).mkdir(parents=True)
             policy = POLICY.format(model=model, drops=self.drops(model))

@@ -6,18 +6,21 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from subprocess import Popen
 
 from benchmarks.box import HERE, Box, Watcher, started, until
-from benchmarks.consumption import cpu_seconds, watched
+from benchmarks.consumption import cpu_seconds, tree, watched
 from retrain_daemon.core.attempts import ENDED
 from retrain_daemon.journal import Journal
 
-BARE, GIVEN, DAEMON = "bare script", "bare script, requirements given", "daemon"
-CONTESTANTS = (BARE, GIVEN, DAEMON)
+BARE, GIVEN = "bare script", "bare script, requirements given"
+FIRST, DAEMON = "daemon, nothing warm", "daemon, warm"
+CONTESTANTS = (BARE, GIVEN, FIRST, DAEMON)
+#: A daemon that keeps nothing for long, so that each retrain is like the first one after a quiet time.
+FORGETFUL = '[workers]\nkeep_warm = "2s"\n'
 
 #: What the daemon spends so long after the attempt has ended still counts as the retrain's.
 SETTLE_SECONDS = 1.0
@@ -31,6 +34,15 @@ class Measured:
     cpu: float
     peak: int
     server_cpu: float
+
+
+@dataclass(frozen=True)
+class _Up:
+    """A daemon that runs, and its journal."""
+
+    watcher: Watcher
+    process: Popen[bytes]
+    journal: Journal
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Contest:
     @property
     def watched_models(self) -> list[str]:
         """Models the daemon retrains; their first champion is yet to be adopted."""
-        return [self._model(DAEMON, number) for number in self._numbers]
+        return [self._model(who, number) for who in (FIRST, DAEMON) for number in self._numbers]
 
     @property
     def _numbers(self) -> range:
@@ -62,20 +74,29 @@ class Contest:
         return f"model-{CONTESTANTS.index(who)}-{number}"
 
     def hold(self) -> Iterator[tuple[str, Measured]]:
-        """Each contestant once in every repetition, in turns; the daemon is up all the time."""
-        watcher = Watcher(self.box, self.box.folder / "retraining")
-        watcher.watch(self.watched_models)
-        for model in self.watched_models:
-            base = watcher.drops(model) / "base.parquet"
-            shutil.copy(self.box.base, base)
-            watcher.adopt(model, base)
-        with watcher.daemon() as daemon, closing(watcher.journal()) as journal:
-            until(lambda: self._base_is_known(journal), daemon, watcher.log)
-            time.sleep(SETTLE_SECONDS)
+        """Each contestant once in every repetition, in turns; the daemons are up all the time."""
+        with self._daemon(FIRST, FORGETFUL) as first, self._daemon(DAEMON) as warm:
             for number in self._numbers:
                 yield BARE, self._by_script(BARE, number)
                 yield GIVEN, self._by_script(GIVEN, number, "--given")
-                yield DAEMON, self._by_daemon(number, watcher, daemon, journal)
+                until(lambda: len(tree(first.process.pid)) == 1, first.process, first.watcher.log)
+                yield FIRST, self._by_daemon(FIRST, number, first)
+                yield DAEMON, self._by_daemon(DAEMON, number, warm)
+
+    @contextmanager
+    def _daemon(self, who: str, more: str = "") -> Iterator[_Up]:
+        """A daemon that has taken in the base files of its models."""
+        watcher = Watcher(self.box, self.box.folder / f"retraining-{CONTESTANTS.index(who)}", more)
+        models = [self._model(who, number) for number in self._numbers]
+        watcher.watch(models)
+        for model in models:
+            base = watcher.drops(model) / "base.parquet"
+            shutil.copy(self.box.base, base)
+            watcher.adopt(model, base)
+        with watcher.daemon() as process, closing(watcher.journal()) as journal:
+            until(lambda: _base_is_known(journal, models), process, watcher.log)
+            time.sleep(SETTLE_SECONDS)
+            yield _Up(watcher, process, journal)
 
     def _by_script(self, who: str, number: int, *words: str) -> Measured:
         """Seconds from starting the interpreter; CPU of the script and all it started."""
@@ -97,28 +118,29 @@ class Contest:
             server_cpu=cpu_seconds(self.server) - server,
         )
 
-    def _by_daemon(self, number: int, watcher: Watcher, daemon: Popen[bytes], journal: Journal) -> Measured:
+    def _by_daemon(self, who: str, number: int, daemon: _Up) -> Measured:
         """Seconds from just before the rename; CPU of the daemon and its workers until all is done and a bit more."""
-        model = self._model(DAEMON, number)
-        hidden = watcher.drops(model) / ".dropped.parquet"
+        model, process, log = self._model(who, number), daemon.process, daemon.watcher.log
+        hidden = daemon.watcher.drops(model) / ".dropped.parquet"
         shutil.copy(self.box.dropped(number), hidden)
-        with watched(daemon.pid) as peak:
-            server, cpu, begun = cpu_seconds(self.server), cpu_seconds(daemon.pid), time.monotonic()
+        with watched(process.pid) as peak:
+            server, cpu, begun = cpu_seconds(self.server), cpu_seconds(process.pid), time.monotonic()
             hidden.rename(hidden.with_name("dropped.parquet"))
-            moved = self.box.await_alias(model, 2, daemon, watcher.log)
-            until(lambda: _has_ended(journal, model), daemon, watcher.log)
+            moved = self.box.await_alias(model, 2, process, log)
+            until(lambda: _has_ended(daemon.journal, model), process, log)
             time.sleep(SETTLE_SECONDS)
         return Measured(
             wall=moved - begun,
-            cpu=cpu_seconds(daemon.pid) - cpu,
+            cpu=cpu_seconds(process.pid) - cpu,
             peak=peak.resident,
             server_cpu=cpu_seconds(self.server) - server,
         )
 
-    def _base_is_known(self, journal: Journal) -> bool:
-        """Whether every base file was inspected."""
-        drops = [drop for model in self.watched_models for drop in journal.drops.listing(model)]
-        return len(drops) == self.repetitions and all(drop.state == "recorded" for drop in drops)
+
+def _base_is_known(journal: Journal, models: Sequence[str]) -> bool:
+    """Whether every base file was inspected."""
+    drops = [drop for model in models for drop in journal.drops.listing(model)]
+    return len(drops) == len(models) and all(drop.state == "recorded" for drop in drops)
 
 
 def _has_ended(journal: Journal, model: str) -> bool:

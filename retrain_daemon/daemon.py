@@ -254,6 +254,7 @@ class Daemon:
         if is_due(self._next_poll, max(self._rhythm.poll_registry, LONGEST_PAUSE), now):
             self._poll_registry(now)
         self._looks.look(self._policies.values(), self._clock())
+        self._to.alarms.at("templates", self._to.executor.close_unused(self._clock()))
 
     def _reload(self, found: PolicySet, now: datetime) -> None:
         if not (found.changed or self._reload_due):

@@ -20,13 +20,15 @@ from retrain_daemon import processes
 from retrain_daemon.errors import Refused
 from retrain_daemon.guard import Guard
 from retrain_daemon.holding import WATCHED, Means
-from retrain_daemon.launch import JOB_MARK, PROCESS_FILE
-from retrain_daemon.limits import Limits
+from retrain_daemon.launch import PROCESS_FILE
+from retrain_daemon.limits import Limits, can_be_forked
 from retrain_daemon.scratch import remove_scratch
 from retrain_daemon.shortage import unusable
 from retrain_daemon.supervisor import Ended, Running, Supervisor, Watch, unreadable
+from retrain_daemon.templates import Templates
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
+from retrain_daemon.worker.marks import JOB_MARK
 
 __all__ = ["Allowance", "Ended", "Executor", "Limits", "ProcessExecutor", "Running"]
 
@@ -76,6 +78,12 @@ class Executor(Protocol):
     def kept(self) -> tuple[str, ...]:
         """Keys of all jobs that have a folder, also of an earlier life, whatever became of them."""
 
+    def expect(self, model: str, now: datetime) -> None:
+        """Prepare for a job of this model, which is likely soon."""
+
+    def close_unused(self, now: datetime) -> datetime | None:
+        """Give back what was prepared and not used for a while; returns when there could be more of it."""
+
     def close(self) -> None:
         """Stop every job."""
 
@@ -84,7 +92,8 @@ class ProcessExecutor:
     """Runs each job as a process of its own, with its folder under `folder` as last argument.
 
     `wake` is called, from another thread, whenever a job has ended. The thread that calls `start` must live as long
-    as the worker: the worker asks the kernel to be killed when that thread ends (environment: RETRAIND_PARENT).
+    as the worker: the worker asks the kernel to be killed when that thread ends (environment: RETRAIND_PARENT). With
+    `templates` workers are forked from these where that can be done.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class ProcessExecutor:
         log_limit: int = LOG_LIMIT,
         means: Means = WATCHED,
         allowance: Allowance = UNLIMITED,
+        templates: Templates | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._wake = wake
@@ -104,7 +114,9 @@ class ProcessExecutor:
         self._watch = Watch(grace, log_limit, means, self._guard)
         self._allowance = allowance
         self._gpus: dict[str, tuple[str, ...]] = {}
+        self._templates = templates or Templates(folder, keep=None)
         self._jobs: dict[str, Supervisor] = {}
+        self._models: dict[str, str] = {}
 
     def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
         """Start a worker for `job`. That no process can be started is an end like a crash; that `python` cannot be
@@ -119,21 +131,24 @@ class ProcessExecutor:
         self._end_earlier_life(key)
         try:
             _prepare(folder, job)
-            self._begin(key, folder, limits, now, python)
+            self._begin(key, job, limits, now, python)
         except OSError as error:
             self._jobs.pop(key, None)
             raise unusable(error, folder, "job folder") from error
 
-    def _begin(self, key: str, folder: Path, limits: Limits, now: datetime, python: str) -> None:
+    def _begin(self, key: str, job: Job, limits: Limits, now: datetime, python: str) -> None:
+        folder = self._path(key)
         limits = limits.or_else(self._allowance.memory, self._allowance.processes)
         told = self._hand_out(key, limits.gpus)
         supervisor = self._jobs[key] = Supervisor(folder, limits, self._watch, now, self._wake)
+        self._models[key] = job.source.model
         if problem := _against(python):
             supervisor.fail(problem)
         elif python:
             supervisor.start((python, *WORKER[1:], str(folder)), told, foreign=True)
         else:
-            supervisor.start((*self._command, str(folder)), told)
+            warm = self._templates.lend(job.source.model, now) if can_be_forked(limits) else None
+            supervisor.start((*self._command, str(folder)), told, warm=warm)
 
     def waits_for(self, limits: Limits) -> str:
         """That too few GPUs are free. Raises Refused when the box has too few at all."""
@@ -151,7 +166,10 @@ class ProcessExecutor:
         """How a job is doing; a worker that outlived an earlier daemon is ended first."""
         folder = self._path(key)
         if key in self._jobs:
-            return self._jobs[key].look()
+            seen = self._jobs[key].look()
+            if isinstance(seen, Ended):
+                self._templates.note(self._models[key], seen.result)
+            return seen
         self._end_earlier_life(key)
         return _ended_earlier(folder)
 
@@ -168,6 +186,7 @@ class ProcessExecutor:
         self.stop(key)
         self._jobs.pop(key, None)
         remove_scratch(self._path(key))
+        self._models.pop(key, None)
         try:
             shutil.rmtree(self._path(key))
         except FileNotFoundError:
@@ -186,12 +205,21 @@ class ProcessExecutor:
         except FileNotFoundError:
             return ()
 
+    def expect(self, model: str, now: datetime) -> None:
+        """Have a template import what a job of this model will need, if templates are kept."""
+        self._templates.expect(model, now)
+
+    def close_unused(self, now: datetime) -> datetime | None:
+        """Close templates that no job has used for a while; returns when the next could be closed."""
+        return self._templates.close_unused(now)
+
     def close(self) -> None:
         """Stop every job, all at the same time."""
         for job in self._jobs.values():
             job.ask_to_stop()
         for job in self._jobs.values():
             job.join()
+        self._templates.close()
         self._guard.close()
 
     def _free(self) -> list[str]:

@@ -15,9 +15,8 @@ import threading
 from itertools import chain
 
 from retrain_daemon import processes
+from retrain_daemon.worker.marks import DAEMON_MARK
 
-#: In the environment of every worker and of all it starts: the process id of the daemon.
-PARENT_MARK = "RETRAIND_PARENT"
 _FAREWELL = "end\n"
 
 
@@ -74,7 +73,7 @@ def watch(daemon: int) -> None:
         if line == _FAREWELL:
             return
         (running.add if line.startswith("+") else running.discard)(int(line[1:]))
-    mark = os.fsencode(f"{PARENT_MARK}={daemon}")
+    mark = os.fsencode(f"{DAEMON_MARK}={daemon}")
     families = [processes.Family(pid, mark) for pid in running]
     processes.kill(lambda: (*processes.bearers(mark), *chain.from_iterable(each.members() for each in families)))
 

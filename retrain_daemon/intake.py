@@ -63,6 +63,7 @@ class Intake:
         self._not_before: dict[str, datetime] = {}
         self._refused_for: dict[str, str] = {}
         self._losses: dict[str, int] = {}
+        self._settling: dict[str, frozenset[str]] = {}
         self.problems: dict[str, str] = {}
 
     def scan(self, policy: Policy, now: datetime) -> datetime | None:
@@ -73,6 +74,7 @@ class Intake:
         self._note_problem(policy.model, scan.problem)
         if scan.problem:
             return scan.next_look
+        self._prepare(policy.model, scan, now)
         with self._journal.transaction():
             row = self._journal.models.find(policy.model)
             history = row.settling_at_first if row is not None else ()
@@ -81,6 +83,13 @@ class Intake:
                 self._journal.models.adopt(policy.model, scan.settling, now)
             self._leave_outside(policy, now)
         return scan.next_look
+
+    def _prepare(self, model: str, scan: Scan, now: datetime) -> None:
+        """At a file's first sight; one that waits for its marker for weeks keeps nothing warm."""
+        settling = frozenset(scan.settling)
+        if scan.found or settling - self._settling.get(model, frozenset()):
+            self._executor.expect(model, now)
+        self._settling[model] = settling
 
     def _leave_outside(self, policy: Policy, now: datetime) -> None:
         """Files that an edited `data.path` does not cover any more stop counting."""
@@ -210,7 +219,9 @@ class Intake:
             running = self._running.pop(model, None)
             if running is not None:
                 self._executor.discard(running.key)
-            for remembered in (self._not_before, self._refused_for, self._losses, self.problems):
+            for remembered in (
+                self._not_before, self._refused_for, self._losses, self._settling, self.problems,
+            ):  # fmt: skip
                 remembered.pop(model, None)
 
     def next_due(self) -> datetime | None:

@@ -8,22 +8,26 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
 from retrain_daemon import processes, service_manager
-from retrain_daemon.guard import PARENT_MARK
 from retrain_daemon.worker import job as files
+from retrain_daemon.worker.lifeline import PARENT_VARIABLE
+from retrain_daemon.worker.marks import DAEMON_MARK, JOB_MARK
 from retrain_daemon.worker.mlflow_process import patience_of_workers
 
 PROCESS_FILE = "process.json"
-#: In the environment of a worker and of all it starts: its job folder.
-JOB_MARK = "RETRAIND_JOB"
 
 #: What tells an interpreter where to find modules: that of the daemon does not hold for another.
 _FOREIGN_LEAVES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+
+
+class CutShort(Exception):
+    """A worker ended only because what it was forked from did."""
 
 
 class Launched(Protocol):
@@ -32,8 +36,28 @@ class Launched(Protocol):
     pid: int
     handle: int
 
+    def let_go(self) -> None:
+        """Have it begin, now that it is held in. To be called once."""
+
     def wait(self) -> int:
-        """Wait for the end, give the handle back, and return the exit code; that of a signal is negative."""
+        """Wait for the end, give the handle back, and return the exit code; that of a signal is negative.
+
+        Raises CutShort when the end says nothing of the job.
+        """
+
+
+class Warm(Protocol):
+    """Something that workers can be forked from, lent for one job. Any thread may use it."""
+
+    def fork(
+        self, folder: Path, told: Mapping[str, str], stopping: threading.Event, patience: float
+    ) -> Launched | None:
+        """A worker in a job folder, with the variables that a started one gets, which waits to be let go. It is waited
+        for `patience` seconds at most, and not once `stopping` is set; None when there is none. To be called once.
+        """
+
+    def give_back(self) -> None:
+        """The job is over."""
 
 
 class Spawned:
@@ -44,6 +68,9 @@ class Spawned:
         self._process = process
         self.pid = process.pid
         self.handle = os.pidfd_open(process.pid)
+
+    def let_go(self) -> None:
+        """It began by itself: an interpreter takes longer to start than it takes to hold it in."""
 
     def wait(self) -> int:
         try:
@@ -58,8 +85,6 @@ def launch(folder: Path, command: tuple[str, ...], told: Mapping[str, str], *, f
 
     A `foreign` interpreter is not told where the daemon's own modules are.
     """
-    left_out = (*service_manager.VARIABLES, *(_FOREIGN_LEAVES if foreign else ()))
-    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     with (folder / files.LOG_FILE).open("ab") as log:
         worker = subprocess.Popen(
             command,
@@ -67,7 +92,7 @@ def launch(folder: Path, command: tuple[str, ...], told: Mapping[str, str], *, f
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=ours | worker_environment(folder) | dict(told),
+            env=worker_environment(folder, told, foreign=foreign),
             start_new_session=True,
         )
     try:
@@ -79,10 +104,13 @@ def launch(folder: Path, command: tuple[str, ...], told: Mapping[str, str], *, f
         raise
 
 
-def worker_environment(folder: Path) -> dict[str, str]:
-    """The variables that a worker is told beside those of the daemon."""
-    own = {PARENT_MARK: str(os.getpid()), JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
-    return own | patience_of_workers()
+def worker_environment(folder: Path, told: Mapping[str, str], *, foreign: bool = False) -> dict[str, str]:
+    """A worker's variables: those of the daemon, those that all workers get, and those `told`, which go before."""
+    left_out = (*service_manager.VARIABLES, *(_FOREIGN_LEAVES if foreign else ()))
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
+    daemon = str(os.getpid())
+    own = {PARENT_VARIABLE: daemon, DAEMON_MARK: daemon, JOB_MARK: str(folder), "PYTHONUNBUFFERED": "1"}
+    return ours | own | patience_of_workers() | dict(told)
 
 
 def record(folder: Path, pid: int) -> None:

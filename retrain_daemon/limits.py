@@ -43,6 +43,13 @@ def thread_variables(cpus: float | None) -> dict[str, str]:
     return {} if cpus is None else dict.fromkeys(_THREAD_VARIABLES, str(math.ceil(cpus)))
 
 
+def can_be_forked(limits: Limits) -> bool:
+    """Whether a worker within these limits may come from a process that has imported what it needs: libraries read
+    how many threads they may start when they are imported.
+    """
+    return not thread_variables(limits.cpus)
+
+
 def in_bytes(count: int) -> str:
     """An amount of memory, such as "1.5 GiB"."""
     for exponent, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,17 +22,21 @@ from retrain_daemon import processes, worker_log
 from retrain_daemon.cgroups import Group
 from retrain_daemon.guard import Guard
 from retrain_daemon.holding import Held, Means
-from retrain_daemon.launch import JOB_MARK, Launched, launch
+from retrain_daemon.launch import CutShort, Launched, Warm, launch
 from retrain_daemon.limits import Limits, in_time, thread_variables
 from retrain_daemon.scratch import make_scratch, remove_scratch
 from retrain_daemon.shortage import free_room, is_shortage, sentence
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
+from retrain_daemon.worker.marks import JOB_MARK
 
 T = TypeVar("T")
 
 _UNREADABLE_JOB = 2  # the worker's exit code for a job of another contract
 _LOOK_EVERY_MS = 250
+
+#: Starts a worker that is told these variables; None when it was stopped before. Raises OSError.
+Start = Callable[[Mapping[str, str]], Launched | None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Supervisor:
         self._started = time.monotonic()
         self._stopping = threading.Event()
         self._over = threading.Event()
-        self._interpreter = ""
+        self._program = self._interpreter = ""
         self._ended: Ended | None = None
         self._thread: threading.Thread | None = None
 
@@ -85,23 +90,63 @@ class Supervisor:
         """End before anything was started, for good."""
         self._conclude(Failed(message=message, hint="Correct the policy, or put it there."))
 
-    def start(self, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False) -> None:
+    def start(
+        self, command: tuple[str, ...], told: Mapping[str, str], *, foreign: bool = False, warm: Warm | None = None
+    ) -> None:
         """Start the process from the calling thread, with the variables `told`. That this cannot be done is an end like
         a crash; OSError is raised when the machine has nothing left to start it with. A `foreign` interpreter is not
         told where the daemon's own modules are.
+
+        From something `warm` a worker is forked, if it gives one, which may take a while and is waited for elsewhere.
         """
+        self._program = command[0]
         self._interpreter = command[0] if foreign else ""
+        cold = partial(launch, self._folder, command, foreign=foreign)
+        if warm is not None:
+            self._run(lambda: self._run_warm(warm, cold, told))
+        elif begun := self._begin(cold, told, short_of_room=_raise):
+            self._run(lambda: self._supervise(*begun))
+
+    def _run(self, target: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=target, name="worker", daemon=True)
+        self._thread.start()
+
+    def _run_warm(self, warm: Warm, cold: Start, told: Mapping[str, str]) -> None:
+        """This thread lives as long as the worker, so a worker may be started from it."""
+
+        def start(variables: Mapping[str, str]) -> Launched | None:
+            worker = warm.fork(self._folder, variables, self._stopping, self._limits.run_for.total_seconds())
+            return worker if worker is not None or self._stopping.is_set() else cold(variables)
+
         try:
-            worker, held = self._hold(command, told, foreign)
+            if begun := self._begin(start, told, short_of_room=self._end_short_of_room):
+                self._supervise(*begun)
+        finally:
+            warm.give_back()
+
+    def _begin(
+        self, start: Start, told: Mapping[str, str], short_of_room: Callable[[OSError], None]
+    ) -> tuple[Launched, Held] | None:
+        """The worker at work, held in; None when the job is over already. That the machine has nothing left to start it
+        with is for `short_of_room`.
+        """
+        try:
+            begun = self._hold(start, told)
         except OSError as error:
             if is_shortage(error):
-                raise
-            self._conclude(
-                Failed(message=f"the worker {command[0]} could not be started: {error}", temporary=True, lost=True)
-            )
-            return
-        self._thread = threading.Thread(target=self._supervise, args=(worker, held), name="worker", daemon=True)
-        self._thread.start()
+                short_of_room(error)
+                return None
+            message = f"the worker {self._program} could not be started: {error}"
+            self._conclude(Failed(message=message, temporary=True, lost=True))
+            return None
+        if begun is None:
+            self._conclude(None)
+        return begun
+
+    def _end_short_of_room(self, error: OSError) -> None:
+        """Where nobody can be told by an exception. It is the machine's fault and does not count."""
+        said = f"the worker could not be started: {sentence(error, self._folder)}."
+        self._conclude(Failed(message=said, temporary=True, unreachable=True))
 
     @property
     def running(self) -> bool:
@@ -121,34 +166,40 @@ class Supervisor:
         if self._thread is not None:
             self._thread.join()
 
-    def _hold(self, command: tuple[str, ...], told: Mapping[str, str], foreign: bool) -> tuple[Launched, Held]:
-        """The started worker, held in before it has read its job. Raises OSError, and then nothing is left of it."""
+    def _hold(self, start: Start, told: Mapping[str, str]) -> tuple[Launched, Held] | None:
+        """The worker, held in before it has read its job; None when it was stopped before there was one. Raises
+        OSError, and then nothing is left of it.
+        """
         scratch = str(make_scratch(self._folder))
         everything = {"TMPDIR": scratch, "JOBLIB_TEMP_FOLDER": scratch, **thread_variables(self._limits.cpus), **told}
         self._watch.guard.start()
         tree = self._watch.means.tree
         group = tree.make(self._folder.name, self._limits) if tree else None
+        worker = None
         try:
-            worker = launch(self._folder, command, everything, foreign=foreign)
+            if worker := start(everything):
+                self._watch.guard.tell(worker.pid, True)
+                held = Held(worker.pid, self._mark(), self._limits, self._watch.means, group)
+                worker.let_go()
+                return worker, held
         except OSError:
-            self._leave(group)
+            self._undo(worker, group)
             raise
-        self._watch.guard.tell(worker.pid, True)
-        try:
-            return worker, Held(worker.pid, self._mark(), self._limits, self._watch.means, group)
-        except OSError:
+        self._undo(None, group)
+        return None
+
+    def _undo(self, worker: Launched | None, group: Group | None) -> None:
+        if worker is not None:
             processes.end_session(worker.pid, 0)
-            worker.wait()
-            self._leave(group)
-            raise
-
-    def _mark(self) -> bytes:
-        return os.fsencode(f"{JOB_MARK}={self._folder}")
-
-    def _leave(self, group: Group | None) -> None:
+            with contextlib.suppress(CutShort):
+                worker.wait()
+            self._watch.guard.tell(worker.pid, False)
         remove_scratch(self._folder)
         if group is not None:
             group.remove()
+
+    def _mark(self) -> bytes:
+        return os.fsencode(f"{JOB_MARK}={self._folder}")
 
     def _supervise(self, worker: Launched, held: Held) -> None:
         try:
@@ -161,10 +212,18 @@ class Supervisor:
             cause = f"the worker could not be watched: {error}"
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
-        code = worker.wait()
+        code = self._waited_for(worker)
         self._watch.guard.tell(worker.pid, False)
         remove_scratch(self._folder)
-        self._conclude(self._outcome(cause, code))
+        cut_short = code is None and not cause
+        self._conclude(self._left() if cut_short else self._outcome(cause, -signal.SIGKILL if code is None else code))
+
+    def _waited_for(self, worker: Launched) -> int | None:
+        """The exit code; None when the worker was cut short."""
+        try:
+            return worker.wait()
+        except CutShort:
+            return None
 
     def _patiently(self, do: Callable[[], T]) -> T:
         """Do it as soon as the machine lets it be done; a daemon that is stopped does not wait for that."""
@@ -208,17 +267,21 @@ class Supervisor:
             return ""
         return f"the worker ran past its time limit of {in_time(self._limits.run_for)}"
 
+    def _left(self) -> Result | None:
+        """What the worker wrote."""
+        try:
+            return self._patiently(lambda: files.read_result(self._folder))
+        except ValueError as error:
+            return unreadable(error)
+        except OSError as error:
+            return None if self._stopping.is_set() else self._cannot_read(error)
+
     def _outcome(self, cause: str, code: int) -> Result | None:
         """What the worker wrote counts, whatever it died of later; else a sentence about its end.
 
         A worker that was stopped has not failed: without a result it is cut short.
         """
-        try:
-            result = self._patiently(lambda: files.read_result(self._folder))
-        except ValueError as error:
-            return unreadable(error)
-        except OSError as error:
-            return None if self._stopping.is_set() else self._cannot_read(error)
+        result = self._left()
         if result is not None or self._stopping.is_set():
             return result
         failure = self._failure(cause, code)
@@ -271,6 +334,10 @@ class Supervisor:
         self._ended = Ended(result, time.monotonic() - self._started) if result else None
         self._over.set()
         self._wake()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def unreadable(error: Exception) -> Failed:

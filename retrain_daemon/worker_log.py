@@ -17,13 +17,15 @@ _LONGEST = 300
 
 
 def cut(log: Path, limit: int) -> None:
-    """Keep the first half of a log that has grown too long; what follows is appended after a note."""
+    """Keep the first half of a log that has grown too long, and its last lines; what follows is appended."""
     if size(log) <= limit:
         return
     with contextlib.suppress(OSError):
+        last = _last_lines(log, min(_TAIL, limit // 4))
         os.truncate(log, limit // 2)
-        with log.open("a") as stream:
-            stream.write(f"\n[the log had grown to {in_bytes(limit)}: lines are missing here]\n")
+        with log.open("ab") as stream:
+            note = f"\n[the log had grown to {in_bytes(limit)}: lines are missing here]\n"
+            stream.write(note.encode() + last)
 
 
 def size(log: Path) -> int:
@@ -45,6 +47,12 @@ def last_line(log: Path, start: int) -> str:
         return ""
     hide = secrets_of(os.environ).hide
     return next((one_line(hide(line)) for line in reversed(lines) if line.strip()), "")
+
+
+def _last_lines(log: Path, most: int) -> bytes:
+    with log.open("rb") as stream:
+        stream.seek(-most, os.SEEK_END)
+        return stream.read().partition(b"\n")[2]
 
 
 def one_line(text: str) -> str:

@@ -149,6 +149,7 @@ class FakeBox:
     announcer: Announcer = NOBODY
     service_manager: ServiceManager = NO_SERVICE_MANAGER
     jobs: list[Job] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("policies", "drops", "state"):
@@ -200,6 +201,7 @@ class FakeBox:
             wake.set,
             self.obstacle,
             jobs=self.jobs,
+            expected=self.expected,
             reached=self.reached,
         )
         gateways = Gateways(

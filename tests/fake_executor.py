@@ -16,7 +16,8 @@ class FakeExecutor:
 
     Instances that share `folders` are lives of one daemon: results outlive them, as job folders do. With
     `outlives_daemon` a result is there as soon as the job was started; else it is made at the first look, and a job
-    that a restart comes in between of is cut short. `calls` lists (verb, key) in order, looks left out.
+    that a restart comes in between of is cut short. `calls` lists (verb, key) in order, looks left out; `expected`
+    the models that jobs were expected for.
     """
 
     work: Callable[[Job], Result | None]
@@ -26,6 +27,7 @@ class FakeExecutor:
     obstacle: Callable[[Limits], str] = lambda _limits: ""
     calls: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
     _waiting: dict[str, tuple[Job, datetime]] = field(default_factory=dict)
 
     def start(self, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
@@ -65,6 +67,12 @@ class FakeExecutor:
 
     def kept(self) -> tuple[str, ...]:
         return tuple(sorted({*self._waiting, *self.folders}))
+
+    def expect(self, model: str, now: datetime) -> None:
+        self.expected.append(model)
+
+    def close_unused(self, now: datetime) -> datetime | None:
+        return None
 
     def close(self) -> None:
         self._waiting.clear()

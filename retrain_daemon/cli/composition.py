@@ -28,6 +28,7 @@ from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.settings import Settings
+from retrain_daemon.templates import OWN_STORES, Templates
 from retrain_daemon.web import Answers, Web, patience
 from retrain_daemon.worker.credentials import USERNAME
 
@@ -48,7 +49,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
     journal = Journal.open(settings.state, thorough=True)
     means = find_means(settings.nice)
     _log.info("workers.limits", **means.words())
-    executor = executor_of(settings, settings.state / "jobs", wake.set, means)
+    executor = executor_of(settings, settings.state / "jobs", wake.set, means, templates_of(settings))
     folders = DropFolders(wake.set)
     alarms = WakeUps(wake.set)
     notifier = notifier_of(settings)
@@ -95,12 +96,24 @@ def notifier_of(settings: Settings) -> Notifier:
 
 
 def executor_of(
-    settings: Settings, folder: Path, wake: Callable[[], None], means: Means | None = None
+    settings: Settings,
+    folder: Path,
+    wake: Callable[[], None],
+    means: Means | None = None,
+    templates: Templates | None = None,
 ) -> ProcessExecutor:
     """An executor that gives workers what the settings allow."""
     allowance = Allowance(memory=settings.memory, processes=settings.processes, gpus=settings.gpus)
     means = means or Means(nice=settings.nice)
-    return ProcessExecutor(folder, wake, means=means, allowance=allowance)
+    return ProcessExecutor(folder, wake, means=means, allowance=allowance, templates=templates)
+
+
+def templates_of(settings: Settings) -> Templates:
+    """What the daemon's workers are forked from. What an earlier life left of such is ended."""
+    served = settings.tracking_uri.startswith("http") and settings.registry_uri.startswith("http")
+    templates = Templates(settings.state / "jobs", settings.keep_warm, also=() if served else OWN_STORES)
+    templates.sweep()
+    return templates
 
 
 def trust_of(settings: Settings) -> Trust:

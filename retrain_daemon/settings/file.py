@@ -30,6 +30,7 @@ from retrain_daemon.settings.values import (
     read_path,
     read_size,
     read_span,
+    read_span_or_off,
     read_uri,
     read_words,
 )
@@ -37,8 +38,8 @@ from retrain_daemon.settings.values import (
 SYSTEM_FILE = Path("/etc/retraind/retraind.toml")
 
 # Set by the daemon for its workers, and the one that names the file: no settings of their own.
-_OTHER_VARIABLES = ("RETRAIND_CONFIG", "RETRAIND_PARENT", "RETRAIND_JOB", "RETRAIND_TRACKING_STORE",
-                    "RETRAIND_REGISTRY_STORE")  # fmt: skip
+_OTHER_VARIABLES = ("RETRAIND_CONFIG", "RETRAIND_PARENT", "RETRAIND_DAEMON", "RETRAIND_JOB",
+                    "RETRAIND_TRACKING_STORE", "RETRAIND_REGISTRY_STORE")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class Settings:
     by side. `memory` in bytes and `processes` hold for workers whose policy says nothing; `gpus` are the names of
     devices to hand out, None where the daemon hands out none. Workers are `nice` to other work of the box. Of the
     journal's daily `backups` so many are kept.
+    What workers are forked from stays for `keep_warm` after its last use; None: nothing is kept.
 
     `web_listen` None: no port is opened. `notify_command`, if there is one, is run for each of `notify_on`.
     """
@@ -64,6 +66,7 @@ class Settings:
     log_format: str = "auto"
     trust_users: tuple[str, ...] = ()
     slots: int = 1
+    keep_warm: timedelta | None = timedelta(minutes=5)
     inspections: int = 2
     memory: int | None = None
     processes: int = 512
@@ -145,6 +148,7 @@ _OPTIONS = (
     _Option("log_format", "daemon", "RETRAIND_LOG_FORMAT", read_log_format),
     _Option("backups", "daemon", "RETRAIND_BACKUPS", read_count),
     _Option("slots", "workers", "RETRAIND_SLOTS", read_count),
+    _Option("keep_warm", "workers", "RETRAIND_KEEP_WARM", read_span_or_off),
     _Option("inspections", "workers", "RETRAIND_INSPECTIONS", read_count),
     _Option("memory", "workers", "RETRAIND_MEMORY", read_size, example='"8GiB"'),
     _Option("processes", "workers", "RETRAIND_PROCESSES", read_count),
@@ -283,7 +287,7 @@ def _belongs(name: str, known: Iterable[str]) -> str:
 
 
 def _example(option: _Option) -> str:
-    example = '"15s"' if option.read is read_span else option.example
+    example = '"15s"' if option.read in (read_span, read_span_or_off) else option.example
     return f", for example {example}" if example else ""
 
 

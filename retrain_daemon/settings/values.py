@@ -77,6 +77,16 @@ def read_span(given: Given) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def read_span_or_off(given: Given) -> timedelta | None:
+    """A duration above zero, or "off", which is None."""
+    if given.text == "off":
+        return None
+    try:
+        return read_span(given)
+    except Wrong:
+        raise given.wrong('which is no duration above zero; write for example "5m", or "off"') from None
+
+
 def read_count(given: Given) -> int:
     """A whole number above zero."""
     if not given.text.isascii() or not given.text.isdigit() or int(given.text) == 0:

@@ -8,7 +8,6 @@ What is printed goes to the log beside the job.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import signal
@@ -43,13 +42,10 @@ from retrain_daemon.worker.job import (
     write_progress,
     write_result,
 )
+from retrain_daemon.worker.lifeline import PARENT_VARIABLE, STOPPED, adopt_orphans, die_with_parent
 from retrain_daemon.worker.output import Hiding
 
 NO_JOB = 2
-STOPPED = 143
-PARENT_VARIABLE = "RETRAIND_PARENT"
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _SECONDS_BETWEEN_REPORTS = 0.2
 
 
@@ -62,8 +58,8 @@ def main(arguments: list[str]) -> int:
 
 def _main(arguments: list[str], secrets: Secrets) -> int:
     signal.signal(signal.SIGTERM, _stop)
-    _adopt_orphans()
-    _die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
+    adopt_orphans()
+    die_with_parent(os.environ.get(PARENT_VARIABLE, ""))
     _use_all_descriptors()
     if len(arguments) != 1:
         print("usage: python -m retrain_daemon.worker JOB_FOLDER", file=sys.stderr)  # noqa: T201
@@ -220,21 +216,6 @@ class Reporter:
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     """Leave without a result and without clean-up: everything that counts is true by rename."""
     os._exit(STOPPED)
-
-
-def _adopt_orphans() -> None:
-    """Have what is started here and left by its parent become a child of this process, so that it can be traced."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _die_with_parent(parent: str) -> None:
-    """Have the kernel kill this process when its parent ends, so that no worker outlives a killed daemon."""
-    if not parent.isdigit() or not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != int(parent):  # it ended before the kernel was asked
-        os._exit(STOPPED)
 
 
 if __name__ == "__main__":

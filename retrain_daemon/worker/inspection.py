@@ -45,23 +45,25 @@ def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
     RegistryUnreachable when it is not known what the model's columns are.
     """
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
-    if job.needs_framework and job.source.version is not None:
-        _refuse_missing_framework(job.source)
+    flavor = _installed(job.source) if job.needs_framework and job.source.version is not None else ""
     schema = _schema(job.source, job.data, (job.reference, *(file.path for file in job.files)))
     known = _KnownKeys(load_keys(job.known_rows))
     reports = []
     for done, file in enumerate(job.files):
         progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))
         reports.append(_report(file, job, schema, known))
-    return DropsInspected(reports=tuple(reports))
+    return DropsInspected(reports=tuple(reports), flavor=flavor)
 
 
-def _refuse_missing_framework(source: Source) -> None:
+def _installed(source: Source) -> str:
+    """The version's flavour; raises FrameworkMissing where what it needs is not installed."""
     from retrain_daemon.worker.cards import connect, read_version  # MLflow takes a second to import
     from retrain_daemon.worker.flavors import refuse_missing
 
     connect(source)
-    refuse_missing(read_version(source))
+    card = read_version(source)
+    refuse_missing(card)
+    return card.flavor
 
 
 def _schema(source: Source, data: DataSpec, paths: Sequence[str]) -> Schema | None:

@@ -130,10 +130,13 @@ class DropReport:
 
 @dataclass(frozen=True, kw_only=True)
 class DropsInspected:
-    """Result of `InspectDrops`: one report for each file, in the order of the job."""
+    """Result of `InspectDrops`: one report for each file, in the order of the job, and the model's MLflow flavour where
+    the job had to look it up.
+    """
 
     kind: Literal["drops_inspected"] = "drops_inspected"
     reports: tuple[DropReport, ...]
+    flavor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -499,3 +499,22 @@ def test_job_folders_that_a_crash_left_are_removed_at_the_next_start(box: FakeBo
     box.results["adopt-1"] = Failed(message="This is a command's own.")
     box.live()
     assert list(box.results) == ["adopt-1"]
+
+
+def test_a_worker_is_prepared_when_a_file_is_first_seen_while_it_settles(box: FakeBox) -> None:
+    with box.life() as daemon:
+        daemon.turn()
+        assert box.expected == []
+        box.clock.now += timedelta(minutes=5)
+        box.drop()
+        daemon.turn()
+        assert box.expected == [MODEL]
+        assert not box.jobs
+
+
+def test_a_file_that_waits_for_its_marker_prepares_a_worker_once_only(box: FakeBox) -> None:
+    box.edit_policy("{settle: 1s}", '{marker: "{name}.done"}')
+    box.drop()
+    box.live(turns=10)
+    assert box.expected == [MODEL]
+    assert not box.jobs

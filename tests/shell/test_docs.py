@@ -315,8 +315,8 @@ def test_the_defaults_in_the_table_of_settings_are_the_defaults(
     shown = {
         "tracking_uri": "sqlite:///STATE/mlflow.db", "registry_uri": "the tracking URI",
         "state": "~/.local/state/retraind", "policies": "./policies", "poll_registry": "15s", "rescan": "60s",
-        "retry_backoff": "1m", "log_format": "auto", "backups": "7", "slots": "1", "inspections": "2",
-        "memory": "no limit", "processes": "512", "nice": "10", "gpus": "none", "users": "none",
+        "retry_backoff": "1m", "log_format": "auto", "backups": "7", "slots": "1", "keep_warm": "5m",
+        "inspections": "2", "memory": "no limit", "processes": "512", "nice": "10", "gpus": "none", "users": "none",
         "listen": "127.0.0.1:9464", "command": "none", "on": "promoted, rolled_back, held, champion_lost",
         "timeout": "10s",
     }  # fmt: skip

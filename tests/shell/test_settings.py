@@ -314,3 +314,16 @@ def test_workers_may_stand_behind_nothing_at_all(tmp_path: Path) -> None:
 def test_what_is_no_niceness_is_refused(home: Path, value: str) -> None:
     [problem] = problems(home, f"[workers]\nnice = {value}\n")
     assert "whole number" in problem
+
+
+def test_how_long_workers_are_kept_warm_is_a_duration_or_off(tmp_path: Path) -> None:
+    file = tmp_path / "retraind.toml"
+    file.write_text('[workers]\nkeep_warm = "90s"\n')
+    home = {"HOME": str(tmp_path)}
+    assert read_settings(file, home).keep_warm == timedelta(seconds=90)
+    assert read_settings(file, home | {"RETRAIND_KEEP_WARM": "off"}).keep_warm is None
+
+
+def test_no_time_at_all_is_refused_with_the_word_for_it(home: Path) -> None:
+    [problem] = problems(home, '[workers]\nkeep_warm = "0s"\n')
+    assert problem.endswith('keep_warm is "0s", which is no duration above zero; write for example "5m", or "off"')
