@@ -1,12 +1,21 @@
-"""What the tests that kill have counted, in one line at the end."""
+"""What holds for all tests: logging as it was after each, and what those that kill have counted, in one line."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
+import structlog
 
 COUNTED = ("points", "kills", "violations")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command that was run in this process leaves its log going to a stream that is closed after the test."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
