@@ -115,12 +115,18 @@ def kill(find: Callable[[], tuple[int, ...]]) -> None:
     """
     deadline = time.monotonic() + _SECONDS_TO_TIDY
     while (found := find()) and time.monotonic() < deadline:
-        users = tuple(pid for pid in found if _TRACKER not in _read(pid, "cmdline"))
+        users = tuple(pid for pid in found if _is_known_user(pid))
         if users and not _signal(users, signal.SIGKILL):
             break
         time.sleep(_SHORT)
     while _signal(find(), signal.SIGKILL):
         time.sleep(_SHORT)
+
+
+def _is_known_user(pid: int) -> bool:
+    """Whether a process is none of those that tidy up; in the middle of an exec there is no telling yet."""
+    command = _read(pid, "cmdline")
+    return bool(command) and _TRACKER not in command
 
 
 def end_session(session: int, grace: float) -> None:

@@ -18,6 +18,7 @@ from retrain_daemon.cgroups import JOB, Tree, find_own, is_delegated, own_group,
 from retrain_daemon.holding import Means
 from retrain_daemon.limits import Limits
 from retrain_daemon.worker.job import InspectModel, Source, write_job
+from tests.shell.test_executor import TEMPLATE
 
 ALL = frozenset({"memory", "pids", "cpu"})
 SOME = Limits(timedelta(hours=1), memory=2 * 2**30, processes=64, cpus=1.5)
@@ -124,10 +125,11 @@ def delegated() -> Iterator[Path]:
 
 DAEMON = """
 import json, os, sys, threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from retrain_daemon.executor import Limits, ProcessExecutor
 from retrain_daemon.holding import find_means
+from retrain_daemon.templates import Templates
 from retrain_daemon.worker.job import read_job
 group, folder, code, limits = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 (group / "cgroup.procs").write_text(str(os.getpid()))
@@ -136,8 +138,10 @@ assert means.tree is not None
 missing = {"memory": "memory", "processes": "pids", "cpus": "cpu"}
 if lacking := [name for name in limits if missing[name] not in means.controllers]:
     print(json.dumps({"lacking": lacking})); sys.exit()
-executor = ProcessExecutor(folder / "jobs", ended.set, (sys.executable, "-c", code), means=means)
-executor.start("j", read_job(folder), Limits(timedelta(seconds=20), **limits), None)
+jobs, command = folder / "jobs", (sys.executable, "-c", code)
+templates = Templates(jobs, timedelta(minutes=5) if "--forked" in sys.argv else None, command)
+executor = ProcessExecutor(jobs, ended.set, command, means=means, templates=templates)
+executor.start("j", read_job(folder), Limits(timedelta(seconds=20), **limits), datetime(2026, 11, 22, 3, tzinfo=UTC))
 if "--die" in sys.argv:
     while not (folder / "child").exists(): pass
     os.kill(os.getpid(), 9)
@@ -168,9 +172,9 @@ def daemon(group: Path, folder: Path, code: str, limits: dict[str, float], *more
     done = subprocess.run(
         (sys.executable, "-c", DAEMON, *arguments), capture_output=True, text=True, check=False, timeout=60
     )
-    if not more:
+    if "--die" not in more:
         assert done.returncode == 0, done.stderr
-        found: dict[str, str] = json.loads(done.stdout)
+        found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
         if "lacking" in found:
             pytest.skip(f"this box hands down no controller for {found['lacking']}")
         return found
@@ -189,6 +193,15 @@ def alive(folder: Path) -> bool:
 def test_a_process_that_left_everything_behind_is_ended_with_its_worker(delegated: Path, tmp_path: Path) -> None:
     code = FUGITIVE + f"run({str(tmp_path)!r}); sys.exit(3)"
     assert daemon(delegated, tmp_path, code, {})["message"] == "the worker ended with exit code 3 without a result"
+    assert not alive(tmp_path)
+    assert list(delegated.glob(f"{JOB}*")) == []
+
+
+@pytest.mark.slow
+def test_a_forked_worker_is_in_the_group_of_its_job_from_the_first(delegated: Path, tmp_path: Path) -> None:
+    code = TEMPLATE.format(code=FUGITIVE + f"print(open('/proc/self/cgroup').read()); run({str(tmp_path)!r})")
+    said = daemon(delegated, tmp_path, code, {}, "--forked")["message"]
+    assert said.endswith(f"{delegated.name}/{JOB}j")
     assert not alive(tmp_path)
     assert list(delegated.glob(f"{JOB}*")) == []
 

@@ -562,7 +562,7 @@ while os.getppid() == int(os.environ['RETRAIND_PARENT']):
     pid = written(lab.folder / "j/child")
     worker = json.loads((lab.folder / "j/process.json").read_text())["pid"]
     eventually(lambda: not Path(f"/proc/{worker}").exists())
-    assert alive(pid)
+    assert alive(pid) or lab.forking  # a template that sees its daemon hang up may have ended it
     assert lab.executor("").look("j") is None
     eventually(lambda: not alive(pid))
 

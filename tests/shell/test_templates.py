@@ -320,8 +320,9 @@ os.kill(os.getpid(), 9)
 
 
 def test_a_template_that_an_earlier_daemon_left_is_ended(warmth: Warmth) -> None:
-    executor = warmth.executor("")
-    executor.expect("churn", NOW)
+    executor = warmth.executor("write(str(os.getpid()), 'pid'); time.sleep(60)")
+    executor.start("j", job_for(), HOUR, NOW)
+    assert alive(warmth.pid("j"))
     [template] = executor._templates._open.values()
     other = Templates(warmth.folder.with_name("jobs-of-another"), KEEP)
     other.sweep()
