@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,40 +16,36 @@ from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
 from retrain_daemon.attention import Attention
-from retrain_daemon.champions import note_champion, note_made_anew, note_offered
-from retrain_daemon.core.decide import Action, Decision, decide
-from retrain_daemon.core.evidence import Challenger
-from retrain_daemon.core.facts import Champion, ChampionState, Offered
-from retrain_daemon.core.policy import Mode, Policy
+from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
-from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError, StateUnusable
+from retrain_daemon.errors import RegistryUnreachable, RetrainError, StateUnusable
 from retrain_daemon.executor import Executor
 from retrain_daemon.folder_looks import FolderLooks
+from retrain_daemon.in_force import PoliciesInForce
 from retrain_daemon.intake import Intake
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
-from retrain_daemon.news import NOBODY, Announcer, Everyone, News
-from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.news import NOBODY, Announcer, Everyone
+from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
-from retrain_daemon.outage import LONGEST_PAUSE, Outage
-from retrain_daemon.policies import PolicyFolder, PolicySet
+from retrain_daemon.policies import PolicyFolder
+from retrain_daemon.polling import Polling
 from retrain_daemon.registry import Registry
-from retrain_daemon.schedule import WakeUps, is_due
+from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.shortage import is_shortage, unusable
 from retrain_daemon.standing import Standing
 from retrain_daemon.standstill import Standstill
 from retrain_daemon.status_line import StatusLine
+from retrain_daemon.tending import Around, Tending
 
 #: How often the journal is asked whether the command line wrote to it.
 LISTEN_SECONDS = 0.5
 #: A turn ends after so many rounds at the latest, so that signals and new events are seen.
 ROUNDS_PER_TURN = 200
-#: What someone is told when it becomes the reason for waiting, by the code of the decision.
-_TOLD = {"too_many_failures": "held", "champion_lost": "champion_lost"}
 
 NO_SERVICE_MANAGER = ServiceManager({})
 
@@ -101,7 +96,6 @@ class Daemon:
         self._stopping = threading.Event()
         self.standing = Standing(clock(), gateways.journal.attempts.ends())
         self._news = Everyone((self.standing, announcer))
-        self._told: dict[str, str] = {}
         self._reload_asked = threading.Event()
         self._reloaded = True  # what is in force is what was there at the last reload; the start is one
         self._view = RegistryView(gateways.registry, trust)
@@ -114,17 +108,20 @@ class Daemon:
         self._orders = Orders(gateways.journal, gateways.registry, self._view, clock, self._news)
         self._attention = Attention()
         self._looks = FolderLooks(gateways.folders, self._intake, self._attention, gateways.alarms, rhythm.rescan)
-        self._policies: dict[str, Policy] = {}
-        self._next_poll = datetime.min.replace(tzinfo=clock().tzinfo)
-        self._outage = Outage()
-        self._problem = ""
-        self._bad_files: set[str] = set()
+        self._tending = Tending(
+            Around(
+                journal=gateways.journal, registry=gateways.registry, view=self._view, intake=self._intake,
+                acting=self._acting, attention=self._attention, standing=self.standing, news=self._news,
+                alarms=gateways.alarms, clock=clock,
+            )
+        )  # fmt: skip
+        self._policies = PoliciesInForce(gateways.policies, gateways.journal)
+        self._polling = Polling(self._view, self._news, gateways.alarms, rhythm.poll_registry, rhythm.scatter)
         self._troubles: dict[str, str] = {}
         self._journal_version = -1
         self._begun_at = self._slept_at = clock()
         self._state = state
         self._standstill = Standstill(state)
-        self._reload_due = False
         self._intake.clear_away()
         self._acting.clear_away()
 
@@ -145,7 +142,7 @@ class Daemon:
             if self._idle():
                 break
             self._sleep()
-        return self._problem
+        return self._polling.problem
 
     def stop(self) -> None:
         """End `run` after the present step; may be called from a signal handler."""
@@ -158,11 +155,6 @@ class Daemon:
         self._reload_asked.set()
         self._wake.set()
 
-    @property
-    def degraded(self) -> str:
-        """Why it does less than it should; "" when all is well."""
-        return self._standstill.problem or self._problem
-
     def turn_or_stand_still(self) -> bool:
         """One turn; whether it could be taken. If not, waits: longer each time, up to half a minute."""
         try:
@@ -174,9 +166,7 @@ class Daemon:
             self._stand_still(unusable(error, self._state) if isinstance(error, OSError) else error)
             return False
         if self._standstill.end(self._clock()):
-            self._next_poll = self._clock()  # signs of changes may have been lost meanwhile
-            self._looks.look_everywhere()
-            self._attention.call_everyone()
+            self._look_at_everything()
             self._wake.set()
         return True
 
@@ -195,7 +185,8 @@ class Daemon:
             raise
         now = self._clock()
         workers = len(self._to.executor.running())
-        self.standing.publish(now, (now - began).total_seconds(), workers, self._outage.since, self._problem)
+        took, outage, problem = (now - began).total_seconds(), self._polling.outage_since, self._polling.problem
+        self.standing.publish(now, took, workers, outage, problem)
 
     def _turn(self) -> None:
         self._wake.clear()
@@ -218,9 +209,7 @@ class Daemon:
             self._reload_asked.clear()
             _log.info("daemon.reloading")
             self._reloaded = True
-            self._next_poll = self._clock()
-            self._looks.look_everywhere()
-            self._attention.call_everyone()
+            self._look_at_everything()
 
     def _report(self, *, whole: bool = True) -> None:
         """A turn is finished: the only sign of life. One that could not be taken as a whole, as the state folder cannot
@@ -235,12 +224,12 @@ class Daemon:
     def _status(self, whole: bool) -> StatusLine:
         attempts = self._to.journal.attempts.open() if whole else ()
         return StatusLine(
-            models=len(self._policies),
+            models=len(self._policies.of),
             attempts=tuple(attempt.id for attempt in attempts),
             workers=len(self._to.executor.running()),
-            registry=self._problem,
+            registry=self._polling.problem,
             state=self._standstill.problem,
-            policy_files=tuple(sorted(Path(file).name for file in self._bad_files)),
+            policy_files=self._policies.wrong_files(),
             troubles=tuple(self._troubles),
             unwatched=self._looks.is_unwatched(),
         )
@@ -249,70 +238,39 @@ class Daemon:
         """Everything that is read from outside, each when it is due."""
         now = self._clock()
         self._to.backups.tend(now)
-        self._reload(self._to.policies.refresh(), now)
+        self._take_up_policies(now)
         self._to.alarms.due()
-        if is_due(self._next_poll, max(self._rhythm.poll_registry, LONGEST_PAUSE), now):
+        if self._polling.is_due(now):
             self._poll_registry(now)
-        self._looks.look(self._policies.values(), self._clock())
+        self._looks.look(self._policies.of.values(), self._clock())
         self._to.alarms.at("templates", self._to.executor.close_unused(self._clock()))
 
-    def _reload(self, found: PolicySet, now: datetime) -> None:
-        if not (found.changed or self._reload_due):
+    def _take_up_policies(self, now: datetime) -> None:
+        retired = self._policies.refresh(now)
+        if retired is None:
             return
-        self._reload_due = True
-        for policy in found.policies:
-            if self._policies.get(policy.model) != policy:
-                self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
-        self._reload_due = False
-        bad = {problem.file for problem in found.problems}
-        for file in sorted(self._bad_files - bad):
-            _log.info("policy.mended", file=file)
-        self._bad_files = bad
-        for problem in found.problems:
-            _log.error("policy.problem", file=problem.file, line=problem.line, column=problem.column,
-                       problem=f"{problem.message} {problem.hint}".strip())  # fmt: skip
-        for kept in found.kept:
-            _log.warning("policy.kept", file=kept, reason="its last good version stays in force")
-        before, self._policies = self._policies, {policy.model: policy for policy in found.policies}
-        retired = before.keys() - self._policies.keys()
         self._intake.forget(retired)
         self.standing.forget(retired)
-        for model in retired:
-            _log.info("policy.retired", model=model, file=before[model].source)
-        for policy in found.policies:
-            if before.get(policy.model) != policy:
-                _log.info("policy.loaded", model=policy.model, file=policy.source, digest=policy.digest[:12])
-        self._looks.watch(found.policies)
+        self._looks.watch(self._policies.of.values())
+        self._look_at_everything()
+
+    def _look_at_everything(self) -> None:
+        """At the next turn, whatever was told: signs of changes may have been lost, or mean something else now."""
+        self._polling.hurry()
+        self._looks.look_everywhere()
         self._attention.call_everyone()
-        self._next_poll = now
 
     def _poll_registry(self, now: datetime) -> None:
-        before = self._view.problem
         under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
-        self._view.poll(sorted(under_way | self._policies.keys()))
-        self._note_registry(self._view.problem, self._clock())
-        if self._view.problem != before:
+        if self._polling.poll(under_way | self._policies.of.keys(), self._clock):
             self._attention.call_everyone()
-        elif not self._view.problem:
+        elif not self._polling.problem:
             self._attention.polled()
         self._forget_tag_requests(now)
 
-    def _note_registry(self, problem: str, now: datetime) -> None:
-        """Whether it answered, and when it is asked again."""
-        self._problem = problem
-        if problem and self._outage.since is None:
-            _log.error("registry.unreachable", problem=problem)
-            self._news.tell(News(occasion="registry_lost", at=now, reason=problem))
-        elif not problem and self._outage.since is not None:
-            _log.info("registry.recovered", seconds=round(self._outage.lasted(now).total_seconds(), 1))
-            self._news.tell(News(occasion="registry_back", at=now))
-        self._outage = self._outage.goes_on(now) if problem else Outage()
-        self._next_poll = self._outage.next_poll(now, self._rhythm.poll_registry, self._rhythm.scatter())
-        self._to.alarms.at("registry", self._next_poll)
-
     def _forget_tag_requests(self, now: datetime) -> None:
         for model in self._to.journal.models.with_tag_request_taken():
-            if model in self._policies and self._view.wants_retrain(model) is False:
+            if model in self._policies.of and self._view.wants_retrain(model) is False:
                 self._to.journal.models.mark_tag_request(model, False, now)
 
     def _round(self) -> bool:
@@ -327,7 +285,7 @@ class Daemon:
                     continue
                 changed = True
             except RegistryUnreachable as error:
-                self._lost_registry(error)
+                self._polling.lost(str(error), self._clock())
             except StateUnusable:
                 self._attention.call_everyone()
                 raise
@@ -345,19 +303,19 @@ class Daemon:
         for policy in called:
             yield policy.model, partial(self._finish_rollback, policy)
         for policy in called:
-            yield policy.model, partial(self._note_made_anew, policy)
+            yield policy.model, partial(self._tending.note_made_anew, policy)
         for request in journal.requests.open():
             yield request.model, partial(self._serve, request)
         for attempt in journal.attempts.open():
             yield attempt.model, partial(self._advance, attempt.id)
         for policy in called:
-            yield policy.model, partial(self._tend, policy)
+            yield policy.model, partial(self._tending.tend, policy)
 
     def _called(self) -> list[Policy]:
         """Policies of models of which something may have changed."""
         now = self._clock()
-        called = self._attention.take(self._policies, self._view.take_changed() | self._intake.waiting(now), now)
-        return [policy for model, policy in self._policies.items() if model in called]
+        called = self._attention.take(self._policies.of, self._view.take_changed() | self._intake.waiting(now), now)
+        return [policy for model, policy in self._policies.of.items() if model in called]
 
     def _note_troubles(self, troubles: dict[str, str]) -> None:
         """Said once for each reason, not at each look."""
@@ -366,13 +324,8 @@ class Daemon:
                 _log.error("model.trouble", model=model, reason=reason)
         self._troubles = troubles
 
-    def _lost_registry(self, error: RegistryUnreachable) -> None:
-        """Asked again at the next poll; everything else goes on meanwhile."""
-        if not self._problem:
-            self._note_registry(str(error), self._clock())
-
     def _serve(self, request: Request) -> bool:
-        return self._orders.serve(request, self._policies.get(request.model))
+        return self._orders.serve(request, self._policies.of.get(request.model))
 
     def _finish_rollback(self, policy: Policy) -> bool:
         """What a crash or an outage left of a rollback."""
@@ -396,124 +349,17 @@ class Daemon:
         self._to.alarms.at(name, after.due_at)
         return True
 
-    def _tend(self, policy: Policy) -> bool:
-        """One model: who is champion, which drops are there, and whether to train."""
-        now = self._clock()
-        row = self._to.journal.models.ensure(policy.model, policy.source, policy.alias, now)
-        champion = self._view.champion(policy, row.champion_seen)
-        note_champion(policy, champion, self._to.journal, self._to.registry, now)
-        source = self._acting.source(policy.model, champion.version)
-        changed = False
-        if champion.state is ChampionState.FOUND:
-            changed = self._intake.inspect(policy, source, now)
-        else:
-            self._intake.give_way(policy.model)
-        self._note_offered(policy, champion, now)
-        problem = self._intake.problems.get(policy.model, "")
-        facts = gather(policy, self._to.journal, self._view, now, problem)
-        decision = decide(policy, facts, now)
-        self.standing.note(facts, decision, now)
-        self._tell_decision(policy.model, decision, now)
-        self._attention.settle(policy.model, facts.champion, decision)
-        if decision.action is Action.TRAIN and champion.version is not None:
-            self._plan(policy, decision, champion.version, now)
-            return True
-        if decision.action is Action.JUDGE and champion.version is not None and facts.offered is not None:
-            self._plan_offered(policy, decision, champion.version, facts.offered, now)
-            return True
-        if decision.code != "attempt_open":
-            self._note_decision(policy.model, decision, now)
-        self._to.alarms.at(f"decide {policy.model}", decision.until)
-        return changed
-
-    def _note_made_anew(self, policy: Policy) -> bool:
-        """Before any attempt moves on: a version that only has the number of one that is known is nobody's yet."""
-        row = self._to.journal.models.find(policy.model)
-        champion = self._view.champion(policy, row.champion_seen if row else None)
-        if champion.state not in (ChampionState.FOUND, ChampionState.UNTRUSTED):
-            return False
-        changed = False
-        for version in (champion.version, champion.challenger):
-            if version is None:
-                continue
-            with suppress(NotFound, Refused):
-                made = self._view.created_at(policy.model, version)
-                changed = note_made_anew(policy, version, made, self._to.journal, self._clock()) or changed
-        return changed
-
-    def _note_offered(self, policy: Policy, champion: Champion, now: datetime) -> None:
-        """What a person's challenger learned is recorded as unknown before anything is asked about it."""
-        if champion.state is not ChampionState.FOUND:
-            return
-        offered = self._view.offered(policy, champion)
-        if offered is not None and not offered.obstacle:
-            note_offered(policy, offered, self._view.created_at(policy.model, offered.version), self._to.journal, now)
-
-    def _note_decision(self, model: str, decision: Decision, now: datetime) -> None:
-        """Journaled and logged once for each kind of reason, not at each look."""
-        before = self._to.journal.attempts.standing_decision(model)
-        self._to.journal.attempts.note(model, decision, now)
-        if decision.offered and (before is None or before.offered != decision.offered):
-            _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)
-        if before is None or before.code != decision.code:
-            _log.info("decision.wait", model=model, code=decision.code, reason=decision.sentence)
-
-    def _tell_decision(self, model: str, decision: Decision, now: datetime) -> None:
-        """Once for each time it becomes the reason; neither an outage nor a restart in between makes it news again."""
-        if decision.code in ("registry_unknown", "attempt_open"):
-            return
-        occasion = _TOLD.get(decision.code)
-        if occasion is not None and model not in self._told:
-            standing = self._to.journal.attempts.standing_decision(model)
-            self._told[model] = standing.code if standing else ""
-        told, self._told[model] = self._told.get(model), decision.code
-        if occasion is not None and told != decision.code:
-            self._news.tell(News(occasion=occasion, at=now, model=model, reason=decision.sentence))
-
-    def _plan(self, policy: Policy, decision: Decision, champion: int, now: datetime) -> None:
-        """Decision, attempt, frozen champion, frozen drops and the request that is answered: one transaction."""
-        journal = self._to.journal
-        assert decision.recipe is not None
-        continues = None if decision.recipe.mode is Mode.REFIT else champion
-        with journal.transaction():
-            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
-            attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now)
-            if decision.request == "tag":
-                journal.models.mark_tag_request(policy.model, True, now)
-            elif decision.request is not None:
-                journal.requests.answer(int(decision.request), 0, f"attempt {attempt.id}", now)
-        _log.info(
-            "decision.train", model=policy.model, attempt=attempt.id, rule=decision.rule, reason=decision.sentence
-        )
-
-    def _plan_offered(self, policy: Policy, decision: Decision, champion: int, offered: Offered, now: datetime) -> None:
-        """A person's challenger is judged as ours are; the frozen drops are those whose held-out rows may judge."""
-        challenger = Challenger(
-            run_id=offered.run_id,
-            model_uri=f"models:/{policy.model}/{offered.version}",
-            digest="",
-            learned_file="",
-            training_rows=0,
-            offered=offered.version,
-        )
-        journal = self._to.journal
-        with journal.transaction():
-            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
-            attempt = journal.attempts.plan(policy, decision, champion, None, drops, now, challenger)
-        _log.info("decision.judge", model=policy.model, attempt=attempt.id, version=offered.version,
-                  reason=decision.sentence)  # fmt: skip
-
     def _idle(self) -> bool:
         """Nothing is under way that this pass could bring to an end."""
         if self._to.executor.running() or self._intake.busy():
             return False
         if self._looks.is_settling() and not self._patience_is_over():
             return False
-        return self._problem != "" or all(map(self._acting.is_stuck, self._to.journal.attempts.open()))
+        return self._polling.problem != "" or all(map(self._acting.is_stuck, self._to.journal.attempts.open()))
 
     def _patience_is_over(self) -> bool:
         """A file that goes on growing does not keep a single pass from ending."""
-        longest = max(policy.data.complete.settle or timedelta(0) for policy in self._policies.values())
+        longest = max(policy.data.complete.settle or timedelta(0) for policy in self._policies.of.values())
         return self._clock() > self._begun_at + 3 * longest
 
     def _sleep(self) -> None:

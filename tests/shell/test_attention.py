@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain_daemon import daemon as loop
+from retrain_daemon import tending
 from retrain_daemon.attention import EVERYONE_EVERY
 from retrain_daemon.core.vocabulary import FACTS, passes_with_time
 from retrain_daemon.daemon import Daemon
@@ -75,7 +75,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
         made.tended.append(policy.model)  # type: ignore[attr-defined]
         return gather(policy, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "gather", watched_gather)
+    monkeypatch.setattr(tending, "gather", watched_gather)
     return made
 
 

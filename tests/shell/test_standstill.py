@@ -75,14 +75,14 @@ def test_a_disk_that_is_full_at_any_commit_costs_nothing_and_nothing_is_done_twi
         box.reached = disk.reached
         with box.life() as daemon, capture_logs() as logs:
             go_on(box, daemon, turns=6)
-            stands_still, moved = bool(daemon.degraded), len(box.registry.calls)
+            stands_still, moved = bool(daemon._standstill.problem), len(box.registry.calls)
             go_on(box, daemon, turns=3)
             if stands_still:
                 assert len(box.registry.calls) == moved, f"room for {room}: it acted while it stood still"
-            stood_still = bool(daemon.degraded)
+            stood_still = bool(daemon._standstill.problem)
             disk.left = 10_000
             go_on(box, daemon)
-            assert daemon.degraded == ""
+            assert daemon._standstill.problem == ""
         events = [line["event"] for line in logs]
         assert events.count("state.unusable") == events.count("state.recovered") == int(stood_still), f"room {room}"
         (attempt,) = box.attempts()
@@ -139,8 +139,8 @@ def test_a_journal_that_became_read_only_is_waited_for(box: FakeBox) -> None:
         box.drop()
         with capture_logs() as logs:
             go_on(box, daemon, turns=5)
-            assert "readonly" in daemon.degraded
-            assert f"write access to the state folder {box.root / 'state'}" in daemon.degraded
+            assert "readonly" in daemon._standstill.problem
+            assert f"write access to the state folder {box.root / 'state'}" in daemon._standstill.problem
             assert box.attempts() == ()
             daemon._to.journal._database.run("PRAGMA query_only = OFF")
             go_on(box, daemon)

@@ -1,0 +1,173 @@
+"""One model looked after: who is champion, which drops are there, whether to train, and the attempt that follows.
+
+What is decided is `core.decide`'s. Attempts are moved on elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from retrain_daemon.act import Acting
+from retrain_daemon.attention import Attention
+from retrain_daemon.champions import note_champion, note_made_anew, note_offered
+from retrain_daemon.core.decide import Action, Decision, decide
+from retrain_daemon.core.evidence import Challenger
+from retrain_daemon.core.facts import Champion, ChampionState, Offered
+from retrain_daemon.core.policy import Mode, Policy
+from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.intake import Intake
+from retrain_daemon.journal import Journal
+from retrain_daemon.log import get_logger
+from retrain_daemon.news import Announcer, News
+from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.registry import Registry
+from retrain_daemon.schedule import WakeUps
+from retrain_daemon.standing import Standing
+
+#: What someone is told when it becomes the reason for waiting, by the code of the decision.
+_TOLD = {"too_many_failures": "held", "champion_lost": "champion_lost"}
+
+_log = get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What looking after a model reads, and whom it tells."""
+
+    journal: Journal
+    registry: Registry
+    view: RegistryView
+    intake: Intake
+    acting: Acting
+    attention: Attention
+    standing: Standing
+    news: Announcer
+    alarms: WakeUps
+    clock: Callable[[], datetime]
+
+
+class Tending:
+    """Looks after models, one at a time."""
+
+    def __init__(self, around: Around) -> None:
+        self._journal = around.journal
+        self._registry = around.registry
+        self._view = around.view
+        self._intake = around.intake
+        self._acting = around.acting
+        self._attention = around.attention
+        self._standing = around.standing
+        self._news = around.news
+        self._alarms = around.alarms
+        self._clock = around.clock
+        self._told: dict[str, str] = {}
+
+    def tend(self, policy: Policy) -> bool:
+        """One model: who is champion, which drops are there, and whether to train."""
+        now = self._clock()
+        row = self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
+        champion = self._view.champion(policy, row.champion_seen)
+        note_champion(policy, champion, self._journal, self._registry, now)
+        source = self._acting.source(policy.model, champion.version)
+        changed = False
+        if champion.state is ChampionState.FOUND:
+            changed = self._intake.inspect(policy, source, now)
+        else:
+            self._intake.give_way(policy.model)
+        self._note_offered(policy, champion, now)
+        problem = self._intake.problems.get(policy.model, "")
+        facts = gather(policy, self._journal, self._view, now, problem)
+        decision = decide(policy, facts, now)
+        self._standing.note(facts, decision, now)
+        self._tell_decision(policy.model, decision, now)
+        self._attention.settle(policy.model, facts.champion, decision)
+        if decision.action is Action.TRAIN and champion.version is not None:
+            self._plan(policy, decision, champion.version, now)
+            return True
+        if decision.action is Action.JUDGE and champion.version is not None and facts.offered is not None:
+            self._plan_offered(policy, decision, champion.version, facts.offered, now)
+            return True
+        if decision.code != "attempt_open":
+            self._note_decision(policy.model, decision, now)
+        self._alarms.at(f"decide {policy.model}", decision.until)
+        return changed
+
+    def note_made_anew(self, policy: Policy) -> bool:
+        """Before any attempt moves on: a version that only has the number of one that is known is nobody's yet."""
+        row = self._journal.models.find(policy.model)
+        champion = self._view.champion(policy, row.champion_seen if row else None)
+        if champion.state not in (ChampionState.FOUND, ChampionState.UNTRUSTED):
+            return False
+        changed = False
+        for version in (champion.version, champion.challenger):
+            if version is None:
+                continue
+            with suppress(NotFound, Refused):
+                made = self._view.created_at(policy.model, version)
+                changed = note_made_anew(policy, version, made, self._journal, self._clock()) or changed
+        return changed
+
+    def _note_offered(self, policy: Policy, champion: Champion, now: datetime) -> None:
+        """What a person's challenger learned is recorded as unknown before anything is asked about it."""
+        if champion.state is not ChampionState.FOUND:
+            return
+        offered = self._view.offered(policy, champion)
+        if offered is not None and not offered.obstacle:
+            note_offered(policy, offered, self._view.created_at(policy.model, offered.version), self._journal, now)
+
+    def _note_decision(self, model: str, decision: Decision, now: datetime) -> None:
+        """Journaled and logged once for each kind of reason, not at each look."""
+        before = self._journal.attempts.standing_decision(model)
+        self._journal.attempts.note(model, decision, now)
+        if decision.offered and (before is None or before.offered != decision.offered):
+            _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)
+        if before is None or before.code != decision.code:
+            _log.info("decision.wait", model=model, code=decision.code, reason=decision.sentence)
+
+    def _tell_decision(self, model: str, decision: Decision, now: datetime) -> None:
+        """Once for each time it becomes the reason; neither an outage nor a restart in between makes it news again."""
+        if decision.code in ("registry_unknown", "attempt_open"):
+            return
+        occasion = _TOLD.get(decision.code)
+        if occasion is not None and model not in self._told:
+            standing = self._journal.attempts.standing_decision(model)
+            self._told[model] = standing.code if standing else ""
+        told, self._told[model] = self._told.get(model), decision.code
+        if occasion is not None and told != decision.code:
+            self._news.tell(News(occasion=occasion, at=now, model=model, reason=decision.sentence))
+
+    def _plan(self, policy: Policy, decision: Decision, champion: int, now: datetime) -> None:
+        """Decision, attempt, frozen champion, frozen drops and the request that is answered: one transaction."""
+        journal = self._journal
+        assert decision.recipe is not None
+        continues = None if decision.recipe.mode is Mode.REFIT else champion
+        with journal.transaction():
+            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
+            attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now)
+            if decision.request == "tag":
+                journal.models.mark_tag_request(policy.model, True, now)
+            elif decision.request is not None:
+                journal.requests.answer(int(decision.request), 0, f"attempt {attempt.id}", now)
+        _log.info(
+            "decision.train", model=policy.model, attempt=attempt.id, rule=decision.rule, reason=decision.sentence
+        )
+
+    def _plan_offered(self, policy: Policy, decision: Decision, champion: int, offered: Offered, now: datetime) -> None:
+        """A person's challenger is judged as ours are; the frozen drops are those whose held-out rows may judge."""
+        challenger = Challenger(
+            run_id=offered.run_id,
+            model_uri=f"models:/{policy.model}/{offered.version}",
+            digest="",
+            learned_file="",
+            training_rows=0,
+            offered=offered.version,
+        )
+        journal = self._journal
+        with journal.transaction():
+            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
+            attempt = journal.attempts.plan(policy, decision, champion, None, drops, now, challenger)
+        _log.info("decision.judge", model=policy.model, attempt=attempt.id, version=offered.version,
+                  reason=decision.sentence)  # fmt: skip
