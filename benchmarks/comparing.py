@@ -1,7 +1,7 @@
 """What comparing two models costs on a million judging rows, metric by metric, beside its budget.
 
-`.venv/bin/python benchmarks/comparing.py [--rows 1000000]`. CPU seconds of `worker.compare.compare`, called as a training
-calls it; without reading rows and without predicting. Metrics over ranks have the budget of resampled ones.
+`.venv/bin/python benchmarks/comparing.py [--rows 1000000]`. CPU seconds of `worker.compare.compare`, called as a
+training calls it; without reading rows and without predicting. Metrics over ranks have the budget of resampled ones.
 """
 
 from __future__ import annotations
