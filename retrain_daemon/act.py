@@ -33,7 +33,9 @@ from retrain_daemon.core.judge import judge
 from retrain_daemon.core.policy import unit_of
 from retrain_daemon.effects import Effects
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, StateUnusable
-from retrain_daemon.executor import Ended, Executor, Limits, Running
+from retrain_daemon.executor.jobs import Executor
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.kept import KeptChallengers

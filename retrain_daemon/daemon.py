@@ -20,7 +20,7 @@ from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import RegistryUnreachable, RetrainError, StateUnusable
-from retrain_daemon.executor import Executor
+from retrain_daemon.executor.jobs import Executor
 from retrain_daemon.folder_looks import FolderLooks
 from retrain_daemon.in_force import PoliciesInForce
 from retrain_daemon.intake import Intake

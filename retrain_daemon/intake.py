@@ -16,7 +16,9 @@ from pathlib import Path
 from retrain_daemon.core.decide import FRAMEWORK_MISSING
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
-from retrain_daemon.executor import Ended, Executor, Limits, Running
+from retrain_daemon.executor.jobs import Executor
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow, Inspected
 from retrain_daemon.log import get_logger

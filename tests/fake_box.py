@@ -20,7 +20,7 @@ from retrain_daemon.core.policy import unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.daemon import NO_SERVICE_MANAGER, Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
-from retrain_daemon.executor import Limits
+from retrain_daemon.executor.limits import Limits
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.database import Database, Value, open_database

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from retrain_daemon.executor import Ended, Limits, Running
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.worker.job import Job, Result
 
 

@@ -28,7 +28,8 @@ from retrain_daemon.cli.explaining import chosen
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound, PolicyProblems, Refused, RegistryUnreachable, RetrainError, StateLocked
-from retrain_daemon.executor import Ended, Limits, Running
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.lock import StateLock, holder

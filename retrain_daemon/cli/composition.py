@@ -16,8 +16,9 @@ from retrain_daemon.core.trust import Trust
 from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
-from retrain_daemon.executor import Allowance, ProcessExecutor
-from retrain_daemon.holding import Means, find_means
+from retrain_daemon.executor.holding import Means, find_means
+from retrain_daemon.executor.jobs import Allowance, ProcessExecutor
+from retrain_daemon.executor.templates import OWN_STORES, Templates
 from retrain_daemon.journal import JOURNAL_FILE, Journal
 from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.soundness import was_there
@@ -28,7 +29,6 @@ from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.settings import Settings
-from retrain_daemon.templates import OWN_STORES, Templates
 from retrain_daemon.web import Answers, Web, patience
 from retrain_daemon.worker.credentials import USERNAME
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from retrain_daemon.cli.composition import journal_to_read, registry_of
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound
-from retrain_daemon.executor import left_alive
+from retrain_daemon.executor.jobs import left_alive
 from retrain_daemon.journal import JOURNAL_FILE
 from retrain_daemon.journal.copies import BACKUP_FOLDER, copies, flaw, how_to_restore
 from retrain_daemon.lock import DAEMON, holder

@@ -14,7 +14,8 @@ from retrain_daemon.cli.composition import clock, executor_of, registry_of, trus
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.policy import DEFAULT_ALIAS
 from retrain_daemon.errors import NotFound, Refused
-from retrain_daemon.executor import Ended, Limits, Running
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.policies import read_policies
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, ModeReport, Source

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from retrain_daemon.cgroups import JOB, Tree, find_own, is_delegated, own_group, take_over, values
-from retrain_daemon.holding import Means
-from retrain_daemon.limits import Limits
+from retrain_daemon.executor.cgroups import JOB, Tree, find_own, is_delegated, own_group, take_over, values
+from retrain_daemon.executor.holding import Means
+from retrain_daemon.executor.limits import Limits
 from retrain_daemon.worker.job import InspectModel, Source, write_job
 from tests.shell.test_executor import TEMPLATE
 
@@ -127,9 +127,10 @@ DAEMON = """
 import json, os, sys, threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from retrain_daemon.executor import Limits, ProcessExecutor
-from retrain_daemon.holding import find_means
-from retrain_daemon.templates import Templates
+from retrain_daemon.executor.jobs import ProcessExecutor
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.holding import find_means
+from retrain_daemon.executor.templates import Templates
 from retrain_daemon.worker.job import read_job
 group, folder, code, limits = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 (group / "cgroup.procs").write_text(str(os.getpid()))

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from retrain_daemon.errors import Refused, StateUnusable
-from retrain_daemon.executor import UNLIMITED, Allowance, Ended, Executor, Limits, ProcessExecutor, Running
-from retrain_daemon.holding import WATCHED, Means, may_pin
-from retrain_daemon.scratch import scratch_of
-from retrain_daemon.templates import Templates
+from retrain_daemon.executor.holding import WATCHED, Means, may_pin
+from retrain_daemon.executor.jobs import UNLIMITED, Allowance, Executor, ProcessExecutor
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.scratch import scratch_of
+from retrain_daemon.executor.supervisor import Ended, Running
+from retrain_daemon.executor.templates import Templates
 from retrain_daemon.worker.job import (
     Failed,
     InspectModel,
@@ -180,8 +182,9 @@ class Lab:
             import os, sys, time
             from datetime import UTC, datetime, timedelta
             from pathlib import Path
-            from retrain_daemon.executor import Limits, ProcessExecutor
-            from retrain_daemon.templates import Templates
+            from retrain_daemon.executor.jobs import ProcessExecutor
+            from retrain_daemon.executor.limits import Limits
+            from retrain_daemon.executor.templates import Templates
             from retrain_daemon.worker.job import read_job
             jobs = Path({str(self.folder)!r})
             command = (sys.executable, "-c", {WRITE + code!r})
@@ -766,7 +769,7 @@ def test_a_guard_that_was_killed_is_started_with_the_next_worker_and_told_of_tho
     code = f"""
         import os, signal, subprocess, sys, time
         from pathlib import Path
-        from retrain_daemon.guard import Guard
+        from retrain_daemon.executor.guard import Guard
         worker = subprocess.Popen(["sleep", "60"], start_new_session=True)
         guard = Guard()
         guard.start()

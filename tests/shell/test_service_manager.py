@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from retrain_daemon.daemon import Daemon
-from retrain_daemon.launch import launch
+from retrain_daemon.executor.launch import launch
 from retrain_daemon.service_manager import VARIABLES, ServiceManager
 from retrain_daemon.status_line import StatusLine
 from tests.fake_box import FakeBox

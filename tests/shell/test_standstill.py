@@ -22,7 +22,8 @@ from structlog.testing import capture_logs
 from retrain_daemon.core.attempts import State
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import StateUnusable
-from retrain_daemon.executor import Limits, ProcessExecutor
+from retrain_daemon.executor.jobs import ProcessExecutor
+from retrain_daemon.executor.limits import Limits
 from retrain_daemon.journal import Journal
 from retrain_daemon.standstill import LONGEST_WAIT_SECONDS, Standstill
 from retrain_daemon.worker.job import Failed, InspectModel, Job, Source

@@ -19,13 +19,15 @@ from uuid import uuid4
 
 import pytest
 
-from retrain_daemon import templates as warm
 from retrain_daemon.cli.demo_policies import policy_text
-from retrain_daemon.executor import Ended, Limits, ProcessExecutor, Running
-from retrain_daemon.holding import WATCHED
+from retrain_daemon.executor import templates as warm
+from retrain_daemon.executor.holding import WATCHED
+from retrain_daemon.executor.jobs import ProcessExecutor
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.supervisor import Ended, Running
+from retrain_daemon.executor.templates import OWN_STORES, Template, Templates
 from retrain_daemon.policies import read_policies
 from retrain_daemon.processes import bearers
-from retrain_daemon.templates import OWN_STORES, Template, Templates
 from retrain_daemon.worker.job import DropFile, DropsInspected, Failed, InspectDrops, Job, Source, Train, Trained
 from tests.shell.test_executor import HOUR, NOW, TEMPLATE, WRITE, alive, eventually, job_for, worker_code, written
 
@@ -303,8 +305,9 @@ time.sleep(60)
 import os, sys, time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from retrain_daemon.executor import Limits, ProcessExecutor
-from retrain_daemon.templates import Templates
+from retrain_daemon.executor.jobs import ProcessExecutor
+from retrain_daemon.executor.limits import Limits
+from retrain_daemon.executor.templates import Templates
 from tests.shell.test_executor import job_for
 jobs = Path({str(tmp_path / "jobs")!r})
 templates = Templates(jobs, timedelta(minutes=5), {worker_code(TEMPLATE.format(code=worker))!r})

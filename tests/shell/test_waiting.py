@@ -10,7 +10,7 @@ import pytest
 from retrain_daemon.core.attempts import State
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import Refused
-from retrain_daemon.executor import Limits
+from retrain_daemon.executor.limits import Limits
 from retrain_daemon.worker.job import InspectDrops, Job, Result
 from tests.fake_box import MODEL, FakeBox
 

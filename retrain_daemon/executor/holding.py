@@ -11,8 +11,9 @@ import math
 import os
 from dataclasses import dataclass
 
-from retrain_daemon import cgroups, processes
-from retrain_daemon.limits import Limits, in_bytes
+from retrain_daemon import processes
+from retrain_daemon.executor import cgroups
+from retrain_daemon.executor.limits import Limits, in_bytes
 
 _ROUNDS = 3  # a process that starts another while it is moved is found by the next round
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from retrain_daemon.limits import Limits
+from retrain_daemon.executor.limits import Limits
 
 #: Where the daemon itself moves: a group with members may not hand controllers down to groups inside it.
 LEAF = "daemon"

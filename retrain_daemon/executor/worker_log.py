@@ -9,7 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from retrain_daemon.limits import in_bytes
+from retrain_daemon.executor.limits import in_bytes
 from retrain_daemon.secrets import secrets_of
 
 _TAIL = 4096

@@ -18,19 +18,17 @@ from typing import Protocol
 
 from retrain_daemon import processes
 from retrain_daemon.errors import Refused
-from retrain_daemon.guard import Guard
-from retrain_daemon.holding import WATCHED, Means
-from retrain_daemon.launch import PROCESS_FILE
-from retrain_daemon.limits import Limits, can_be_forked
-from retrain_daemon.scratch import remove_scratch
+from retrain_daemon.executor.guard import Guard
+from retrain_daemon.executor.holding import WATCHED, Means
+from retrain_daemon.executor.launch import PROCESS_FILE
+from retrain_daemon.executor.limits import Limits, can_be_forked
+from retrain_daemon.executor.scratch import remove_scratch
+from retrain_daemon.executor.supervisor import Ended, Running, Supervisor, Watch, unreadable
+from retrain_daemon.executor.templates import Templates
 from retrain_daemon.shortage import unusable
-from retrain_daemon.supervisor import Ended, Running, Supervisor, Watch, unreadable
-from retrain_daemon.templates import Templates
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Job
 from retrain_daemon.worker.marks import JOB_MARK
-
-__all__ = ["Allowance", "Ended", "Executor", "Limits", "ProcessExecutor", "Running"]
 
 WORKER = (sys.executable, "-m", "retrain_daemon.worker")
 LOG_LIMIT = 16 * 2**20

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import retrain_daemon
 from retrain_daemon import processes
-from retrain_daemon.launch import CutShort, record, worker_environment
+from retrain_daemon.executor.launch import CutShort, record, worker_environment
 from retrain_daemon.log import get_logger
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import DropsInspected, ModelInspected, Result

@@ -34,7 +34,7 @@ class Guard:
             if self._process is not None and self._process.poll() is None:
                 return
             self._process = subprocess.Popen(
-                (sys.executable, "-m", "retrain_daemon.guard", str(os.getpid())),
+                (sys.executable, "-m", "retrain_daemon.executor.guard", str(os.getpid())),
                 stdin=subprocess.PIPE,
                 cwd="/",
                 start_new_session=True,

@@ -18,13 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from retrain_daemon import processes, worker_log
-from retrain_daemon.cgroups import Group
-from retrain_daemon.guard import Guard
-from retrain_daemon.holding import Held, Means
-from retrain_daemon.launch import CutShort, Launched, Warm, launch
-from retrain_daemon.limits import Limits, in_time, thread_variables
-from retrain_daemon.scratch import make_scratch, remove_scratch
+from retrain_daemon import processes
+from retrain_daemon.executor import worker_log
+from retrain_daemon.executor.cgroups import Group
+from retrain_daemon.executor.guard import Guard
+from retrain_daemon.executor.holding import Held, Means
+from retrain_daemon.executor.launch import CutShort, Launched, Warm, launch
+from retrain_daemon.executor.limits import Limits, in_time, thread_variables
+from retrain_daemon.executor.scratch import make_scratch, remove_scratch
 from retrain_daemon.shortage import free_room, is_shortage, sentence
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
