@@ -198,9 +198,13 @@ class Intake:
         due = (model for model, moment in self._not_before.items() if now >= moment)
         return frozenset((*self._running, *self._turns.next(len(self._running)), *due))
 
-    def give_way(self, model: str) -> None:
-        """It cannot begin an inspection for now: others need not wait for it."""
+    def give_way(self, model: str, now: datetime) -> bool:
+        """It cannot begin an inspection for now: others need not wait for it, nor for one of it that has ended. Returns
+        whether anything changed.
+        """
         self._turns.leave(model)
+        running = self._running.get(model)
+        return running is not None and self._collect(model, running, now)
 
     def clear_away(self) -> None:
         """Remove inspections of an earlier life: what they had not told is found out anew."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -89,6 +89,21 @@ def test_a_single_pass_ends_although_a_policy_was_taken_away_during_its_inspecti
         assert box.inspections() == 1
         (box.root / "policies" / "churn.yaml").unlink()
         assert daemon.run_once() == ""
+
+
+def test_a_single_pass_ends_although_the_champion_is_lost_during_an_inspection(box: FakeBox) -> None:
+    lost_at: list[datetime] = []
+
+    def at_work(job: Job) -> Result | None:
+        if isinstance(job, InspectDrops) and not lost_at:
+            lost_at.append(box.clock.now)
+            box.registry.delete_alias_by_hand(MODEL, "champion")
+        return None if box.clock.now < lost_at[0] + timedelta(minutes=1) else FakeBox.work(box, job)
+
+    box.work = at_work  # type: ignore[method-assign]
+    box.drop()
+    assert run_once(box) == ""
+    assert box.drops() == [("a.csv", "recorded")]
 
 
 def test_a_single_pass_ends_although_the_registry_goes_away_before_the_promotion(box: FakeBox) -> None:
