@@ -95,8 +95,15 @@ class Acting:
             self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
 
+    def is_unanswered(self, attempt: Attempt) -> bool:
+        """Whether the registry has answered none of as many workers as a failure would be tried with."""
+        unanswered = attempt.starts - attempt.failures - attempt.cuts
+        return attempt.state is State.FAILED and unanswered > attempt.recipe.retries
+
     def is_stuck(self, attempt: Attempt) -> bool:
         """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
+        if self.is_unanswered(attempt):
+            return True
         if attempt.state is State.TRAINING and self._worker(attempt).state is not WorkerState.GONE:
             return False
         row = self._journal.models.find(attempt.model)

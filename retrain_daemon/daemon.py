@@ -138,14 +138,17 @@ class Daemon:
         self._service_manager.stopping()
 
     def run_once(self) -> str:
-        """Turn until nothing is under way any more; returns the registry's problem, empty if it answered."""
+        """Turn until nothing is under way any more; returns the registry's problem, also one that only workers had; ""
+        if it answered.
+        """
         while not self._stopping.is_set():
             self.turn()
             self._report()
             if self._idle():
                 break
             self._sleep()
-        return self._problem
+        unanswered = filter(self._acting.is_unanswered, self._to.journal.attempts.open())
+        return self._problem or next((attempt.reason for attempt in unanswered), "")
 
     def stop(self) -> None:
         """End `run` after the present step; may be called from a signal handler."""

@@ -137,6 +137,15 @@ def test_a_single_pass_that_lost_the_registry_between_two_polls_says_so(box: Fak
         assert daemon.run_once() == "connection refused"
 
 
+def test_a_single_pass_says_that_only_its_workers_are_not_answered_and_does_not_wait_for_ever(box: FakeBox) -> None:
+    box.failure = Failed(message="MLflow did not answer.", temporary=True, unreachable=True)
+    box.drop()
+    assert run_once(box) == "MLflow did not answer."
+    [attempt] = box.attempts()
+    assert (attempt.state, attempt.failures) == (State.FAILED, 0)
+    assert attempt.starts == attempt.recipe.retries + 1
+
+
 def test_a_single_pass_ends_when_the_champion_is_lost_before_anything_was_trained(box: FakeBox) -> None:
     box.failure = Failed(message="ended by signal 9", temporary=True)
     box.drop()
