@@ -117,6 +117,7 @@ class Daemon:
         self._policies: dict[str, Policy] = {}
         self._next_poll = datetime.min.replace(tzinfo=clock().tzinfo)
         self._outage = Outage()
+        self._answers_polls = False  # in an outage that is over if the next round is answered as well
         self._problem = ""
         self._bad_files: set[str] = set()
         self._troubles: dict[str, str] = {}
@@ -293,12 +294,21 @@ class Daemon:
         before = self._view.problem
         under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
         self._view.poll(sorted(under_way | self._policies.keys()))
-        self._note_registry(self._view.problem, self._clock())
+        self._note_poll(self._view.problem, self._clock())
         if self._view.problem != before:
             self._attention.call_everyone()
         elif not self._view.problem:
             self._attention.polled()
         self._forget_tag_requests(now)
+
+    def _note_poll(self, problem: str, now: datetime) -> None:
+        """One that is answered ends no outage by itself: a registry may still answer questions and take nothing in."""
+        self._answers_polls = not problem and self._outage.since is not None
+        if self._answers_polls:
+            self._outage = self._outage.answered()
+            self._ask_again(now)
+        else:
+            self._note_registry(problem, now)
 
     def _note_registry(self, problem: str, now: datetime) -> None:
         """Whether it answered, and when it is asked again."""
@@ -310,6 +320,9 @@ class Daemon:
             _log.info("registry.recovered", seconds=round(self._outage.lasted(now).total_seconds(), 1))
             self._news.tell(News(occasion="registry_back", at=now))
         self._outage = self._outage.goes_on(now) if problem else Outage()
+        self._ask_again(now)
+
+    def _ask_again(self, now: datetime) -> None:
         self._next_poll = self._outage.next_poll(now, self._rhythm.poll_registry, self._rhythm.scatter())
         self._to.alarms.at("registry", self._next_poll)
 
@@ -338,6 +351,9 @@ class Daemon:
                 troubles.setdefault(model, str(error))
             self._attention.stir(model)
         self._note_troubles(troubles)
+        if self._answers_polls:
+            self._answers_polls = False
+            self._note_registry("", self._clock())
         self._attention.call(seen := self._view.take_changed())
         return changed or bool(seen)
 
@@ -371,6 +387,7 @@ class Daemon:
 
     def _lost_registry(self, error: RegistryUnreachable) -> None:
         """Asked again at the next poll; everything else goes on meanwhile."""
+        self._answers_polls = False
         if not self._problem:
             self._note_registry(str(error), self._clock())
 
