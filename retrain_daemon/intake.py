@@ -141,6 +141,7 @@ class Intake:
             self._refused_for.pop(policy.model, None)
         if not waiting:
             self._journal.models.set_trouble(policy.model, "", now)
+            self._not_before.pop(policy.model, None)
         wait = self._not_before.get(policy.model, now) - now
         early = timedelta(0) < wait <= LOOK_AGAIN  # a longer one is of a clock that was set back since
         if not waiting or early or self._refused_for.get(policy.model) == purpose:

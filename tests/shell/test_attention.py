@@ -15,7 +15,7 @@ from retrain_daemon.core.vocabulary import FACTS, passes_with_time
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable, StateUnusable
 from retrain_daemon.observe import gather
-from retrain_daemon.worker.job import Job, Result
+from retrain_daemon.worker.job import DropReport, Job, Result
 from tests.fake_box import POLICY, FakeBox
 
 POLL = timedelta(seconds=16)
@@ -147,6 +147,19 @@ def test_who_loses_its_champion_during_its_inspection_keeps_nobody_from_theirs(b
     with box.journal() as journal:
         listed = [journal.drops.listing(model) for model in ("one", "two", "three")]
     assert [[drop.state for drop in drops] for drops in listed] == [["recorded"]] * 3
+
+
+def test_a_model_whose_unreadable_file_was_removed_is_not_looked_at_for_ever(box: Box) -> None:
+    box.report = lambda _job, file: DropReport(drop=file.drop, problem="it cannot be read", temporary=True)
+    with box.settled() as daemon:
+        file = box.root / "drops" / "two" / "a.csv"
+        file.write_text("x,churned\n1,yes\n")
+        for _ in range(3):
+            box.turns(daemon, RESCAN)
+        file.unlink()
+        for _ in range(3):
+            box.turns(daemon, RESCAN)
+        assert box.turns(daemon, POLL) == set()
 
 
 def test_a_file_whose_events_were_lost_is_found_at_the_next_rescan(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
