@@ -88,8 +88,10 @@ class Acting:
         if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
             return None
         try:
-            if isinstance(step, StartWorker) and self._must_wait(attempt):
-                return None
+            if isinstance(step, StartWorker):
+                self._discard_jobs_of(attempt)  # one of an earlier round holds what this one waits for
+                if self._must_wait(attempt):
+                    return None
             self._take(attempt, step)
         except (Refused, NotFound) as error:
             self._conclude(attempt, State.ABANDONED, str(error))
@@ -188,7 +190,6 @@ class Acting:
 
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
-        self._discard_jobs_of(attempt)
         made(self._learned)
         drops = self._drops(attempt)
         self._journal.attempts.start(attempt, self._clock())
