@@ -433,6 +433,23 @@ def test_a_retract_names_what_learned_from_bytes_that_were_rewritten_before_mlfl
     assert f"versions that learned from it: {OURS}" in box.answer(number)[1]
 
 
+def test_a_retract_says_so_when_what_learned_from_the_file_is_being_promoted(box: FakeBox) -> None:
+    def away(name: str) -> None:
+        if name == "set_alias":
+            raise RegistryUnreachable("MLflow did not answer.")
+
+    box.registry.before = away
+    box.drop()
+    box.live(turns=4)
+    number = box.order("retract", "wrong labels", {"file": "a.csv"})
+    box.live(turns=1)
+    said = box.answer(number)[1]
+    assert f"attempt churn-1 is making version {OURS} champion already: roll it back" in said
+    box.registry.before = None
+    box.live(turns=3)
+    assert box.attempts()[0].state is State.PROMOTED
+
+
 def test_files_wait_no_longer_than_the_poison_beside_a_file_that_is_counted_again(waiting: FakeBox) -> None:
     waiting.report = lambda job, file: counted(job, file) if not file.fingerprint else None
     waiting.inspection_failure = lambda job: KILLED if any("poison" in file.path for file in job.files) else None
