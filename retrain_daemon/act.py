@@ -90,15 +90,24 @@ class Acting:
         if isinstance(step, Wait) or (row is not None and row.hold is not None and not _harmless(step)):
             return None
         try:
-            if isinstance(step, StartWorker) and self._must_wait(attempt):
-                return None
+            if isinstance(step, StartWorker):
+                self._discard_jobs_of(attempt)  # one of an earlier round holds what this one waits for
+                if self._must_wait(attempt):
+                    return None
             self._take(attempt, step)
         except (Refused, NotFound) as error:
             self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
 
+    def is_unanswered(self, attempt: Attempt) -> bool:
+        """Whether the registry has answered none of as many workers as a failure would be tried with."""
+        unanswered = attempt.starts - attempt.failures - attempt.cuts
+        return attempt.state is State.FAILED and unanswered > attempt.recipe.retries
+
     def is_stuck(self, attempt: Attempt) -> bool:
         """Whether neither time nor a worker moves it on: it waits for the registry, a champion or a person."""
+        if self.is_unanswered(attempt):
+            return True
         if attempt.state is State.TRAINING and self._worker(attempt).state is not WorkerState.GONE:
             return False
         row = self._journal.models.find(attempt.model)
@@ -183,20 +192,12 @@ class Acting:
 
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
-        self._discard_jobs_of(attempt)
         made(self._learned)
-        drops = []
-        for number in self._journal.attempts.drops_of(attempt.id):
-            drop = self._journal.drops.by_id(number)
-            if drop is not None and drop.state in ("recorded", "found"):
-                seen = self._journal.drops.first_seen(drop)
-                drops.append(DropFile(drop=drop.id, path=drop.path, first_seen=seen, fingerprint=drop.fingerprint))
-            elif attempt.challenger is None:
-                self._journal.attempts.leave_out(attempt.id, number)
+        drops = self._drops(attempt)
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
         self._kept.make_room(started)
-        job = self._job(started, tuple(drops))
+        job = self._job(started, drops)
         try:
             self._executor.start(job_key(started), job, _limits(attempt), self._clock(), python=attempt.recipe.python)
         except StateUnusable:  # it waits: nothing of it was cut short
@@ -209,6 +210,19 @@ class Acting:
             log.info("attempt.training", mode=attempt.recipe.mode.value, champion=attempt.champion_version)
         else:
             log.info("attempt.comparing", champion=attempt.champion_version)
+
+    def _drops(self, attempt: Attempt) -> tuple[DropFile, ...]:
+        """The frozen drops. One whose bytes are not there any more stays in the list of what has learned from it."""
+        kept = self._kept.has(attempt)
+        drops = []
+        for number in self._journal.attempts.drops_of(attempt.id):
+            drop = self._journal.drops.by_id(number)
+            if drop is not None and (kept or drop.state in ("recorded", "found")):
+                seen = self._journal.drops.first_seen(drop)
+                drops.append(DropFile(drop=drop.id, path=drop.path, first_seen=seen, fingerprint=drop.fingerprint))
+            elif attempt.challenger is None and not kept:
+                self._journal.attempts.leave_out(attempt.id, number)
+        return tuple(drops)
 
     def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
         """For a challenger that is compared again, the rows of the champion it continued from are out as well."""

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from retrain_daemon.core.decide import Decision
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.vocabulary import passes_with_time
+from retrain_daemon.schedule import is_due
 
 #: Everyone is looked at after so long at the latest, whatever was told.
 EVERYONE_EVERY = timedelta(minutes=30)
@@ -45,7 +46,7 @@ class Attention:
 
     def is_everyone_due(self, now: datetime) -> bool:
         """Whether the next look is at all models."""
-        return self._everyone_at is None or now >= self._everyone_at
+        return self._everyone_at is None or is_due(self._everyone_at, EVERYONE_EVERY, now)
 
     def polled(self) -> None:
         """The registry answered: whoever is called at each poll is called now."""

@@ -135,14 +135,17 @@ class Daemon:
         self._service_manager.stopping()
 
     def run_once(self) -> str:
-        """Turn until nothing is under way any more; returns the registry's problem, empty if it answered."""
+        """Turn until nothing is under way any more; returns the registry's problem, also one that only workers had; ""
+        if it answered.
+        """
         while not self._stopping.is_set():
             self.turn()
             self._report()
             if self._idle():
                 break
             self._sleep()
-        return self._polling.problem
+        unanswered = filter(self._acting.is_unanswered, self._to.journal.attempts.open())
+        return self._polling.problem or next((attempt.reason for attempt in unanswered), "")
 
     def stop(self) -> None:
         """End `run` after the present step; may be called from a signal handler."""
@@ -293,6 +296,7 @@ class Daemon:
                 troubles.setdefault(model, str(error))
             self._attention.stir(model)
         self._note_troubles(troubles)
+        self._polling.round_is_over(self._clock())
         self._attention.call(seen := self._view.take_changed())
         return changed or bool(seen)
 

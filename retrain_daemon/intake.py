@@ -143,6 +143,7 @@ class Intake:
             self._refused_for.pop(policy.model, None)
         if not waiting:
             self._journal.models.set_trouble(policy.model, "", now)
+            self._not_before.pop(policy.model, None)
         wait = self._not_before.get(policy.model, now) - now
         early = timedelta(0) < wait <= LOOK_AGAIN  # a longer one is of a clock that was set back since
         if not waiting or early or self._refused_for.get(policy.model) == purpose:
@@ -200,9 +201,13 @@ class Intake:
         due = (model for model, moment in self._not_before.items() if now >= moment)
         return frozenset((*self._running, *self._turns.next(len(self._running)), *due))
 
-    def give_way(self, model: str) -> None:
-        """It cannot begin an inspection for now: others need not wait for it."""
+    def give_way(self, model: str, now: datetime) -> bool:
+        """It cannot begin an inspection for now: others need not wait for it, nor for one of it that has ended. Returns
+        whether anything changed.
+        """
         self._turns.leave(model)
+        running = self._running.get(model)
+        return running is not None and self._collect(model, running, now)
 
     def clear_away(self) -> None:
         """Remove inspections of an earlier life: what they had not told is found out anew."""

@@ -22,6 +22,7 @@ from retrain_daemon import processes
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import News
 from retrain_daemon.secrets import HIDDEN, SHORTEST, secrets_of, without_secrets
+from retrain_daemon.shortage import begin
 
 #: News that waits while the command runs; more is dropped.
 MOST_WAITING = 100
@@ -78,19 +79,24 @@ class Notifier:
             self._waiting.append(news)
             self._changed.notify()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="notify", daemon=True)
-                self._thread.start()
+                self._begin()
+
+    def _begin(self) -> None:
+        """Where no thread is to be had now, the next news has it tried again."""
+        thread = threading.Thread(target=self._work, name="notify", daemon=True)
+        with suppress(OSError):
+            begin(thread)
+            self._thread = thread
 
     def close(self) -> None:
         """Give what is waiting a short time, then end the command that runs and drop the rest."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if self._thread is None:
-            return
-        self._thread.join(self._grace)
-        self._given_up.set()
-        self._thread.join(1.0)
+        if self._thread is not None:
+            self._thread.join(self._grace)
+            self._given_up.set()
+            self._thread.join(1.0)
         for news in self._waiting:
             self._drop(news, "the daemon is ending")
 

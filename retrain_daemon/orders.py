@@ -105,6 +105,17 @@ class Orders:
             f"{drop.path} is retracted: it no longer trains, judges or counts; "
             + (f"versions that learned from it: {learned}" if learned else "no registered version learned from it")
             + "".join(f"; attempt {name} begins again without it" for name in begun_again)
+            + "".join(map(self._too_late, attempts))
+        )
+
+    def _too_late(self, name: str) -> str:
+        """Of a promotion that was begun nobody can tell whether it has arrived, so it is not stopped."""
+        attempt = self._journal.attempts.get(name)
+        if attempt.ended_at is not None or Effect.ALIAS not in attempt.begun:
+            return ""
+        return (
+            f"; attempt {name} is making version {attempt.version} champion already: roll it back once that is done,"
+            f" by `retraind rollback {attempt.model}`"
         )
 
     def _begin_again(self, name: str, drop: DropRow) -> bool:

@@ -21,6 +21,10 @@ class Outage:
         """The registry did not answer a poll."""
         return replace(self, since=self.since or now, polls=self.polls + 1)
 
+    def answered(self) -> Outage:
+        """A poll was answered: whether the outage is over shows in what follows from it."""
+        return replace(self, polls=0)
+
     def lasted(self, now: datetime) -> timedelta:
         """How long it has lasted."""
         return now - self.since if self.since is not None else timedelta(0)

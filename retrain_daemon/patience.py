@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from retrain_daemon.errors import RegistryUnreachable
+from retrain_daemon.shortage import begin
 
 #: So many requests may be out whose end was not waited for.
 MOST_LEFT_ALONE = 3
@@ -47,13 +48,15 @@ class Requests:
         self._alone: list[threading.Thread] = []
 
     def make(self, request: Callable[[], T]) -> T:
-        """What `request` returns or raises; TimeoutError when it takes too long, or too many others still do."""
+        """What `request` returns or raises; TimeoutError when it takes too long, or too many others still do; another
+        OSError when this machine has no thread for it.
+        """
         self._alone = [thread for thread in self._alone if thread.is_alive()]
         if len(self._alone) >= MOST_LEFT_ALONE:
             raise TimeoutError(f"timed out: {len(self._alone)} earlier requests are still without a whole answer")
         outcome: _Outcome[T] = _Outcome()
         thread = threading.Thread(target=outcome.fill, args=(request,), name="registry", daemon=True)
-        thread.start()
+        begin(thread)
         thread.join(self._longest)
         if thread.is_alive():
             self._alone.append(thread)

@@ -30,6 +30,7 @@ class Polling:
         self._scatter = scatter
         self._next: datetime | None = None
         self._outage = Outage()
+        self._answers_polls = False  # in an outage that is over if the next round is answered as well
         self.problem = ""
 
     @property
@@ -46,14 +47,30 @@ class Polling:
         return self._next is None or is_due(self._next, max(self._interval, LONGEST_PAUSE), now)
 
     def poll(self, models: Collection[str], clock: Callable[[], datetime]) -> bool:
-        """Ask; returns whether it is otherwise than at the last poll in that it answers, or why it does not."""
-        before = self.problem
+        """Ask; returns whether it is otherwise than before in that it answers, or why it does not.
+
+        One poll that is answered ends no outage by itself: a registry may still answer questions and take nothing in.
+        """
+        before = self._view.problem
         self._view.poll(sorted(models))
-        self._note(self._view.problem, clock())
-        return self.problem != before
+        problem = self._view.problem
+        self._answers_polls = not problem and self._outage.since is not None
+        if self._answers_polls:
+            self._outage = self._outage.answered()
+            self._ask_again(clock())
+        else:
+            self._note(problem, clock())
+        return problem != before or self._answers_polls
+
+    def round_is_over(self, now: datetime) -> None:
+        """Whatever was asked in a round after a poll was answered, too."""
+        if self._answers_polls:
+            self._answers_polls = False
+            self._note("", now)
 
     def lost(self, problem: str, now: datetime) -> None:
         """It did not answer between two polls; it is asked again at the next one."""
+        self._answers_polls = False
         if not self.problem:
             self._note(problem, now)
 
@@ -67,5 +84,8 @@ class Polling:
             _log.info("registry.recovered", seconds=round(self._outage.lasted(now).total_seconds(), 1))
             self._news.tell(News(occasion="registry_back", at=now))
         self._outage = self._outage.goes_on(now) if problem else Outage()
+        self._ask_again(now)
+
+    def _ask_again(self, now: datetime) -> None:
         self._next = self._outage.next_poll(now, self._interval, self._scatter())
         self._alarms.at("registry", self._next)

@@ -9,6 +9,7 @@ import errno
 import re
 import resource
 import shutil
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def sentence(error: OSError, folder: Path) -> str:
     if error.errno in _DESCRIPTORS:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return f"no file descriptors are left: this process may have {limit} ({error.strerror})"
+    if error.errno == errno.EAGAIN:
+        return f"no further process or thread can be started ({error.strerror})"
     place = Path(str(error.filename)).parent if error.filename else folder
     return f"{place} cannot be written ({free_room(place)}): {error.strerror}"
 
@@ -82,6 +85,14 @@ def probe(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def begin(thread: threading.Thread) -> None:
+    """Start a thread; raises OSError when there is none to be had, where Python would raise RuntimeError."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+
+
 def made(folder: Path) -> Path:
     """The folder, made if it is not there; raises StateUnusable when that cannot be done."""
     try:
@@ -101,6 +112,8 @@ def _is_full(folder: Path) -> bool:
 def _remedy(error: OSError) -> str:
     if error.errno in _DESCRIPTORS:
         return "Raise the limit (LimitNOFILE= of the unit, or `prlimit --nofile` on the running process)."
+    if error.errno == errno.EAGAIN:
+        return "Raise the limit (TasksMax= or LimitNPROC= of the unit), or see what takes them."
     if error.errno == errno.EROFS:
         return "Mount it writable."
     return "Make room, or give the daemon's user write access; nothing is lost."

@@ -71,12 +71,10 @@ class Tending:
         row = self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
         champion = self._view.champion(policy, row.champion_seen)
         note_champion(policy, champion, self._journal, self._registry, now)
-        source = self._acting.source(policy.model, champion.version)
-        changed = False
         if champion.state is ChampionState.FOUND:
-            changed = self._intake.inspect(policy, source, now)
+            changed = self._intake.inspect(policy, self._acting.source(policy.model, champion.version), now)
         else:
-            self._intake.give_way(policy.model)
+            changed = self._intake.give_way(policy.model, now)
         self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")
         facts = gather(policy, self._journal, self._view, now, problem)

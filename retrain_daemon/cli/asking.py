@@ -176,6 +176,9 @@ def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[
             _serve(journal, settings, model)
     except StateLocked:
         pass  # a daemon is running: it takes the order
+    except RetrainError as error:
+        journal.requests.withdraw(number, str(error), clock())
+        raise
     answered = _await(journal, number, ANSWER_SECONDS)
     if answered is None or answered.code is None:
         journal.requests.withdraw(number, f"not answered within {ANSWER_SECONDS} s", clock())
@@ -195,12 +198,21 @@ def _serve(journal: Journal, settings: Settings, model: str) -> None:
     with closing(notifier_of(settings)) as notifier:
         orders = Orders(journal, registry, RegistryView(registry, trust_of(settings)), clock, notifier)
         policy = _policy_if_readable(settings, model)
-        unfinished = journal.rollbacks.open(model)
-        if unfinished is not None and policy is not None:
-            orders.finish_rollback(unfinished, policy)
+        _finish_rollback(orders, journal, policy, model)
         for request in journal.requests.open():
             if request.model == model:
                 orders.serve(request, policy)
+
+
+def _finish_rollback(orders: Orders, journal: Journal, policy: Policy | None, model: str) -> None:
+    """What was left of one. It may have to wait for MLflow; an order need not."""
+    unfinished = journal.rollbacks.open(model)
+    if unfinished is None or policy is None:
+        return
+    try:
+        orders.finish_rollback(unfinished, policy)
+    except RetrainError as error:
+        print(f"retraind: a rollback of {model} was begun and is not finished: {error}", file=sys.stderr)
 
 
 def _policy_if_readable(settings: Settings, model: str) -> Policy | None:

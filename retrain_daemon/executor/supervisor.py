@@ -26,7 +26,7 @@ from retrain_daemon.executor.holding import Held, Means
 from retrain_daemon.executor.launch import CutShort, Launched, Warm, launch
 from retrain_daemon.executor.limits import Limits, in_time, thread_variables
 from retrain_daemon.executor.scratch import make_scratch, remove_scratch
-from retrain_daemon.shortage import free_room, is_shortage, sentence
+from retrain_daemon.shortage import begin, free_room, is_shortage, sentence
 from retrain_daemon.worker import job as files
 from retrain_daemon.worker.job import Failed, Progress, Result
 from retrain_daemon.worker.marks import JOB_MARK
@@ -104,13 +104,19 @@ class Supervisor:
         self._interpreter = command[0] if foreign else ""
         cold = partial(launch, self._folder, command, foreign=foreign)
         if warm is not None:
-            self._run(lambda: self._run_warm(warm, cold, told))
+            self._run(lambda: self._run_warm(warm, cold, told), or_else=warm.give_back)
         elif begun := self._begin(cold, told, short_of_room=_raise):
-            self._run(lambda: self._supervise(*begun))
+            self._run(lambda: self._supervise(*begun), or_else=lambda: self._give_up(*begun))
 
-    def _run(self, target: Callable[[], None]) -> None:
-        self._thread = threading.Thread(target=target, name="worker", daemon=True)
-        self._thread.start()
+    def _run(self, target: Callable[[], None], or_else: Callable[[], None]) -> None:
+        """In a thread of its own; raises OSError, after `or_else`, when there is none to be had."""
+        thread = threading.Thread(target=target, name="worker", daemon=True)
+        try:
+            begin(thread)
+        except OSError:
+            or_else()
+            raise
+        self._thread = thread
 
     def _run_warm(self, warm: Warm, cold: Start, told: Mapping[str, str]) -> None:
         """This thread lives as long as the worker, so a worker may be started from it."""
@@ -198,6 +204,13 @@ class Supervisor:
         remove_scratch(self._folder)
         if group is not None:
             group.remove()
+
+    def _give_up(self, worker: Launched, held: Held) -> None:
+        """Nothing is left of a worker that nobody could watch."""
+        held.end(0)
+        self._undo(worker, None)
+        with contextlib.suppress(OSError):
+            held.leave()
 
     def _mark(self) -> bytes:
         return os.fsencode(f"{JOB_MARK}={self._folder}")

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from retrain_daemon.outage import LONGEST_PAUSE
 from retrain_daemon.standing import Snapshot
 
 #: A turn may take so long, beside the longest pause between two: MLflow may keep each of some requests waiting.
@@ -21,8 +22,11 @@ class Health:
 
 
 def patience(poll_registry: timedelta, rescan: timedelta) -> timedelta:
-    """How long no turn may end before the loop counts as hung: two of the pauses it makes at most, and one turn."""
-    return 2 * min(poll_registry, rescan) + TURN_PATIENCE
+    """How long no turn may end before the loop counts as hung: two of its pauses, or one of an outage of MLflow where
+    that is longer, and one turn.
+    """
+    usual, outage = min(poll_registry, rescan), min(LONGEST_PAUSE, rescan)
+    return max(2 * usual, outage) + TURN_PATIENCE
 
 
 def health(seen: Snapshot, now: datetime, allowed: timedelta) -> Health:

@@ -15,6 +15,7 @@ from retrain_daemon.core.vocabulary import FACTS, passes_with_time
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable, StateUnusable
 from retrain_daemon.observe import gather
+from retrain_daemon.worker.job import DropReport, Job, Result
 from tests.fake_box import POLICY, FakeBox
 
 POLL = timedelta(seconds=16)
@@ -90,6 +91,12 @@ def test_everyone_is_looked_at_after_half_an_hour_whatever_was_told(box: Box) ->
         assert box.turns(daemon, EVERYONE_EVERY) == {"one", "two", "three"}
 
 
+def test_everyone_is_looked_at_when_the_clock_was_set_far_back(box: Box) -> None:
+    with box.settled() as daemon:
+        box.turns(daemon, timedelta(days=400))
+        assert box.turns(daemon, timedelta(days=-400)) == {"one", "two", "three"}
+
+
 def test_a_file_calls_its_model_alone(box: Box) -> None:
     with box.settled() as daemon:
         (box.root / "drops" / "two" / "a.csv").write_text("x,churned\n1,yes\n")
@@ -121,6 +128,38 @@ def test_who_loses_its_champion_while_it_waits_keeps_nobody_from_an_inspection(b
             box.turns(daemon, RESCAN)
     with box.journal() as journal:
         assert [drop.state for drop in journal.drops.listing("three")] == ["recorded"]
+
+
+def test_who_loses_its_champion_during_its_inspection_keeps_nobody_from_theirs(box: Box) -> None:
+    ends_at = box.clock.now + timedelta(minutes=1)
+
+    def work(job: Job) -> Result | None:
+        box.registry._models[job.source.model].aliases.pop("champion", None)
+        return None if box.clock.now < ends_at else Box.work(box, job)
+
+    box.work = work  # type: ignore[method-assign]
+    box.worker_outlives_daemon = False
+    with box.settled() as daemon:
+        for model in ("one", "two", "three"):
+            (box.root / "drops" / model / "a.csv").write_text("x,churned\n1,yes\n")
+        for _ in range(8):
+            box.turns(daemon, POLL)
+    with box.journal() as journal:
+        listed = [journal.drops.listing(model) for model in ("one", "two", "three")]
+    assert [[drop.state for drop in drops] for drops in listed] == [["recorded"]] * 3
+
+
+def test_a_model_whose_unreadable_file_was_removed_is_not_looked_at_for_ever(box: Box) -> None:
+    box.report = lambda _job, file: DropReport(drop=file.drop, problem="it cannot be read", temporary=True)
+    with box.settled() as daemon:
+        file = box.root / "drops" / "two" / "a.csv"
+        file.write_text("x,churned\n1,yes\n")
+        for _ in range(3):
+            box.turns(daemon, RESCAN)
+        file.unlink()
+        for _ in range(3):
+            box.turns(daemon, RESCAN)
+        assert box.turns(daemon, POLL) == set()
 
 
 def test_a_file_whose_events_were_lost_is_found_at_the_next_rescan(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,16 @@ import pytest
 
 from retrain_daemon.core.attempts import State
 from retrain_daemon.errors import RegistryUnreachable
-from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Train
+from retrain_daemon.worker.job import (
+    KEPT_FILE,
+    DropFile,
+    DropReport,
+    Failed,
+    InspectDrops,
+    Job,
+    Result,
+    Train,
+)
 from tests.fake_box import MODEL, POLICY, FakeBox
 from tests.made import CHAMPION, a_metric, some_evidence
 
@@ -386,6 +395,59 @@ def test_a_challenger_that_learned_from_earlier_bytes_of_a_retracted_file_is_not
     box.registry.before = None
     box.live()
     assert box.trained_on()[-1] == ["good.csv"]
+
+
+def test_a_retract_names_what_learned_from_bytes_that_were_rewritten_before_mlflow_had_the_challenger(
+    box: FakeBox,
+) -> None:
+    away = [True]
+
+    def keep(job: Job) -> Result | None:
+        if not isinstance(job, Train):
+            return FakeBox.work(box, job)
+        if not away[0]:
+            return FakeBox._trained(box, job)
+        Path(job.kept_folder).mkdir(exist_ok=True)
+        Path(job.kept_folder, KEPT_FILE).write_text("{}")
+        return Failed(message="MLflow did not answer.", temporary=True, unreachable=True)
+
+    box.work = keep  # type: ignore[method-assign]
+    box.drop()
+    with box.life() as daemon:
+        for _ in range(10):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+        daemon.turn()
+        box.edit_policy(">= 1000", ">= 1000000")
+        box.drop(text="x,churned\n2,yes\n")
+        for _ in range(4):
+            box.clock.now += timedelta(seconds=61)
+            daemon.turn()
+        assert (box.attempts()[0].state, box.drops()) == (State.FAILED, [("a.csv", "recorded")])
+        away[0] = False
+        box.clock.now += timedelta(minutes=11)
+        daemon.turn()
+    assert box.attempts()[0].state is State.PROMOTED
+    number = box.order("retract", "wrong labels", {"file": "a.csv"})
+    box.live(turns=1)
+    assert f"versions that learned from it: {OURS}" in box.answer(number)[1]
+
+
+def test_a_retract_says_so_when_what_learned_from_the_file_is_being_promoted(box: FakeBox) -> None:
+    def away(name: str) -> None:
+        if name == "set_alias":
+            raise RegistryUnreachable("MLflow did not answer.")
+
+    box.registry.before = away
+    box.drop()
+    box.live(turns=4)
+    number = box.order("retract", "wrong labels", {"file": "a.csv"})
+    box.live(turns=1)
+    said = box.answer(number)[1]
+    assert f"attempt churn-1 is making version {OURS} champion already: roll it back" in said
+    box.registry.before = None
+    box.live(turns=3)
+    assert box.attempts()[0].state is State.PROMOTED
 
 
 def test_files_wait_no_longer_than_the_poison_beside_a_file_that_is_counted_again(waiting: FakeBox) -> None:

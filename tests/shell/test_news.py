@@ -53,6 +53,25 @@ def test_a_promotion_is_told_once_with_both_versions(box: FakeBox, listener: Lis
     assert news.reason == box.attempts()[0].reason
 
 
+def test_a_registry_that_answers_questions_and_takes_nothing_in_is_told_once(box: FakeBox, listener: Listener) -> None:
+    def refuse(name: str) -> None:
+        raise RegistryUnreachable("MLflow did not answer: HTTP status 500.")
+
+    box.registry.before = refuse
+    box.drop()
+    with box.life() as daemon:
+        for _ in range(30):
+            daemon.turn()
+            box.clock.now += timedelta(seconds=16)
+        assert listener.occasions == ["registry_lost"]
+        assert daemon._polling.problem
+        box.registry.before = None
+        for _ in range(3):
+            box.clock.now += timedelta(seconds=16)
+            daemon.turn()
+    assert listener.occasions == ["registry_lost", "registry_back", "promoted"]
+
+
 def test_three_abandoned_attempts_are_told_each_and_then_that_the_model_is_held(
     box: FakeBox, listener: Listener
 ) -> None:

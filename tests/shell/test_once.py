@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,6 +91,21 @@ def test_a_single_pass_ends_although_a_policy_was_taken_away_during_its_inspecti
         assert daemon.run_once() == ""
 
 
+def test_a_single_pass_ends_although_the_champion_is_lost_during_an_inspection(box: FakeBox) -> None:
+    lost_at: list[datetime] = []
+
+    def at_work(job: Job) -> Result | None:
+        if isinstance(job, InspectDrops) and not lost_at:
+            lost_at.append(box.clock.now)
+            box.registry.delete_alias_by_hand(MODEL, "champion")
+        return None if box.clock.now < lost_at[0] + timedelta(minutes=1) else FakeBox.work(box, job)
+
+    box.work = at_work  # type: ignore[method-assign]
+    box.drop()
+    assert run_once(box) == ""
+    assert box.drops() == [("a.csv", "recorded")]
+
+
 def test_a_single_pass_ends_although_the_registry_goes_away_before_the_promotion(box: FakeBox) -> None:
     def go_away(name: str) -> None:
         if name == "create_version":
@@ -120,6 +135,15 @@ def test_a_single_pass_that_lost_the_registry_between_two_polls_says_so(box: Fak
     box.drop()
     with box.life() as daemon:
         assert daemon.run_once() == "connection refused"
+
+
+def test_a_single_pass_says_that_only_its_workers_are_not_answered_and_does_not_wait_for_ever(box: FakeBox) -> None:
+    box.failure = Failed(message="MLflow did not answer.", temporary=True, unreachable=True)
+    box.drop()
+    assert run_once(box) == "MLflow did not answer."
+    [attempt] = box.attempts()
+    assert (attempt.state, attempt.failures) == (State.FAILED, 0)
+    assert attempt.starts == attempt.recipe.retries + 1
 
 
 def test_a_single_pass_ends_when_the_champion_is_lost_before_anything_was_trained(box: FakeBox) -> None:

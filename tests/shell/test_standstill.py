@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,10 +23,16 @@ from retrain_daemon.core.attempts import State
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.executor.jobs import ProcessExecutor
+from retrain_daemon.executor.launch import PROCESS_FILE
 from retrain_daemon.executor.limits import Limits
 from retrain_daemon.journal import Journal
+from retrain_daemon.news import News
+from retrain_daemon.notify import Hook, Notifier
+from retrain_daemon.patience import Requests
+from retrain_daemon.registry import RegisteredModel
 from retrain_daemon.standstill import LONGEST_WAIT_SECONDS, Standstill
 from retrain_daemon.worker.job import Failed, InspectModel, Job, Source
+from tests.box import alive
 from tests.fake_box import FakeBox, WatchedExecutor
 from tests.made import CHAMPION, NOW
 
@@ -359,6 +365,61 @@ def test_that_no_worker_can_be_started_for_want_of_descriptors_is_no_failure_of_
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert executor.running() == ()
     assert executor.look("j") is None
+
+
+def test_that_no_thread_can_be_started_is_no_failure_of_the_job_and_leaves_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    executor = ProcessExecutor(tmp_path / "jobs", lambda: None, command=command)
+    with monkeypatch.context() as lacking:
+        none_left(lacking)
+        with pytest.raises(StateUnusable, match="no further process or thread can be started"):
+            executor.start("j", JOB, Limits(run_for=timedelta(minutes=1)), NOW)
+    assert executor.running() == ()
+    assert not alive(json.loads((tmp_path / "jobs" / "j" / PROCESS_FILE).read_text())["pid"])
+    executor.close()
+
+
+def test_without_a_thread_for_its_requests_the_daemon_stands_still_and_does_not_end(
+    box: FakeBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = Requests(5.0)
+    ask = box.registry.models
+
+    def models(names: Collection[str]) -> Mapping[str, RegisteredModel]:
+        return requests.make(lambda: ask(names))
+
+    monkeypatch.setattr(box.registry, "models", models)
+    with box.life() as daemon:
+        with monkeypatch.context() as lacking:
+            none_left(lacking)
+            assert not daemon.turn_or_stand_still()
+            assert "no further process or thread can be started" in daemon.degraded
+        assert daemon.turn_or_stand_still()
+        assert daemon.degraded == ""
+
+
+def test_news_that_no_thread_could_be_started_for_is_told_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    hook = Hook(("sh", "-c", f"cat >> {told}"), ("held",), timedelta(seconds=20))
+    notifier = Notifier(hook)
+    with monkeypatch.context() as lacking:
+        none_left(lacking)
+        notifier.tell(News(occasion="held", at=NOW, model="first", reason="r"))
+    notifier.tell(News(occasion="held", at=NOW, model="second", reason="r"))
+    notifier.close()
+    assert "first" in told.read_text()
+    assert "second" in told.read_text()
+
+
+def none_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
 
 
 def test_a_result_that_cannot_be_read_for_want_of_descriptors_is_read_later(tmp_path: Path) -> None:

@@ -48,6 +48,24 @@ def test_a_training_waits_for_a_gpu_and_says_so_until_one_is_free(box: FakeBox) 
     assert len(box.trainings()) == 1
 
 
+def test_an_attempt_that_begins_again_does_not_wait_for_the_gpu_of_its_own_outdated_worker(box: FakeBox) -> None:
+    box.write_policy(f"{policy(box)}train: {{limits: {{gpus: 1}}}}\n")
+    box.worker_outlives_daemon = False
+    box.drop()
+    box.drop("b.csv", "x,churned\n2,no\n")
+    box.work = lambda job: FakeBox.work(box, job) if isinstance(job, InspectDrops) else None  # type: ignore[method-assign]
+    with box.life() as daemon:
+        executor = daemon._to.executor
+        box.obstacle = executor.obstacle = lambda limits: (  # type: ignore[attr-defined]
+            "waits for a GPU: 1 asked, 0 of 1 free" if limits.gpus and executor.running() else ""
+        )
+        pass_time(box, daemon)
+        assert len(box.trainings()) == 1
+        box.order("retract", "wrong labels", {"file": "a.csv"})
+        pass_time(box, daemon)
+        assert box.trained_on()[1:] == [["b.csv"]]
+
+
 def test_a_training_that_asks_for_more_gpus_than_there_are_is_abandoned_with_that_reason(box: FakeBox) -> None:
     def refuse(_limits: Limits) -> str:
         raise Refused("train.limits.gpus asks for 3, and the daemon has 2 to hand out.")
