@@ -395,9 +395,9 @@ def test_without_a_thread_for_its_requests_the_daemon_stands_still_and_does_not_
         with monkeypatch.context() as lacking:
             none_left(lacking)
             assert not daemon.turn_or_stand_still()
-            assert "no further process or thread can be started" in daemon.degraded
+            assert "no further process or thread can be started" in daemon._standstill.problem
         assert daemon.turn_or_stand_still()
-        assert daemon.degraded == ""
+        assert daemon._standstill.problem == ""
 
 
 def test_news_that_no_thread_could_be_started_for_is_told_with_the_next(
