@@ -177,6 +177,16 @@ def test_a_reading_verb_does_not_take_a_lost_journal_for_one_that_never_was(
     assert "retraind restore" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores for another user")
+def test_what_root_restores_belongs_to_the_daemons_user_and_to_nobody_else(tmp_path: Path) -> None:
+    state = a_state(tmp_path / "state")
+    for path in (state, *state.rglob("*")):
+        os.chown(path, 12345, 12345)
+    assert main(["restore", "--state", str(state)]) == 0
+    made = [state / "journal.db", state / "set-aside", *(state / "set-aside").iterdir()]
+    assert {(path.stat().st_uid, path.stat().st_mode & 0o077) for path in made} == {(12345, 0)}
+
+
 def test_a_restore_beside_a_running_daemon_is_refused(tmp_path: Path) -> None:
     state = a_state(tmp_path / "state")
     with StateLock(state, "retraind run", NOW):
