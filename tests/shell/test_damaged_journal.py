@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -166,6 +167,19 @@ def test_key_files_without_a_journal_are_those_of_a_lost_one(tmp_path: Path) -> 
     with pytest.raises(StateUnusable, match="is missing, but backups or learned rows of one are beside it"):
         Journal.open(state)
     assert not (state / "journal.db").exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_whose_log_is_lost_before_anything_of_it_reached_the_file_is_not_begun_anew(
+    tmp_path: Path, read_only: bool
+) -> None:
+    state = a_state(tmp_path / "state")
+    with closing(sqlite3.connect(state / "only-wal.db")) as begun:
+        begun.execute("PRAGMA journal_mode = WAL")
+    (state / "only-wal.db").replace(state / "journal.db")
+    with pytest.raises(StateUnusable, match="holds nothing, but backups or learned rows") as refused:
+        Journal.open(state, read_only=read_only)
+    assert "retraind restore" in refused.value.hint
 
 
 def test_a_reading_verb_does_not_take_a_lost_journal_for_one_that_never_was(
