@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from retrain_daemon.lock import StateLock
 from retrain_daemon.settings import Settings
 
 SET_ASIDE = "set-aside"
+_FOR_ITS_OWNER = 0o600
 
 
 def restore(arguments: Arguments, settings: Settings) -> int:
@@ -53,6 +55,8 @@ def _exchange(state: Path, backup: Path, now: datetime) -> Path | None:
     ready = state / f".{JOURNAL_FILE}.restored"
     try:
         copy_whole(backup, ready, now)
+        ready.chmod(_FOR_ITS_OWNER)
+        _hand_over(ready, state)
         aside = _put_aside(state, now)
         ready.replace(state / JOURNAL_FILE)
     except (OSError, sqlite3.Error) as error:
@@ -67,7 +71,16 @@ def _put_aside(state: Path, now: datetime) -> Path | None:
     if not there:
         return None
     aside = state / SET_ASIDE / f"{now:%Y%m%dT%H%M%S%f}"
-    aside.mkdir(parents=True)
+    for folder in (aside.parent, aside):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _hand_over(folder, state)
     for path in there:
         path.rename(aside / path.name)
     return aside
+
+
+def _hand_over(path: Path, state: Path) -> None:
+    """Root restores for whoever owns the state folder: the daemon must be able to write what is put there."""
+    if os.geteuid() == 0:
+        owner = state.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)

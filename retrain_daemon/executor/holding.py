@@ -10,11 +10,13 @@ import contextlib
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrain_daemon import processes
 from retrain_daemon.executor import cgroups
 from retrain_daemon.executor.limits import Limits, in_bytes
 
+_EXPENDABLE = 300  # of 1000: as if a worker held 30 % of the box's memory more than it does
 _ROUNDS = 3  # a process that starts another while it is moved is found by the next round
 
 
@@ -78,6 +80,7 @@ class Held:
         self._controllers = means.controllers
         self._group = group
         self._gather()
+        _be_expendable(pid)
         if "cpu" not in self._controllers:
             _be_modest(pid, means.nice, limits.cpus if means.pins else None)
 
@@ -131,6 +134,15 @@ class Held:
         if limit is None or "memory" in self._controllers or (used := processes.memory(pids, limit)) <= limit:
             return ""
         return f"the worker used {in_bytes(used)} of memory, its limit is {in_bytes(limit)}"
+
+
+def _be_expendable(pid: int) -> None:
+    """Where the box runs out of memory the kernel ends workers before the daemon and its neighbours: they inherited how
+    the service is spared, and a training can be started again.
+    """
+    with contextlib.suppress(OSError):  # it is over already
+        inherited = int(Path("/proc/self/oom_score_adj").read_text())
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(max(inherited, _EXPENDABLE)))
 
 
 def _be_modest(pid: int, nice: int, cpus: float | None) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.journal.copies import APPLICATION_ID, BACKUP_FOLDER, copy_whole
-from retrain_daemon.journal.soundness import refuse_damaged, refuse_foreign, refuse_unsound, unusable
+from retrain_daemon.journal.soundness import refuse_damaged, refuse_foreign, refuse_lost, refuse_unsound, unusable
 
 SCHEMA_VERSION = 4
 BUSY_SECONDS = 10
@@ -145,6 +145,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _make_or_check(database: Database, read_only: bool) -> None:
     found = _user_version(database)
+    if found == 0:  # all that was written lay in a log that is not there any more
+        refuse_lost(database.path, "holds nothing")
     if found == 0 and read_only:
         raise StateUnusable(f"the journal {database.path} is just being made.", "Try again in a moment.")
     if found > SCHEMA_VERSION:

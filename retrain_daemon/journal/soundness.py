@@ -30,13 +30,18 @@ def refuse_unsound(path: Path, *, to_write: bool) -> None:
             f"the journal {path} may not be {may} by this user.",
             f"Give it to the daemon's user: chown {path}, and {path.name}-wal and {path.name}-shm beside it.",
         )
-    if (found is None or found.st_size == 0) and was_there(path):
-        gone = "is missing" if found is None else "is empty"
+    if found is None or found.st_size == 0:
+        refuse_lost(path, "is missing" if found is None else "is empty")
+    _refuse_unsound_wal(path)
+
+
+def refuse_lost(path: Path, how: str) -> None:
+    """Raise StateUnusable where a journal without content, as `how` says, is not the first one here."""
+    if was_there(path):
         raise StateUnusable(
-            f"the journal {path} {gone}, but backups or learned rows of one are beside it.",
+            f"the journal {path} {how}, but backups or learned rows of one are beside it.",
             f"{how_to_restore(path)} Check first that the disk with the state folder is mounted.",
         )
-    _refuse_unsound_wal(path)
 
 
 def was_there(path: Path) -> bool:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -168,6 +169,19 @@ def test_key_files_without_a_journal_are_those_of_a_lost_one(tmp_path: Path) -> 
     assert not (state / "journal.db").exists()
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_whose_log_is_lost_before_anything_of_it_reached_the_file_is_not_begun_anew(
+    tmp_path: Path, read_only: bool
+) -> None:
+    state = a_state(tmp_path / "state")
+    with closing(sqlite3.connect(state / "only-wal.db")) as begun:
+        begun.execute("PRAGMA journal_mode = WAL")
+    (state / "only-wal.db").replace(state / "journal.db")
+    with pytest.raises(StateUnusable, match="holds nothing, but backups or learned rows") as refused:
+        Journal.open(state, read_only=read_only)
+    assert "retraind restore" in refused.value.hint
+
+
 def test_a_reading_verb_does_not_take_a_lost_journal_for_one_that_never_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +189,16 @@ def test_a_reading_verb_does_not_take_a_lost_journal_for_one_that_never_was(
     remove(state)
     assert main(["status", "--state", str(state)]) == 8
     assert "retraind restore" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores for another user")
+def test_what_root_restores_belongs_to_the_daemons_user_and_to_nobody_else(tmp_path: Path) -> None:
+    state = a_state(tmp_path / "state")
+    for path in (state, *state.rglob("*")):
+        os.chown(path, 12345, 12345)
+    assert main(["restore", "--state", str(state)]) == 0
+    made = [state / "journal.db", state / "set-aside", *(state / "set-aside").iterdir()]
+    assert {(path.stat().st_uid, path.stat().st_mode & 0o077) for path in made} == {(12345, 0)}
 
 
 def test_a_restore_beside_a_running_daemon_is_refused(tmp_path: Path) -> None:

@@ -676,6 +676,19 @@ print(os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS'])
     assert failure.message.endswith("the last line of its log was: 2 2")
 
 
+def test_where_memory_runs_out_the_kernel_ends_a_worker_and_what_it_started_before_the_daemon(lab: Lab) -> None:
+    code = """
+score = "print(open('/proc/self/oom_score_adj').read().strip(), flush=True)"
+inherited = open(f'/proc/{os.getppid()}/oom_score_adj').read()
+while open('/proc/self/oom_score_adj').read() == inherited:
+    time.sleep(0.01)
+subprocess.run([sys.executable, "-c", score])
+"""
+    said = lab.failure_of(code, Limits(timedelta(seconds=10))).message
+    daemons = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(said.rpartition(": ")[2]) > daemons
+
+
 @pytest.mark.skipif(not may_pin() or len(os.sched_getaffinity(0)) < 2, reason="no CPUs to choose from, or none allowed")
 def test_where_pinning_is_permitted_a_worker_and_its_children_use_no_more_cpus_than_allowed(lab: Lab) -> None:
     code = (

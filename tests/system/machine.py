@@ -25,6 +25,8 @@ PREFIX = "/opt/retraind"
 PYTHON, PACKAGES = "/opt/python", "/opt/packages"
 #: Where the tests can be imported from in the machine.
 SOURCE = "/opt/source"
+#: Where trees of control groups begin: the only one (version 2), or the two that systemd uses beside others.
+GROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"))
 INCLUDE = "systemd,systemd-sysv,dbus,python3,procps,util-linux"
 BOOTED_WITHIN = 60.0
 
@@ -85,6 +87,7 @@ class Machine:
         self.shared.mkdir(parents=True)
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
+        self._groups = [root / f"{name}-{os.getpid()}" for root in GROUPS if (root / "cgroup.procs").exists()]
 
     def boot(self) -> None:
         """Boot and return when the machine's systemd says it is ready. Raises RuntimeError when it does not."""
@@ -96,8 +99,8 @@ class Machine:
             ready.settimeout(BOOTED_WITHIN)
             with (self._folder / "console.log").open("wb") as console:
                 self._nspawn = subprocess.Popen(
-                    self._command(rootfs, prefix), stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-                    env=os.environ | {"NOTIFY_SOCKET": str(notify)}, start_new_session=True,
+                    self._apart(self._command(rootfs, prefix)), stdin=subprocess.DEVNULL, stdout=console,
+                    stderr=console, env=os.environ | {"NOTIFY_SOCKET": str(notify)}, start_new_session=True,
                 )  # fmt: skip
             self._leader = _leader_told(ready, self._folder / "console.log")
         self.run("sh", "-c", f"echo {PYTHON}/lib > /etc/ld.so.conf.d/python.conf && ldconfig")
@@ -116,6 +119,13 @@ class Machine:
             "--resolv-conf=off", "--timezone=off", "--private-network",
             *(f"--bind-ro={outside}:{inside}" for outside, inside in bound.items()), f"--bind={self.shared}:/srv/host",
         ]  # fmt: skip
+
+    def _apart(self, command: list[str]) -> list[str]:
+        """In control groups of its own: the daemons of two machines would take each other's workers for leftovers."""
+        for group in self._groups:
+            group.mkdir(exist_ok=True)
+        entering = "".join(f"echo $$ > {group}/cgroup.procs; " for group in self._groups)
+        return ["sh", "-c", f'{entering}exec "$@"', "sh", *command]
 
     def _write_prefix(self) -> Path:
         """A virtual environment as one would be made under /opt/retraind: its paths are those inside."""
@@ -163,6 +173,9 @@ class Machine:
         except subprocess.TimeoutExpired:
             os.kill(self._leader, signal.SIGKILL)
             self._nspawn.wait(10)
+        for group in self._groups:
+            for folder, _, _ in os.walk(group, topdown=False):
+                Path(folder).rmdir()
 
 
 _VERSION = sysconfig.get_python_version()
