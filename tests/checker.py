@@ -447,7 +447,9 @@ def _stored_whole(client: MlflowClient, source: str) -> bool:
 
 
 def workers_in(jobs: Path) -> dict[int, str]:
-    """The job folder below `jobs` that each living process carries in its environment, by process id."""
+    """The job folder below `jobs` that each living process carries in its environment, by process id. A warm template
+    carries no job's, only slashes.
+    """
     mark = b"RETRAIND_JOB=" + os.fsencode(jobs) + b"/"
     found = {}
     for process in Path("/proc").iterdir():
@@ -457,6 +459,6 @@ def workers_in(jobs: Path) -> dict[int, str]:
         except OSError:
             continue
         names = [os.fsdecode(word[len(mark) :]) for word in words if word.startswith(mark)]
-        if names and state not in "ZX":
+        if names and names[0].strip("/") and state not in "ZX":
             found[int(process.name)] = names[0]
     return found

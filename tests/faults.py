@@ -100,8 +100,10 @@ EFFECTS = (
     Effect(f"{WORKER}.window", "read_job_rows", called("reading of rows")),
     Effect(f"{WORKER}.frameworks.sklearn_model", "SklearnModel.continue_training", called("training")),
     Effect(f"{WORKER}.judging", "measure", called("comparison")),
+    Effect(f"{WORKER}.frameworks.sklearn_storage", "store_estimator", called("storing")),
+    Effect(f"{WORKER}.durable", "put_whole", called("keeping")),
     Effect(f"{WORKER}.challenger_run", "log_challenger", called("logging")),
-    Effect(f"{WORKER}.frameworks.sklearn_storage", "log_estimator", called("log_model")),
+    Effect(f"{WORKER}.challenger_run", "log_stored", called("log_model")),
     Effect(FLUENT, "start_run", called("start_run")),
     Effect(FLUENT, "log_metrics", called("log_metrics")),
     Effect(FLUENT, "end_run", lambda *_, **__: "end_run" if role() == "worker" else ""),  # MLflow ends one at exit

@@ -148,7 +148,7 @@ class KilledBox(Box):
             registry=seen_in_mlflow(self.client, self.model),
             files=sorted((self.folder / "drops" / self.model).iterdir()),
             persons=frozenset(self.persons),
-            jobs=tuple(path.name for path in jobs.iterdir()) if jobs.exists() else (),
+            jobs=tuple(path.name for path in jobs.iterdir() if path.is_dir()) if jobs.exists() else (),
             workers=tuple(workers_in(jobs).values()),
             at_rest=at_rest,
             holdout=HOLDOUT,

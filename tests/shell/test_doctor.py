@@ -29,6 +29,8 @@ MOUNTS = """\
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A box where all is well, its workers and registry not looked at."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow leaves them behind in a process that used it
+        monkeypatch.delenv(name, raising=False)
     for name in ("state", "policies", "drops"):
         (tmp_path / name).mkdir()
     (tmp_path / "policies" / "churn.yaml").write_text(POLICY.format(folder=tmp_path / "drops"))

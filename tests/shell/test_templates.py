@@ -463,8 +463,9 @@ class Digits:
     def __post_init__(self) -> None:
         self.uri = f"sqlite:///{self.folder}/mlflow.db"
         module = [sys.executable, "-m", "retrain_daemon.worker.digits", str(self.folder), self.uri]
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         for words in ([], [self.model]):
-            subprocess.run([*module, *words], check=True, capture_output=True, timeout=170)
+            subprocess.run([*module, *words], check=True, capture_output=True, timeout=170, env=ours)
         text = policy_text(self.model, self.folder)
         (self.folder / "policy.yaml").write_text(text)
         [self.policy] = read_policies(self.folder / "policy.yaml").policies
