@@ -20,7 +20,7 @@ from retrain_daemon.cli.composition import (
     executor_of,
     journal_to_write,
     notifier_of,
-    policies_in_force,
+    readable_policies,
     registry_of,
     trust_of,
 )
@@ -164,7 +164,11 @@ def _champion_source(settings: Settings, policy: Policy) -> Source:
 
 
 def _known_policy(settings: Settings, arguments: Arguments) -> Policy:
-    return chosen(policies_in_force(settings.policies), arguments.model)[0]
+    """What is wrong with other models' files is said and keeps nobody from an order."""
+    policies, problems = readable_policies(settings.policies, arguments.model)
+    for problem in problems:
+        print(f"retraind: of another model: {problem}", file=sys.stderr)
+    return chosen(policies, arguments.model)[0]
 
 
 def _order(settings: Settings, model: str, verb: str, why: str, values: Mapping[str, str] | None = None) -> int:
@@ -217,7 +221,7 @@ def _finish_rollback(orders: Orders, journal: Journal, policy: Policy | None, mo
 
 def _policy_if_readable(settings: Settings, model: str) -> Policy | None:
     try:
-        return policies_in_force(settings.policies).get(model)
+        return readable_policies(settings.policies, model)[0].get(model)
     except PolicyProblems as error:
         print(f"retraind: policies have problems: {error}", file=sys.stderr)
         return None

@@ -24,7 +24,7 @@ from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.soundness import was_there
 from retrain_daemon.log import get_logger
 from retrain_daemon.notify import Hook, Notifier
-from retrain_daemon.policies import PolicyFolder, read_policies
+from retrain_daemon.policies import PolicyFolder, Problem, read_policies
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
@@ -147,6 +147,15 @@ def journal_to_write(settings: Settings) -> Journal:
             f"the state folder {settings.state} cannot be made: {error.strerror}.", "Name another with --state."
         ) from error
     return Journal.open(settings.state)
+
+
+def readable_policies(path: Path, model: str | None) -> tuple[dict[str, Policy], tuple[Problem, ...]]:
+    """Policies without problems by model, and all problems; raises PolicyProblems if `model` has no policy for them."""
+    reading = read_policies(path)
+    policies = {policy.model: policy for policy in reading.policies}
+    if reading.problems and model not in policies:
+        raise PolicyProblems("\n".join(str(problem) for problem in reading.problems))
+    return policies, reading.problems
 
 
 def policies_in_force(path: Path) -> dict[str, Policy]:

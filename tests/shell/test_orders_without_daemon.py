@@ -55,6 +55,26 @@ def test_a_model_can_be_paused_while_a_rollback_waits_for_mlflow(
     assert "was begun and is not finished: MLflow at" in capsys.readouterr().err
 
 
+def test_a_wrong_policy_of_another_model_keeps_nobody_from_a_rollback(
+    box: FakeBox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(asking, "registry_of", lambda _settings: box.registry)
+    journal = Journal.open(box.root / "state")
+    journal.models.see_champion(MODEL, CHAMPION, box.clock())
+    journal.close()
+    box.registry.move_alias_by_hand(MODEL, "previous_champion", CHAMPION - 1)
+    (box.root / "policies" / "other.yaml").write_text("model: [")
+    assert ordered(box, "rollback") == 0
+    assert box.aliases()["champion"] == CHAMPION - 1
+    assert "other.yaml" in capsys.readouterr().err
+
+
+def test_a_wrong_policy_of_the_model_itself_is_said(box: FakeBox, capsys: pytest.CaptureFixture[str]) -> None:
+    box.write_policy("model: [")
+    assert ordered(box, "rollback") == 3
+    assert "churn.yaml:2:1" in capsys.readouterr().err
+
+
 def test_an_order_that_could_not_be_tried_is_not_carried_out_later(
     box: FakeBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
