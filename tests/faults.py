@@ -84,10 +84,11 @@ def written(path: Path, _content: bytes) -> str:
 
 
 REGISTRY, FLUENT, WORKER = "retrain_daemon.registry", "mlflow.tracking.fluent", "retrain_daemon.worker"
+JOBS = "retrain_daemon.executor.jobs"
 EFFECTS = (
     Effect("retrain_daemon.journal.database", "Database.run", committed),
-    Effect("retrain_daemon.executor.jobs", "ProcessExecutor.start", lambda _self, key, *_, **__: f"start of {kind_of(key)}"),
-    Effect("retrain_daemon.executor.jobs", "ProcessExecutor.discard", lambda _self, key: f"removal of {kind_of(key)}"),
+    Effect(JOBS, "ProcessExecutor.start", lambda _self, key, *_, **__: f"start of {kind_of(key)}"),
+    Effect(JOBS, "ProcessExecutor.discard", lambda _self, key: f"removal of {kind_of(key)}"),
     Effect("retrain_daemon.executor.launch", "launch", called("launch")),
     Effect("retrain_daemon.executor.launch", "record", called("record of the process")),
     Effect(REGISTRY, "MlflowRegistry.create_version", called("create_version")),
