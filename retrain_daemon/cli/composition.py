@@ -160,7 +160,4 @@ def readable_policies(path: Path, model: str | None) -> tuple[dict[str, Policy],
 
 def policies_in_force(path: Path) -> dict[str, Policy]:
     """Every policy by model; raises PolicyProblems if a file has any."""
-    reading = read_policies(path)
-    if reading.problems:
-        raise PolicyProblems("\n".join(str(problem) for problem in reading.problems))
-    return {policy.model: policy for policy in reading.policies}
+    return readable_policies(path, None)[0]
