@@ -78,11 +78,6 @@ def steps(prefix: Path) -> tuple[Step, ...]:
     )
 
 
-def unit_for(prefix: Path) -> str:
-    """The text of the unit for an installation in `prefix`."""
-    return (FILES / "retraind.service").read_text("utf-8").replace(f"{PREFIX}/bin/", f"{prefix}/bin/")
-
-
 def _copy(name: str, target: str, how: str = "-m 0644") -> str:
     return f"install -D {how} {shlex.quote(str(FILES / name))} {target}"
 
