@@ -87,12 +87,33 @@ class Holdout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What every file must show in one column: values within the bounds, or of the allowed ones; at most the share
+    `missing` of the rows without a value. None, and empty `values`: nothing is asked.
+    """
+
+    column: str
+    at_least: float | None = None
+    at_most: float | None = None
+    values: tuple[str | int | float | bool, ...] = ()
+    missing: float | None = None
+
+
+class MissingFiles(StrEnum):
+    """What is done while a recorded file is gone from its folder."""
+
+    REFUSE = "refuse"  #: the model waits and names it
+    SKIP = "skip"  #: it goes on without its rows
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Where labelled rows come from and what they mean. `folder` is absolute, `pattern` a file name pattern in it.
 
     Empty `features` means the columns of the model's signature, in its order; its entries may be patterns with `*`
     and `?`. Empty `row_id` means all columns. `shape` is that of one row as a tensor, empty: as the signature has it.
-    `weight` is a column of row weights for training.
+    `weight` is a column of row weights for training. Rows younger than `label_delay` by their event time are not used
+    yet. With `polling` no file events are asked for; with `follow_links` a symbolic link counts as the file it names.
     """
 
     folder: str
@@ -108,6 +129,11 @@ class DataSpec:
     shape: tuple[int, ...] = ()
     weight: str | None = None
     model_outputs: Outputs | None = None
+    label_delay: timedelta | None = None
+    expect: tuple[Expectation, ...] = ()
+    missing: MissingFiles = MissingFiles.REFUSE
+    polling: bool = False
+    follow_links: bool = False
 
 
 def unit_of(data: DataSpec) -> str:
@@ -123,7 +149,8 @@ class Recipe:
     handed out, tries after the first.
 
     `trainer` and `network` are "package.module:name" of the team's own training function and of what builds the
-    network; `python` is the interpreter the worker runs in. Empty: none, and the daemon's own.
+    network; `python` is the interpreter the worker runs in. Empty: none, and the daemon's own. `replay`: so many older
+    rows, which were learned before, are mixed into an incremental training.
     """
 
     mode: Mode = Mode.WARM_START
@@ -137,6 +164,7 @@ class Recipe:
     trainer: str = ""
     network: str = ""
     python: str = ""
+    replay: int = 0
 
 
 @dataclass(frozen=True)

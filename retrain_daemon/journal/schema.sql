@@ -58,7 +58,13 @@ CREATE TABLE drops (
     inspected_as TEXT NOT NULL DEFAULT '',     -- what it was inspected for: data settings and signature
     reason       TEXT NOT NULL DEFAULT '',
     hint         TEXT NOT NULL DEFAULT '',
-    changed_at   TEXT NOT NULL
+    changed_at   TEXT NOT NULL,
+    suspect      INTEGER NOT NULL DEFAULT 0,   -- quarantined for something that a person may let pass
+    released_at  TEXT,                         -- a person let it pass
+    released_by  TEXT NOT NULL DEFAULT '',
+    corrected    INTEGER NOT NULL DEFAULT 0,   -- rows known before that came with another label
+    profile_file TEXT NOT NULL DEFAULT '',     -- the distribution of each of its columns
+    notes        TEXT NOT NULL DEFAULT '[]'    -- JSON: sentences about what was noticed in it
 ) STRICT;
 CREATE UNIQUE INDEX drops_current ON drops (model, path) WHERE current = 1;
 CREATE INDEX drops_state ON drops (model, state);
@@ -176,6 +182,43 @@ CREATE TABLE request (
 ) STRICT;
 CREATE INDEX request_open ON request (id) WHERE answered_at IS NULL;
 
+-- How far the rows that no judged attempt had are from what the last judged attempt learned from, measured when `key`
+-- changed: the new drops and those they are compared with.
+CREATE TABLE drift (
+    id             INTEGER PRIMARY KEY,
+    model          TEXT NOT NULL,
+    at             TEXT NOT NULL,
+    key            TEXT NOT NULL,
+    new_rows       INTEGER NOT NULL,
+    reference_rows INTEGER NOT NULL,
+    columns        TEXT NOT NULL,         -- JSON: the distance (PSI) of each column
+    worst          TEXT NOT NULL,         -- the column that is farthest
+    value          REAL                   -- its distance; NULL: not known
+) STRICT;
+CREATE INDEX drift_model ON drift (model, id);
+
+-- The same of single drops, when each was new.
+CREATE TABLE drop_drift (
+    drop_id INTEGER PRIMARY KEY REFERENCES drops (id),
+    model   TEXT NOT NULL,
+    at      TEXT NOT NULL,
+    worst   TEXT NOT NULL,
+    value   REAL NOT NULL
+) STRICT;
+
+-- What each version scored on each drop, on the rows it had not learned from.
+CREATE TABLE score (
+    model   TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    drop_id INTEGER NOT NULL REFERENCES drops (id),
+    metric  TEXT NOT NULL,
+    value   REAL,                         -- NULL: it has none, see problem
+    rows    INTEGER NOT NULL,
+    problem TEXT NOT NULL DEFAULT '',
+    at      TEXT NOT NULL,
+    PRIMARY KEY (model, version, drop_id, metric)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE history (
     id      INTEGER PRIMARY KEY,
     at      TEXT NOT NULL,
@@ -194,6 +237,21 @@ CREATE TRIGGER drops_changed AFTER UPDATE OF state ON drops WHEN OLD.state <> NE
     INSERT INTO history (at, model, subject, event, detail)
     VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.' || NEW.state,
             CASE WHEN NEW.reason <> '' THEN NEW.reason ELSE NEW.new || ' new of ' || NEW.rows || ' rows' END);
+END;
+CREATE TRIGGER drops_released AFTER UPDATE OF released_at ON drops WHEN NEW.released_at IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.released', 'by ' || NEW.released_by || ': ' || OLD.reason);
+END;
+CREATE TRIGGER drift_measured AFTER INSERT ON drift WHEN NEW.value IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.at, NEW.model, NEW.model, 'drift.measured',
+            printf('%.3f in %s, %d new rows against %d', NEW.value, NEW.worst, NEW.new_rows, NEW.reference_rows));
+END;
+CREATE TRIGGER score_kept AFTER INSERT ON score WHEN NEW.value IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    SELECT NEW.at, NEW.model, drops.path, 'champion.scored',
+           printf('version %d: %s %.4g on %d rows', NEW.version, NEW.metric, NEW.value, NEW.rows)
+    FROM drops WHERE drops.id = NEW.drop_id;
 END;
 CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
     INSERT INTO history (at, model, subject, event, detail)

@@ -23,7 +23,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from retrain_daemon import __version__
-from retrain_daemon.errors import FrameworkMissing, RegistryUnreachable, RetrainError
+from retrain_daemon.errors import FrameworkMissing, Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.secrets import Secrets, secrets_of
 from retrain_daemon.shortage import free_room, full, is_shortage, sentence, speaks_of_shortage
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
@@ -38,6 +38,7 @@ from retrain_daemon.worker.job import (
     RecordLearned,
     Result,
     Source,
+    Train,
     read_job,
     write_progress,
     write_result,
@@ -184,9 +185,11 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.model_inspection import inspect_model
 
         return inspect_model(job, progress)
-    from retrain_daemon.worker.training import train
+    if isinstance(job, Train):
+        from retrain_daemon.worker.training import train
 
-    return train(job, folder, progress)
+        return train(job, folder, progress)
+    raise Refused(f"This version cannot do the job {job.kind}.")
 
 
 def _use_all_descriptors() -> None:

@@ -18,26 +18,55 @@ from pydantic import Field, TypeAdapter
 from retrain_daemon import __version__
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.policy import DataSpec, Recipe
+from retrain_daemon.worker.data_jobs import (
+    AccountRows,
+    DriftMeasured,
+    DropDrift,
+    DropFile,
+    DropReport,
+    DropScore,
+    DropsInspected,
+    DropsScored,
+    InspectDrops,
+    LearnedRecorded,
+    MeasureDrift,
+    ProfiledDrop,
+    RecordLearned,
+    RowsAccounted,
+    RowsOfDrop,
+    ScoreDrops,
+    Source,
+)
 from retrain_daemon.worker.durable import write_whole
 
 __all__ = [
     "ATTEMPT_TAG",
     "KEY_TAG",
+    "AccountRows",
     "Challenger",
+    "DriftMeasured",
+    "DropDrift",
     "DropFile",
     "DropReport",
+    "DropScore",
     "DropsInspected",
+    "DropsScored",
     "Failed",
     "InspectDrops",
     "InspectModel",
     "Job",
     "LearnedRecorded",
+    "MeasureDrift",
     "ModeReport",
     "ModelInspected",
     "OtherVersion",
+    "ProfiledDrop",
     "Progress",
     "RecordLearned",
     "Result",
+    "RowsAccounted",
+    "RowsOfDrop",
+    "ScoreDrops",
     "Source",
     "Train",
     "Trained",
@@ -62,81 +91,6 @@ LOG_FILE = "worker.log"
 RESULT_NOT_WRITTEN = 74
 #: In the folder of a kept challenger: its record. The folder is there wholly or not at all.
 KEPT_FILE = "challenger.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropFile:
-    """One file of rows. An empty `fingerprint` means it is to be computed; else the file must have it (sha256, hex)."""
-
-    drop: int
-    path: str
-    first_seen: datetime
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Which registered version, where. `version` None: the model has no version to look at yet."""
-
-    tracking_uri: str
-    registry_uri: str
-    model: str
-    version: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectDrops:
-    """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
-
-    `known_rows` are row-key files whose rows are not new any more; files of this job count after one another in
-    the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row), and the
-    keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in
-    `data.features` stand for; without one it is the first file. With `needs_framework` a model whose framework is not
-    installed here is refused by name before any file is read.
-    """
-
-    kind: Literal["inspect_drops"] = "inspect_drops"
-    source: Source
-    data: DataSpec
-    files: tuple[DropFile, ...]
-    known_rows: tuple[str, ...]
-    rows_folder: str
-    reference: str = ""
-    needs_framework: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropReport:
-    """What was found in one file. A `problem` sets the file aside, or, if `temporary`, has it looked at again.
-
-    `rows` in the file; `usable` with a target; `new` of those, distinct and not known before. `training` and
-    `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
-    `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped.
-    """
-
-    drop: int
-    fingerprint: str = ""
-    rows: int = 0
-    usable: int = 0
-    new: int = 0
-    training: int = 0
-    judging: int = 0
-    rows_file: str = ""
-    units_file: str = ""
-    problem: str = ""
-    hint: str = ""
-    temporary: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropsInspected:
-    """Result of `InspectDrops`: one report for each file, in the order of the job, and the model's MLflow flavour where
-    the job had to look it up.
-    """
-
-    kind: Literal["drops_inspected"] = "drops_inspected"
-    reports: tuple[DropReport, ...]
-    flavor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,28 +132,6 @@ class ModelInspected:
     hyperparameters: tuple[tuple[str, str], ...]
     trained_with: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordLearned:
-    """Read files a champion was trained on and write their row keys for the leak check to `learned_file`."""
-
-    kind: Literal["record_learned"] = "record_learned"
-    source: Source
-    data: DataSpec
-    paths: tuple[str, ...]
-    learned_file: str
-    reference: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearnedRecorded:
-    """Result of `RecordLearned`: rows read, distinct keys written, and fingerprints of the files."""
-
-    kind: Literal["learned_recorded"] = "learned_recorded"
-    rows: int
-    keys: int
-    fingerprints: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,8 +224,10 @@ class OtherVersion(Exception):
         self.wrote = wrote
 
 
-Job = InspectDrops | InspectModel | RecordLearned | Train
-Result = DropsInspected | ModelInspected | LearnedRecorded | Trained | Failed
+Job = InspectDrops | InspectModel | RecordLearned | MeasureDrift | ScoreDrops | AccountRows | Train
+Result = (
+    DropsInspected | ModelInspected | LearnedRecorded | DriftMeasured | DropsScored | RowsAccounted | Trained | Failed
+)
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])
 _ANY: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])

@@ -21,15 +21,8 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.copies import BACKUP_FOLDER, copy_whole, flaw
 from retrain_daemon.lock import StateLock
+from tests.earlier_schemas import earlier
 from tests.made import CHAMPION, NOW, a_policy, some_facts
-
-OLDER = """
-PRAGMA foreign_keys = OFF;
-ALTER TABLE lineage DROP COLUMN created_at;
-ALTER TABLE model DROP COLUMN inspected_since;
-ALTER TABLE attempt DROP COLUMN cuts;
-PRAGMA user_version = 2;
-"""
 
 
 def a_state(folder: Path, *, backup: bool = True) -> Path:
@@ -245,7 +238,7 @@ def an_older_state(folder: Path) -> tuple[Path, str]:
     name = journal.attempts.plan(a_policy(), decide(a_policy(), some_facts(), NOW), CHAMPION, CHAMPION, [], NOW).id
     journal.close()
     connection = sqlite3.connect(state / "journal.db")
-    connection.executescript(OLDER)
+    connection.executescript(earlier(2))
     connection.close()
     return state, name
 

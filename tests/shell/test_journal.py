@@ -13,6 +13,7 @@ from retrain_daemon.core.decide import decide
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import FOREVER, Lineage
+from tests.earlier_schemas import earlier
 from tests.made import CHAMPION, NOW, a_policy, some_facts
 
 
@@ -82,15 +83,15 @@ def test_a_journal_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None
         Journal.open(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_path: Path, schema: int) -> None:
     journal = Journal.open(tmp_path)
     name = planned(journal)
     journal.close()
     connection = sqlite3.connect(tmp_path / "journal.db")
-    connection.executescript("".join((AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 4 - schema]))
+    connection.executescript(earlier(schema))
     connection.close()
-    with pytest.raises(StateUnusable, match=f"schema {schema}; a daemon of this version brings it to 4"):
+    with pytest.raises(StateUnusable, match=f"schema {schema}; a daemon of this version brings it to 5"):
         Journal.open(tmp_path, read_only=True)
     journal = Journal.open(tmp_path)
     attempt = journal.attempts.get(name)
@@ -99,25 +100,6 @@ def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_p
     assert decision is not None
     assert (decision.action, decision.offered) == ("train", "")
     journal.attempts.start(attempt, NOW)
-
-
-AS_SCHEMA_3 = """
-PRAGMA foreign_keys = OFF;
-ALTER TABLE attempt DROP COLUMN cuts;
-PRAGMA user_version = 3;
-"""
-AS_SCHEMA_2 = """
-ALTER TABLE lineage DROP COLUMN created_at;
-ALTER TABLE model DROP COLUMN inspected_since;
-PRAGMA user_version = 2;
-"""
-AS_SCHEMA_1 = """
-DROP TRIGGER decision_inserted;
-ALTER TABLE model DROP COLUMN trouble_code;
-ALTER TABLE attempt DROP COLUMN offered;
-ALTER TABLE decision DROP COLUMN offered;
-PRAGMA user_version = 1;
-"""
 
 
 def test_a_file_that_is_no_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:

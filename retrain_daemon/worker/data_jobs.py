@@ -1,0 +1,241 @@
+"""The jobs about data alone, as values: inspecting, scoring, comparing and accounting for drops. Part of the contract
+that `job.py` writes and reads; imports no framework and nothing of the daemon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from retrain_daemon.core.policy import DataSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropFile:
+    """One file of rows. An empty `fingerprint` means it is to be computed; else the file must have it (sha256, hex).
+
+    `released`: a person let pass what was suspect about it.
+    """
+
+    drop: int
+    path: str
+    first_seen: datetime
+    fingerprint: str = ""
+    released: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Which registered version, where. `version` None: the model has no version to look at yet."""
+
+    tracking_uri: str
+    registry_uri: str
+    model: str
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectDrops:
+    """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
+
+    `known_rows` are row-key files whose rows are not new any more; files of this job count after one another in
+    the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row), and the
+    keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in
+    `data.features` stand for; without one it is the first file. With `needs_framework` a model whose framework is not
+    installed here is refused by name before any file is read. `profiles` are profile files of earlier drops in use,
+    oldest first, which each file is compared with; its own is written to `rows_folder` as
+    `<fingerprint>.profile.npz`.
+    """
+
+    kind: Literal["inspect_drops"] = "inspect_drops"
+    source: Source
+    data: DataSpec
+    files: tuple[DropFile, ...]
+    known_rows: tuple[str, ...]
+    rows_folder: str
+    reference: str = ""
+    needs_framework: bool = False
+    profiles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropReport:
+    """What was found in one file. A `problem` sets the file aside, or, if `temporary`, has it looked at again; what is
+    only `suspect` a person may let pass. `notes` are sentences about what was noticed.
+
+    `rows` in the file; `usable` with a target; `new` of those, distinct and not known before. `training` and
+    `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
+    `corrected`: rows known before that came with another label, which counts from now on.
+    `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped.
+    """
+
+    drop: int
+    fingerprint: str = ""
+    rows: int = 0
+    usable: int = 0
+    new: int = 0
+    training: int = 0
+    judging: int = 0
+    corrected: int = 0
+    rows_file: str = ""
+    units_file: str = ""
+    problem: str = ""
+    hint: str = ""
+    temporary: bool = False
+    suspect: bool = False
+    profile_file: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropsInspected:
+    """Result of `InspectDrops`: one report for each file, in the order of the job, and the model's MLflow flavour where
+    the job had to look it up.
+    """
+
+    kind: Literal["drops_inspected"] = "drops_inspected"
+    reports: tuple[DropReport, ...]
+    flavor: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordLearned:
+    """Read files a champion was trained on and write their row keys for the leak check to `learned_file`."""
+
+    kind: Literal["record_learned"] = "record_learned"
+    source: Source
+    data: DataSpec
+    paths: tuple[str, ...]
+    learned_file: str
+    reference: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedRecorded:
+    """Result of `RecordLearned`: rows read, distinct keys written, and fingerprints of the files."""
+
+    kind: Literal["learned_recorded"] = "learned_recorded"
+    rows: int
+    keys: int
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfiledDrop:
+    """One inspected file by its profile file, which says how the values of each column are distributed."""
+
+    drop: int
+    profile_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureDrift:
+    """How far the rows of `new` drops are from those of `reference`, together and each drop alone."""
+
+    kind: Literal["measure_drift"] = "measure_drift"
+    source: Source
+    new: tuple[ProfiledDrop, ...]
+    reference: tuple[ProfiledDrop, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropDrift:
+    """One drop's distance from the reference, by the column that is farthest."""
+
+    drop: int
+    worst: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftMeasured:
+    """Result of `MeasureDrift`: the distance (PSI) of each column by name; rows on both sides; single drops."""
+
+    kind: Literal["drift_measured"] = "drift_measured"
+    columns: tuple[tuple[str, float], ...]
+    new_rows: int
+    reference_rows: int
+    drops: tuple[DropDrift, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreDrops:
+    """Score one version on each drop, on the rows that by the record it has not learned from.
+
+    `learned`, `unknown_until` and `early` are as for a training.
+    """
+
+    kind: Literal["score_drops"] = "score_drops"
+    source: Source
+    data: DataSpec
+    drops: tuple[DropFile, ...]
+    learned: tuple[str, ...]
+    unknown_until: datetime | None
+    early: tuple[str, ...] = ()
+    metrics: tuple[str, ...]
+    code_folder: str = ""
+    network: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropScore:
+    """One metric on one drop over `rows` rows; without a `value` the `problem` says why."""
+
+    drop: int
+    metric: str
+    rows: int
+    value: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropsScored:
+    """Result of `ScoreDrops`. A drop of which nothing is said could not be read just now."""
+
+    kind: Literal["drops_scored"] = "drops_scored"
+    scores: tuple[DropScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountRows:
+    """Say of each row of the drops what it counts as. With a `side`, the rows of that side are written to `listing` as
+    csv: file, row number from 1 without the header, and the columns of `row_id`.
+
+    `learned` pairs each version in question with the key files of what it and its ancestors learned.
+    """
+
+    kind: Literal["account_rows"] = "account_rows"
+    source: Source
+    data: DataSpec
+    drops: tuple[DropFile, ...]
+    learned: tuple[tuple[int, tuple[str, ...]], ...]
+    now: datetime
+    side: Literal["", "train", "judge"] = ""
+    listing: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsOfDrop:
+    """What became of one file's rows: `rows` in the file, `usable` with a label, of which `repeated` came again later,
+    or twice, and `corrected` with another label then; the others are on the `training` or `judging` side, or `outside`
+    the window. `learned` pairs a version with how many of them it or an ancestor learned from.
+    """
+
+    drop: int
+    rows: int
+    usable: int
+    repeated: int
+    corrected: int
+    training: int
+    judging: int
+    outside: int
+    learned: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsAccounted:
+    """Result of `AccountRows`: one account for each drop, in the order of the job."""
+
+    kind: Literal["rows_accounted"] = "rows_accounted"
+    drops: tuple[RowsOfDrop, ...]

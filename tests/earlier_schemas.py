@@ -1,0 +1,40 @@
+"""What makes a journal of today one of an earlier schema, step by step."""
+
+from __future__ import annotations
+
+AS_SCHEMA_4 = """
+PRAGMA foreign_keys = OFF;
+DROP TRIGGER drops_released;
+DROP TABLE drift;
+DROP TABLE drop_drift;
+DROP TABLE score;
+ALTER TABLE drops DROP COLUMN suspect;
+ALTER TABLE drops DROP COLUMN released_at;
+ALTER TABLE drops DROP COLUMN released_by;
+ALTER TABLE drops DROP COLUMN corrected;
+ALTER TABLE drops DROP COLUMN profile_file;
+ALTER TABLE drops DROP COLUMN notes;
+PRAGMA user_version = 4;
+"""
+AS_SCHEMA_3 = """
+PRAGMA foreign_keys = OFF;
+ALTER TABLE attempt DROP COLUMN cuts;
+PRAGMA user_version = 3;
+"""
+AS_SCHEMA_2 = """
+ALTER TABLE lineage DROP COLUMN created_at;
+ALTER TABLE model DROP COLUMN inspected_since;
+PRAGMA user_version = 2;
+"""
+AS_SCHEMA_1 = """
+DROP TRIGGER decision_inserted;
+ALTER TABLE model DROP COLUMN trouble_code;
+ALTER TABLE attempt DROP COLUMN offered;
+ALTER TABLE decision DROP COLUMN offered;
+PRAGMA user_version = 1;
+"""
+
+
+def earlier(schema: int) -> str:
+    """The SQL that takes a journal of schema 5 back to `schema`."""
+    return "".join((AS_SCHEMA_4, AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 5 - schema])
