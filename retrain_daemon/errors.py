@@ -74,6 +74,10 @@ class DataProblem(RetrainError):
     exit_code = 5
 
 
+class SuspectData(DataProblem):
+    """A dropped file looks wrong, and a person who knows better may let it pass."""
+
+
 class TrainingFailed(RetrainError):
     """A training could not be carried out; trying the same again gives the same."""
 
