@@ -201,8 +201,7 @@ class Drops:
             "UPDATE drops SET current = 1, missing = 0, path = ?, size = ?, mtime_ns = ?, inode = ? WHERE id = ?",
             drop.path, *drop.stamp, older.id,
         )  # fmt: skip
-        if older.skipped:
-            self._count_again(older, now, itself=True)
+        self._take_back(older, now)
 
     def set_aside(self, drop: DropRow, state: str, fingerprint: str, reason: str, hint: str, now: datetime) -> None:
         """The drop is a duplicate or quarantined; an older revision of its path is superseded."""
@@ -256,12 +255,22 @@ class Drops:
         return tuple(newly)
 
     def _miss(self, drop: DropRow, value: int, now: datetime) -> None:
-        """Rows that cease to count with the file may be new in later ones; of one that is back, others may have brought
-        them meanwhile.
-        """
+        """The file is gone, in one of two ways, or back. Rows that cease to count with it may be new in later ones."""
         self._database.run("UPDATE drops SET missing = ? WHERE id = ?", value, drop.id)
-        if drop.skipped or value == SKIPPED:
+        if value == SKIPPED:
+            self._count_again(drop, now)
+        else:
+            self._take_back(drop, now)
+
+    def _take_back(self, drop: DropRow, now: datetime) -> None:
+        """Others may have brought its rows while they did not count, or the policy come to mean other rows."""
+        if drop.skipped:
             self._count_again(drop, now, itself=True)
+        self._database.run(
+            "UPDATE drops SET state = 'found', reason = 'inspected again', changed_at = ? WHERE id = ? AND missing = 0"
+            " AND state = 'recorded' AND inspected_as <> (SELECT inspected_as FROM model WHERE name = drops.model)",
+            to_text(now), drop.id,
+        )  # fmt: skip
 
     def _vanish(self, drop: DropRow, value: int, now: datetime) -> None:
         """Gone before it could be inspected. What was recorded of the path before is missing, not forgotten."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from retrain_daemon.cli.main import main
 from retrain_daemon.core.attempts import State
 from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Job, Result, Train
 from tests.fake_box import MODEL, FakeBox
@@ -196,6 +197,42 @@ def test_what_to_do_about_a_file_that_is_gone_may_be_changed_while_it_is(waiting
     waiting.live(turns=8)
     assert waiting.standing()[0] == "no_rule_holds"
     assert counts(waiting) == (300, 1, 1)
+
+
+def test_status_and_the_list_of_drops_say_that_a_file_is_left_out(
+    waiting: FakeBox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting.drop("a.csv", lines(0, 300))
+    waiting.drop("b.csv", lines(300, 700))
+    waiting.live()
+    away(waiting, "a.csv")
+    waiting.live()
+    places = ["--state", str(waiting.root / "state"), "--policies", str(waiting.root / "policies")]
+    capsys.readouterr()
+    assert main(["status", *places]) == 0
+    assert "; 1 recorded file is gone and left out" in capsys.readouterr().out
+    assert main(["drop", "list", *places]) == 0
+    assert "put it back, or retract it; its rows do not count meanwhile" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("missing", ["refuse", "skip"])
+def test_a_file_that_was_away_when_the_policy_changed_what_rows_mean_is_inspected_again_when_it_is_back(
+    waiting: FakeBox, missing: str
+) -> None:
+    waiting.edit_policy("missing: skip", f"missing: {missing}")
+    waiting.drop("a.csv", lines(0, 300))
+    waiting.drop("b.csv", lines(300, 700))
+    waiting.live()
+    away(waiting, "a.csv")
+    waiting.live()
+    waiting.edit_policy("  target:", "  holdout: 50%\n  target:")
+    waiting.live()
+    back(waiting, "a.csv")
+    waiting.live()
+    anew = [job for job in waiting.jobs if isinstance(job, InspectDrops) and job.data.holdout.share == 0.5]
+    read = [Path(file.path).name for job in anew for file in job.files]
+    assert set(read) == {"a.csv", "b.csv"}
+    assert waiting.drops() == [("a.csv", "recorded"), ("b.csv", "recorded")]
 
 
 def gone_under_the_worker(box: FakeBox) -> None:
