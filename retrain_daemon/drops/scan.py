@@ -208,8 +208,13 @@ def _target(link: os.DirEntry[str]) -> os.stat_result | int:
 def stamp_of(state: os.stat_result) -> Stamp:
     """The stamp of a folder entry; of what is no file only the inode counts, as a directory's times keep changing."""
     if not stat.S_ISREG(state.st_mode):
-        return Stamp(UNREADABLE_SIZE, 0, state.st_ino)
-    return Stamp(state.st_size, state.st_mtime_ns, state.st_ino)
+        return Stamp(UNREADABLE_SIZE, 0, _signed(state.st_ino))
+    return Stamp(state.st_size, _signed(state.st_mtime_ns), _signed(state.st_ino))
+
+
+def _signed(number: int) -> int:
+    """The same 64 bits as a number of SQLite: times after 2262 and inodes of some file systems are beyond it."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def _name_trouble(name: str) -> tuple[str, str] | None:

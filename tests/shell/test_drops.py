@@ -15,12 +15,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from watchdog.observers.inotify_c import InotifyFD
 
 from retrain_daemon.core.policy import Completion
 from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
+from retrain_daemon.drops.scan import stamp_of
 from tests.watching import DEADLINE, SETTLE, Watching, known, later, names, without_privileges
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
@@ -123,6 +125,17 @@ def test_a_modification_time_in_the_future_delays_a_file_by_the_settle_time_only
     scan = watching.scan(now=now)
     assert (scan.found, scan.next_look) == ((), now + SETTLE)
     assert names(watching.scan(now=now + SETTLE).found) == ["a.csv"]
+
+
+@pytest.mark.parametrize(("mtime_ns", "inode"), [(16_000_000_000_000_000_000, 7), (-5, 2**64 - 7), (7, 2**63)])
+def test_times_and_inodes_beyond_what_the_journal_holds_still_tell_revisions_apart(mtime_ns: int, inode: int) -> None:
+    state = SimpleNamespace(st_mode=0o100644, st_size=4, st_mtime_ns=mtime_ns, st_ino=inode)
+    other = SimpleNamespace(st_mode=0o100644, st_size=4, st_mtime_ns=mtime_ns + 1, st_ino=inode)
+    stamp = stamp_of(state)  # type: ignore[arg-type]
+    assert all(-(2**63) <= number < 2**63 for number in (stamp.mtime_ns, stamp.inode))
+    assert stamp != stamp_of(other)  # type: ignore[arg-type]
+    link = SimpleNamespace(st_mode=0o120777, st_ino=inode)
+    assert -(2**63) <= stamp_of(link).inode < 2**63  # type: ignore[arg-type]
 
 
 def test_a_clock_set_back_does_not_hold_a_file(watching: Watching) -> None:
