@@ -171,8 +171,9 @@ def drop_folders(found: tuple[Policy, ...]) -> tuple[Finding, ...]:
                 problem("drop folders", f"{folder} cannot be read by this user", "Give read permission on it.")
             )
     limit = _number(Path("/proc/sys/fs/inotify/max_user_watches"))
-    if limit is not None and len(folders) > 0.8 * limit:
-        wrong.append(problem("drop folders", f"{len(folders)} folders, and this user may watch {limit}",
+    watched = len({policy.data.folder for policy in found if not policy.data.polling})
+    if limit is not None and watched > 0.8 * limit:
+        wrong.append(problem("drop folders", f"{watched} folders, and this user may watch {limit}",
                              "Raise fs.inotify.max_user_watches."))  # fmt: skip
     wrong += _unpolled(found, _MOUNTS.read_text())
     return tuple(wrong) or (ok("drop folders", f"{len(folders)}, all readable"),)
