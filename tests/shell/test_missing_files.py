@@ -209,7 +209,7 @@ def test_status_and_the_list_of_drops_say_that_a_file_is_left_out(
     waiting.live()
     places = ["--state", str(waiting.root / "state"), "--policies", str(waiting.root / "policies")]
     capsys.readouterr()
-    assert main(["status", *places]) == 0
+    assert main(["status", "--json", *places]) == 0
     assert "; 1 recorded file is gone and left out" in capsys.readouterr().out
     assert main(["drop", "list", *places]) == 0
     assert "put it back, or retract it; its rows do not count meanwhile" in capsys.readouterr().out
