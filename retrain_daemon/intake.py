@@ -317,6 +317,7 @@ class Intake:
                 file=Path(drop.path).name,
                 rows=report.rows,
                 new=report.new,
+                corrected=report.corrected,
                 fingerprint=report.fingerprint[:6],
             )
 
@@ -352,4 +353,5 @@ def _inspected(report: DropReport) -> Inspected:
         judging=report.judging,
         rows_file=report.rows_file,
         units_file=report.units_file,
+        corrected=report.corrected,
     )

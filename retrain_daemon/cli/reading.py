@@ -172,7 +172,7 @@ def drops(arguments: Arguments, settings: Settings) -> int:
         print_json(found)
         return 0
     print_table(
-        ("no.", "model", "file", "state", "rows", "new", "arrived", "why"),
+        ("no.", "model", "file", "state", "rows", "new", "corrected", "arrived", "why"),
         (
             (
                 str(drop.id),
@@ -181,6 +181,7 @@ def drops(arguments: Arguments, settings: Settings) -> int:
                 "missing" if drop.missing else drop.state,
                 f"{drop.rows:,}",
                 f"{drop.new:,}",
+                f"{drop.corrected:,}",
                 moment(drop.arrived_at),
                 "it is gone: put it back, or retract it" if drop.missing else f"{drop.reason} {drop.hint}".strip(),
             )

@@ -33,6 +33,7 @@ class DropRow:
     rows: int
     usable: int
     new: int
+    corrected: int
     rows_file: str
     reason: str
     hint: str
@@ -51,6 +52,7 @@ class Inspected:
     judging: int
     rows_file: str
     units_file: str
+    corrected: int = 0
 
 
 class Drops:
@@ -127,10 +129,11 @@ class Drops:
         return tuple(row["attempt"] for row in rows)
 
     def known_rows(self, model: str) -> tuple[str, ...]:
-        """Row-key files of rows that are not new any more: of drops in use, and of those a judged attempt had."""
+        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had."""
         rows = self._database.rows(
-            "SELECT DISTINCT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED}))", model,
+            "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
+            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED})) GROUP BY rows_file ORDER BY max(id)",
+            model,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
 
@@ -169,9 +172,9 @@ class Drops:
         self._supersede(drop, now)
         self._database.change_one(
             "UPDATE drops SET state = 'recorded', fingerprint = ?, rows = ?, usable = ?, new = ?, training = ?,"
-            " judging = ?, rows_file = ?, units_file = ?, inspected_as = ?, reason = '', hint = '', changed_at = ?"
-            " WHERE id = ?",
-            found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging,
+            " judging = ?, corrected = ?, rows_file = ?, units_file = ?, inspected_as = ?, reason = '', hint = '',"
+            " changed_at = ? WHERE id = ?",
+            found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging, found.corrected,
             found.rows_file, found.units_file, purpose, to_text(now), drop.id,
         )  # fmt: skip
 
@@ -308,6 +311,7 @@ def _drop(row: sqlite3.Row) -> DropRow:
         rows=row["rows"],
         usable=row["usable"],
         new=row["new"],
+        corrected=row["corrected"],
         rows_file=row["rows_file"],
         reason=row["reason"],
         hint=row["hint"],
