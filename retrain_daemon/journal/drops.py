@@ -137,6 +137,13 @@ class Drops:
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
 
+    def key_files(self, model: str) -> tuple[str, ...]:
+        """The records of rows and the keys for the leak check of drops in use."""
+        rows = self._database.rows(
+            "SELECT rows_file, units_file FROM drops WHERE model = ? AND state = 'recorded' ORDER BY id", model
+        )
+        return tuple(file for row in rows for file in dict.fromkeys(tuple(row)) if file)
+
     def units_until(self, model: str, moment: datetime) -> tuple[str, ...]:
         """Key files of what was seen up to a moment, also of revisions whose bytes are gone."""
         rows = self._database.rows(
