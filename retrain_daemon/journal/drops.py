@@ -128,12 +128,15 @@ class Drops:
         rows = self._database.rows("SELECT attempt FROM attempt_drop WHERE drop_id = ? ORDER BY attempt", drop.id)
         return tuple(row["attempt"] for row in rows)
 
-    def known_rows(self, model: str) -> tuple[str, ...]:
-        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had."""
+    def known_rows(self, model: str, since: int = 0) -> tuple[str, ...]:
+        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had.
+        Only those from the drop `since` on.
+        """
         rows = self._database.rows(
             "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED})) GROUP BY rows_file ORDER BY max(id)",
-            model,
+            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED}))"
+            " GROUP BY rows_file HAVING max(id) >= ?2 ORDER BY max(id)",
+            model, since,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
 

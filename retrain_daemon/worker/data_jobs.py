@@ -50,12 +50,13 @@ class InspectDrops:
     """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
 
     `known_rows` are records of rows that are not new any more, oldest first; files of this job count after one another
-    in the order given. The record of a file's rows is written to `rows_folder` as `<fingerprint>.rows.npy` (uint64, one
-    a distinct row), and the keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose
-    columns patterns in `data.features` stand for; without one it is the first file. With `needs_framework` a model
-    whose framework is not installed here is refused by name before any file is read. `profiles` are profile files of
-    earlier drops in use, oldest first, which each file is compared with; its own is written to `rows_folder` as
-    `<fingerprint>.profile.npz`.
+    in the order given. `newer_rows` are those of them that are of no older drops than the first file: where files are
+    inspected again, what came after them corrected them and not they it. The record of a file's rows is written to
+    `rows_folder` as `<fingerprint>.rows.npy` (uint64, one a distinct row), and the keys of the leak check as
+    `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in `data.features` stand for;
+    without one it is the first file. With `needs_framework` a model whose framework is not installed here is refused by
+    name before any file is read. `profiles` are profile files of earlier drops in use, oldest first, which each file is
+    compared with; its own is written to `rows_folder` as `<fingerprint>.profile.npz`.
     """
 
     kind: Literal["inspect_drops"] = "inspect_drops"
@@ -67,6 +68,7 @@ class InspectDrops:
     reference: str = ""
     needs_framework: bool = False
     profiles: tuple[str, ...] = ()
+    newer_rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

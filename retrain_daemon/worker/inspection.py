@@ -47,7 +47,7 @@ def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
     flavor = _installed(job.source) if job.needs_framework and job.source.version is not None else ""
     schema = _schema(job.source, job.data, (job.reference, *(file.path for file in job.files)))
-    known = KnownRows(job.known_rows)
+    known = KnownRows(job.known_rows, frozenset(job.newer_rows))
     reports = []
     for done, file in enumerate(job.files):
         progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))
