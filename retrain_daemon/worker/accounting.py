@@ -43,7 +43,8 @@ Positions = NDArray[np.int64]
 def account_rows(job: AccountRows, progress: Tell) -> RowsAccounted:
     """The account of all drops and versions of a job, and the listing of a side where one is asked for.
 
-    Some 400 bytes a row are in memory at the peak, as in a training. Raises what reading files or the signature may raise.
+    Some 400 bytes a row are in memory at the peak, as in a training. Raises what reading files or the signature may
+    raise.
     """
     if not job.drops:
         return RowsAccounted(drops=())
