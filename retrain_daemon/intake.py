@@ -190,6 +190,7 @@ class Intake:
             data=policy.data,
             files=files,
             known_rows=self._journal.drops.known_rows(policy.model),
+            newer_rows=self._journal.drops.known_rows(policy.model, since=waiting[0].id),
             rows_folder=str(rows),
             reference=self._journal.drops.reference(policy.model),
             needs_framework=_needs_framework(policy),
@@ -321,6 +322,7 @@ class Intake:
                 file=Path(drop.path).name,
                 rows=report.rows,
                 new=report.new,
+                corrected=report.corrected,
                 fingerprint=report.fingerprint[:6],
             )
 
@@ -359,4 +361,5 @@ def _inspected(report: DropReport) -> Inspected:
         judging=report.judging,
         rows_file=report.rows_file,
         units_file=report.units_file,
+        corrected=report.corrected,
     )

@@ -178,7 +178,7 @@ def drops(arguments: Arguments, settings: Settings) -> int:
         print_json(found)
         return 0
     print_table(
-        ("no.", "model", "file", "state", "rows", "new", "arrived", "why"),
+        ("no.", "model", "file", "state", "rows", "new", "corrected", "arrived", "why"),
         (
             (
                 str(drop.id),
@@ -187,6 +187,7 @@ def drops(arguments: Arguments, settings: Settings) -> int:
                 "missing" if drop.missing else drop.state,
                 f"{drop.rows:,}",
                 f"{drop.new:,}",
+                f"{drop.corrected:,}",
                 moment(drop.arrived_at),
                 _drop_reason(drop),
             )
@@ -257,6 +258,9 @@ def _print_verdict(attempt: Attempt) -> None:
         return
     print(f"judged on {evidence.rows:,} rows; left out: {evidence.excluded:,} that a model learned from,"
           f" {evidence.too_early:,} older than a record of what was learned")  # fmt: skip
+    if evidence.checked_keys is not None:
+        print(f"checked against {evidence.checked_keys:,} keys of what both and their ancestors learned: none is among"
+              " the judging rows")  # fmt: skip
     findings: tuple[Finding, ...] = attempt.verdict.findings if attempt.verdict else ()
     for finding in findings:
         mark = {True: "yes", False: "no ", None: "?  "}[finding.holds]

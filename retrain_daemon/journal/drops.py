@@ -40,6 +40,7 @@ class DropRow:
     rows: int
     usable: int
     new: int
+    corrected: int
     rows_file: str
     reason: str
     hint: str
@@ -58,6 +59,7 @@ class Inspected:
     judging: int
     rows_file: str
     units_file: str
+    corrected: int = 0
 
 
 class Drops:
@@ -133,15 +135,25 @@ class Drops:
         rows = self._database.rows("SELECT attempt FROM attempt_drop WHERE drop_id = ? ORDER BY attempt", drop.id)
         return tuple(row["attempt"] for row in rows)
 
-    def known_rows(self, model: str) -> tuple[str, ...]:
-        """Row-key files of rows that are not new any more: of drops in use, and of those a judged attempt had. Not of
-        files that are gone and left out: what came with them may count in another.
+    def known_rows(self, model: str, since: int = 0) -> tuple[str, ...]:
+        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had.
+        Only those from the drop `since` on. Not of files that are gone and left out: what came with them may count in
+        another.
         """
         rows = self._database.rows(
-            "SELECT DISTINCT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 AND missing <> {SKIPPED} OR id IN ({DROPS_JUDGED}))", model,
+            "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
+            f" AND (state = 'recorded' AND current = 1 AND missing <> {SKIPPED} OR id IN ({DROPS_JUDGED}))"
+            " GROUP BY rows_file HAVING max(id) >= ?2 ORDER BY max(id)",
+            model, since,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
+
+    def key_files(self, model: str) -> tuple[str, ...]:
+        """The records of rows and the keys for the leak check of drops in use."""
+        rows = self._database.rows(
+            "SELECT rows_file, units_file FROM drops WHERE model = ? AND state = 'recorded' ORDER BY id", model
+        )
+        return tuple(file for row in rows for file in dict.fromkeys(tuple(row)) if file)
 
     def units_until(self, model: str, moment: datetime) -> tuple[str, ...]:
         """Key files of what was seen up to a moment, also of revisions whose bytes are gone."""
@@ -178,9 +190,9 @@ class Drops:
         self._supersede(drop, now)
         self._database.change_one(
             "UPDATE drops SET state = 'recorded', fingerprint = ?, rows = ?, usable = ?, new = ?, training = ?,"
-            " judging = ?, rows_file = ?, units_file = ?, inspected_as = ?, reason = '', hint = '', changed_at = ?"
-            " WHERE id = ?",
-            found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging,
+            " judging = ?, corrected = ?, rows_file = ?, units_file = ?, inspected_as = ?, reason = '', hint = '',"
+            " changed_at = ? WHERE id = ?",
+            found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging, found.corrected,
             found.rows_file, found.units_file, purpose, to_text(now), drop.id,
         )  # fmt: skip
 
@@ -343,6 +355,7 @@ def _drop(row: sqlite3.Row) -> DropRow:
         rows=row["rows"],
         usable=row["usable"],
         new=row["new"],
+        corrected=row["corrected"],
         rows_file=row["rows_file"],
         reason=row["reason"],
         hint=row["hint"],
