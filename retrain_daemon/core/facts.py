@@ -71,7 +71,8 @@ class DataFacts:
     `new_rows`: rows no judged attempt has had. `unlearned_rows`: training rows the champion has not learned.
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
     rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
-    last attempt was retracted. `missing_files`: recorded and gone.
+    last attempt was retracted. `missing_files`: recorded and gone. `measuring`: how the names of the facts begin that
+    are not known yet, as their measurement is due or under way.
     `folder_problem` and `trouble` (drops cannot be inspected, with its code) are sentences.
     """
 
@@ -88,6 +89,7 @@ class DataFacts:
     missing_files: tuple[str, ...] = ()
     trouble: str = ""
     trouble_code: str = ""
+    measuring: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
