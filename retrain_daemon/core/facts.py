@@ -5,7 +5,8 @@ How facts are gathered lives in `observe.py`; what follows from them in `decide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -124,9 +125,20 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the champion scored by one metric on rows that came since it was cut: `score` on all of them, `latest` file
+    by file, oldest first, and `baseline` on the first of them.
+    """
+
+    score: float | None = None
+    latest: tuple[float, ...] = ()
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
-    after the last attempt had ended.
+    after the last attempt had ended. `scores` are by metric.
     """
 
     model: str
@@ -141,3 +153,4 @@ class Facts:
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
     offered: Offered | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)
