@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from retrain_daemon.journal import Journal
 from retrain_daemon.measuring import Asker
+from retrain_daemon.scores import ScoreAsker
 
 
 def askers_of(journal: Journal) -> tuple[Asker, ...]:
     """All askers, on one journal."""
-    return ()
+    return (ScoreAsker(journal),)

@@ -208,13 +208,16 @@ class Drops:
         self._count_again(drop, now)
 
     def inspect_again(self, model: str, now: datetime) -> None:
-        """Inspections rest on other data settings or another signature than before: every file is looked at again."""
+        """Inspections rest on other data settings or another signature than before: every file is looked at again,
+        and scored again.
+        """
         self._database.run(
             "UPDATE drops SET state = 'found', reason = 'inspected again', changed_at = ?"
             " WHERE model = ? AND current = 1 AND missing = 0 AND fingerprint <> ''"
             " AND state IN ('recorded', 'duplicate', 'quarantined')",
             to_text(now), model,
         )  # fmt: skip
+        self._database.run("DELETE FROM score WHERE model = ?", model)
 
     def leave(self, drop: DropRow, reason: str, now: datetime) -> None:
         """The policy's path does not cover the file any more, or it was set aside and is gone: it no longer counts."""
@@ -291,10 +294,11 @@ class Drops:
         )
 
     def _select(self, condition: str, *values: str | int | None) -> tuple[DropRow, ...]:
-        return tuple(_drop(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))
+        return tuple(drop_of(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))
 
 
-def _drop(row: sqlite3.Row) -> DropRow:
+def drop_of(row: sqlite3.Row) -> DropRow:
+    """A row of the table as a value."""
     return DropRow(
         id=row["id"],
         model=row["model"],

@@ -168,7 +168,8 @@ class Models:
         return None if row is None else _lineage(row)
 
     def record_lineage(self, name: str, lineage: Lineage, now: datetime) -> None:
-        """Write what a version learned; a record replaces an assumption."""
+        """Write what a version learned; a record replaces an assumption, and it is scored again without these rows."""
+        self._database.run("DELETE FROM score WHERE model = ? AND version = ?", name, lineage.version)
         self._database.run(
             "INSERT OR REPLACE INTO lineage (model, version, continues, learned_file, unknown_until, unit, attempt,"
             " fingerprints, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -192,6 +193,7 @@ class Models:
             )
             return False
         self._database.run("DELETE FROM lineage WHERE model = ? AND version = ?", *where)
+        self._database.run("DELETE FROM score WHERE model = ? AND version = ?", *where)
         return True
 
     def learned(self, name: str, version: int, unit: str) -> Learned:
