@@ -208,16 +208,13 @@ class Drops:
         self._count_again(drop, now)
 
     def inspect_again(self, model: str, now: datetime) -> None:
-        """Inspections rest on other data settings or another signature than before: every file is looked at again,
-        and scored again.
-        """
+        """Inspections rest on other data settings or another signature than before: every file is looked at again."""
         self._database.run(
             "UPDATE drops SET state = 'found', reason = 'inspected again', changed_at = ?"
             " WHERE model = ? AND current = 1 AND missing = 0 AND fingerprint <> ''"
             " AND state IN ('recorded', 'duplicate', 'quarantined')",
             to_text(now), model,
         )  # fmt: skip
-        self._database.run("DELETE FROM score WHERE model = ?", model)
 
     def leave(self, drop: DropRow, reason: str, now: datetime) -> None:
         """The policy's path does not cover the file any more, or it was set aside and is gone: it no longer counts."""

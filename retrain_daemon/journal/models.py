@@ -99,7 +99,12 @@ class Models:
         )  # fmt: skip
 
     def note_inspected_as(self, name: str, purpose: str, now: datetime) -> None:
-        """What the model's drops are inspected for from now on."""
+        """What the model's drops are inspected for from now on. A score is of the data settings, which are the first
+        word, and of a version's own signature.
+        """
+        before = self.find(name)
+        if before is not None and before.inspected_as.split(" ", 1)[0] != purpose.split(" ", 1)[0]:
+            self._database.run("DELETE FROM score WHERE model = ?", name)
         self._database.run(
             "UPDATE model SET inspected_as = ?, inspected_since = ?, changed_at = ? WHERE name = ?",
             purpose, to_text(now), to_text(now), name,
