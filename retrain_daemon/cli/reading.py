@@ -18,6 +18,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.lock import holder
 from retrain_daemon.policies import Problem, read_policies
 from retrain_daemon.settings import Settings
@@ -126,7 +127,7 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         drops=counts.recorded,
         quarantined=counts.quarantined,
         scores=_newest_scores(journal, row),
-        why=_why(row, opened, decision),
+        why=f"{_why(row, opened, decision)}{_without(counts)}",
         as_of=decision.at if decision else None,
     )
 
@@ -149,6 +150,11 @@ def _why(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | Non
     """The standing reason, and how a version stands that a person put up as challenger."""
     why = _reason(row, opened, decision)
     return f"{why}; challenger: {decision.offered}" if decision and decision.offered and not opened else why
+
+
+def _without(counts: RowCounts) -> str:
+    files = len(counts.skipped)
+    return f"; {files} recorded {'file is' if files == 1 else 'files are'} gone and left out" if files else ""
 
 
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
@@ -193,12 +199,19 @@ def drops(arguments: Arguments, settings: Settings) -> int:
                 f"{drop.rows:,}",
                 f"{drop.new:,}",
                 moment(drop.arrived_at),
-                "it is gone: put it back, or retract it" if drop.missing else f"{drop.reason} {drop.hint}".strip(),
+                _drop_reason(drop),
             )
             for drop in found
         ),
     )
     return 0
+
+
+def _drop_reason(drop: DropRow) -> str:
+    if not drop.missing:
+        return f"{drop.reason} {drop.hint}".strip()
+    meanwhile = "; its rows do not count meanwhile" if drop.skipped else ""
+    return f"it is gone: put it back, or retract it{meanwhile}"
 
 
 def show(arguments: Arguments, settings: Settings) -> int:
