@@ -103,7 +103,8 @@ class Models:
         word, and of a version's own signature.
         """
         before = self.find(name)
-        if before is not None and before.inspected_as.split(" ", 1)[0] != purpose.split(" ", 1)[0]:
+        known = before.inspected_as if before is not None else ""
+        if known and known.split(" ", 1)[0] != purpose.split(" ", 1)[0]:
             self._database.run("DELETE FROM score WHERE model = ?", name)
         self._database.run(
             "UPDATE model SET inspected_as = ?, inspected_since = ?, changed_at = ? WHERE name = ?",
@@ -174,7 +175,8 @@ class Models:
 
     def record_lineage(self, name: str, lineage: Lineage, now: datetime) -> None:
         """Write what a version learned; a record replaces an assumption, and it is scored again without these rows."""
-        self._database.run("DELETE FROM score WHERE model = ? AND version = ?", name, lineage.version)
+        if self.lineage(name, lineage.version) is not None:
+            self._database.run("DELETE FROM score WHERE model = ? AND version = ?", name, lineage.version)
         self._database.run(
             "INSERT OR REPLACE INTO lineage (model, version, continues, learned_file, unknown_until, unit, attempt,"
             " fingerprints, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

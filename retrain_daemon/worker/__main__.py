@@ -183,6 +183,7 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
 
         return record_learned(job, progress)
     if isinstance(job, ScoreDrops):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a training beside it may need all of a GPU's memory
         from retrain_daemon.worker.scoring import score_drops
 
         return score_drops(job, folder, progress)
