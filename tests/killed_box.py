@@ -236,7 +236,9 @@ def a_story(box: KilledBox) -> list[Stage]:
 
     def go_incremental() -> None:
         box.policy(box.model, *POLICY_CHANGES, ("mode: refit", "mode: incremental"))
-        box.order("retrain")
+
+    def in_force() -> bool:
+        return len({event["digest"] for event in box.events("policy.loaded")}) > 1
 
     return [
         Stage("the first look", lambda: None, box.adopted),
@@ -247,6 +249,7 @@ def a_story(box: KilledBox) -> list[Stage]:
         Stage("a rollback", lambda: box.order("rollback", champion="1"),
               lambda: box.answered() and box.alias("champion") == 2),
         Stage("a resume", lambda: box.order("resume"), box.answered),
-        Stage("a failure for good", go_incremental, lambda: box.answered() and box.ended_attempts() >= 4),
+        Stage("another mode", go_incremental, in_force),
+        Stage("a failure for good", lambda: box.order("retrain"), lambda: box.answered() and box.ended_attempts() >= 4),
         Stage("a retraction", lambda: box.order("retract", file="tuesday.csv"), box.answered),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,9 @@ from retrain_daemon.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """One model on the status screen. `why` is its standing decision, or what holds it."""
+    """One model on the status screen. `scores` are the champion's on the newest file, by metric; `why` is its standing
+    decision, or what holds it.
+    """
 
     model: str
     champion: int | None
@@ -34,6 +37,7 @@ class ModelStatus:
     last_outcome: str
     drops: int
     quarantined: int
+    scores: Mapping[str, float]
     why: str
     as_of: datetime | None
 
@@ -74,7 +78,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     print_table(
-        ("model", "champion", "state", "last attempt", "drops", "set aside", "since", "why"),
+        ("model", "champion", "state", "last attempt", "drops", "set aside", "score", "since", "why"),
         (
             (
                 each.model,
@@ -83,6 +87,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 f"{each.last_attempt} {each.last_outcome}".strip() or "-",
                 str(each.drops),
                 str(each.quarantined),
+                "\n".join(f"{metric}={value:.4g}" for metric, value in each.scores.items()) or "-",
                 moment(each.as_of),
                 each.why,
             )
@@ -121,9 +126,15 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         last_outcome=newest[0].state.value if newest else "",
         drops=counts.recorded,
         quarantined=counts.quarantined,
+        scores=_newest_scores(journal, row),
         why=f"{_why(row, opened, decision)}{_without(counts)}",
         as_of=decision.at if decision else None,
     )
+
+
+def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
+    found = journal.scores.newest(row.name, row.champion_seen) if row.champion_seen is not None else ()
+    return {score.metric: score.value for score in found if score.value is not None}
 
 
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:

@@ -5,7 +5,8 @@ How facts are gathered lives in `observe.py`; what follows from them in `decide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -72,7 +73,8 @@ class DataFacts:
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
     rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
     last attempt was retracted. `missing_files`: recorded, gone and waited for; `skipped_files`: recorded, gone and
-    left out of all counts; `skipped_since`: the last attempt had one of these.
+    left out of all counts; `skipped_since`: the last attempt had one of these. `measuring`: how the names of the facts
+    begin that are not known yet, as their measurement is due or under way.
     `folder_problem` and `trouble` (drops cannot be inspected, with its code) are sentences.
     """
 
@@ -91,6 +93,7 @@ class DataFacts:
     skipped_since: bool = False
     trouble: str = ""
     trouble_code: str = ""
+    measuring: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +128,20 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the champion scored by one metric on rows that came since it was cut: `score` on all of them, `latest` file
+    by file, oldest first, and `baseline` on the first of them.
+    """
+
+    score: float | None = None
+    latest: tuple[float, ...] = ()
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
-    after the last attempt had ended.
+    after the last attempt had ended. `scores` are by metric.
     """
 
     model: str
@@ -142,3 +156,4 @@ class Facts:
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
     offered: Offered | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)

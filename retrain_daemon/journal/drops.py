@@ -337,10 +337,11 @@ class Drops:
         )
 
     def _select(self, condition: str, *values: str | int | None) -> tuple[DropRow, ...]:
-        return tuple(_drop(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))
+        return tuple(drop_of(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))
 
 
-def _drop(row: sqlite3.Row) -> DropRow:
+def drop_of(row: sqlite3.Row) -> DropRow:
+    """A row of the table as a value."""
     return DropRow(
         id=row["id"],
         model=row["model"],
