@@ -161,7 +161,7 @@ class Acting:
 
     def _no_slot(self, attempt: Attempt) -> str:
         others = (key for key in self._executor.running() if _attempt_of(key) != attempt.id)
-        trainings = [key for key in others if not key.startswith("inspect-")]
+        trainings = [key for key in others if _attempt_of(key) != key]
         slots = self._pacing.slots
         return f"waits for a slot: {len(trainings)} of {slots} are taken" if len(trainings) >= slots else ""
 
@@ -335,7 +335,7 @@ def _dated(drop: DropFile, until: datetime | None, now: datetime) -> DropFile:
 
 
 def _attempt_of(key: str) -> str:
-    """The attempt that a job's key names; for jobs of another kind no attempt's."""
+    """The attempt that a job's key names; for jobs of another kind, whose keys have no dots, the key itself."""
     return key.rsplit(".", 3)[0]
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from retrain_daemon.act import Acting, Pacing
+from retrain_daemon.askers import askers_of
 from retrain_daemon.attention import Attention
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
@@ -28,6 +29,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
+from retrain_daemon.measuring import Measuring
 from retrain_daemon.news import NOBODY, Announcer, Everyone
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
@@ -70,7 +72,7 @@ class Rhythm:
     """How often the registry is polled and all folders are looked into, beside every sign of a change.
 
     `scatter`, between 0 and 1, spreads the polls of an outage.
-    `inspections` run at a time.
+    `inspections` run at a time, and as many measurements beside them.
     """
 
     poll_registry: timedelta = timedelta(seconds=15)
@@ -102,6 +104,7 @@ class Daemon:
         self._intake = Intake(
             gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections, self._news
         )
+        self._measuring = Measuring(gateways.executor, askers_of(gateways.journal), rhythm.inspections)
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news
         )
@@ -111,8 +114,8 @@ class Daemon:
         self._tending = Tending(
             Around(
                 journal=gateways.journal, registry=gateways.registry, view=self._view, intake=self._intake,
-                acting=self._acting, attention=self._attention, standing=self.standing, news=self._news,
-                alarms=gateways.alarms, clock=clock,
+                measuring=self._measuring, acting=self._acting, attention=self._attention, standing=self.standing,
+                news=self._news, alarms=gateways.alarms, clock=clock,
             )
         )  # fmt: skip
         self._policies = PoliciesInForce(gateways.policies, gateways.journal)
@@ -123,6 +126,7 @@ class Daemon:
         self._state = state
         self._standstill = Standstill(state)
         self._intake.clear_away()
+        self._measuring.clear_away()
         self._acting.clear_away()
 
     def run(self) -> None:
@@ -253,6 +257,7 @@ class Daemon:
         if retired is None:
             return
         self._intake.forget(retired)
+        self._measuring.forget(retired)
         self.standing.forget(retired)
         self._looks.watch(self._policies.of.values())
         self._look_at_everything()
@@ -318,7 +323,8 @@ class Daemon:
     def _called(self) -> list[Policy]:
         """Policies of models of which something may have changed."""
         now = self._clock()
-        called = self._attention.take(self._policies.of, self._view.take_changed() | self._intake.waiting(now), now)
+        waiting = self._intake.waiting(now) | self._measuring.waiting(now)
+        called = self._attention.take(self._policies.of, self._view.take_changed() | waiting, now)
         return [policy for model, policy in self._policies.of.items() if model in called]
 
     def _note_troubles(self, troubles: dict[str, str]) -> None:
@@ -355,7 +361,7 @@ class Daemon:
 
     def _idle(self) -> bool:
         """Nothing is under way that this pass could bring to an end."""
-        if self._to.executor.running() or self._intake.busy():
+        if self._to.executor.running() or self._intake.busy() or self._measuring.busy():
             return False
         if self._looks.is_settling() and not self._patience_is_over():
             return False
@@ -370,7 +376,8 @@ class Daemon:
         """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row. A
         watchdog waits for the next turn: it comes in time for that.
         """
-        self._to.alarms.at("look again", self._intake.next_due())
+        again = (self._intake.next_due(), self._measuring.next_due())
+        self._to.alarms.at("look again", min((moment for moment in again if moment), default=None))
         self._slept_at = self._clock()
         latest = time.monotonic() + self._service_manager.pause
         while not self._wake.wait(LISTEN_SECONDS) and time.monotonic() < latest:

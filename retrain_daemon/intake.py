@@ -215,6 +215,10 @@ class Intake:
             if key.startswith(_JOB) and key.removeprefix(_JOB).isdecimal():
                 self._executor.discard(key)
 
+    def is_inspecting(self, model: str) -> bool:
+        """Whether an inspection of this model is under way."""
+        return model in self._running
+
     def busy(self) -> bool:
         """Whether an inspection is under way."""
         return bool(self._running)

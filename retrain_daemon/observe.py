@@ -213,17 +213,23 @@ def _without_alias(policy: Policy, found: RegisteredModel, seen: int | None) -> 
     return Champion(state=ChampionState.NONE, detail=detail)
 
 
-def gather(policy: Policy, journal: Journal, view: RegistryView, now: datetime, folder_problem: str = "") -> Facts:
-    """The facts of one model now, from registry view and journal."""
+def gather(
+    policy: Policy, journal: Journal, view: RegistryView, now: datetime, folder_problem: str = "",
+    measuring: tuple[str, ...] = (),
+) -> Facts:  # fmt: skip
+    """The facts of one model now, from registry view and journal. `measuring`: how the names of facts begin whose
+    measurement is due or under way.
+    """
     row = journal.models.find(policy.model)
     champion = view.champion(policy, row.champion_seen if row else None)
     last = journal.attempts.last_ended(policy.model)
     opened = journal.attempts.open(policy.model)
     known = champion.state is ChampionState.FOUND
+    data = _data_facts(policy, journal, row, champion, last.id if last else None, now, folder_problem)
     return Facts(
         model=policy.model,
         champion=champion,
-        data=_data_facts(policy, journal, row, champion, last.id if last else None, now, folder_problem),
+        data=replace(data, measuring=measuring),
         champion_moved=_moved(journal, policy.model, champion),
         last=last,
         resumed_since_last=bool(last and row and row.resumed_at and row.resumed_at > last.ended_at),

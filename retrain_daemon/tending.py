@@ -21,6 +21,7 @@ from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.intake import Intake
 from retrain_daemon.journal import Journal
 from retrain_daemon.log import get_logger
+from retrain_daemon.measuring import Measuring
 from retrain_daemon.news import Announcer, News
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.registry import Registry
@@ -41,6 +42,7 @@ class Around:
     registry: Registry
     view: RegistryView
     intake: Intake
+    measuring: Measuring
     acting: Acting
     attention: Attention
     standing: Standing
@@ -57,6 +59,7 @@ class Tending:
         self._registry = around.registry
         self._view = around.view
         self._intake = around.intake
+        self._measuring = around.measuring
         self._acting = around.acting
         self._attention = around.attention
         self._standing = around.standing
@@ -71,13 +74,11 @@ class Tending:
         row = self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
         champion = self._view.champion(policy, row.champion_seen)
         note_champion(policy, champion, self._journal, self._registry, now)
-        if champion.state is ChampionState.FOUND:
-            changed = self._intake.inspect(policy, self._acting.source(policy.model, champion.version), now)
-        else:
-            changed = self._intake.give_way(policy.model, now)
+        changed = self._read_drops(policy, champion, now)
         self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")
-        facts = gather(policy, self._journal, self._view, now, problem)
+        measuring = self._measuring.pending(policy.model)
+        facts = gather(policy, self._journal, self._view, now, problem, measuring)
         decision = decide(policy, facts, now)
         self._standing.note(facts, decision, now)
         self._tell_decision(policy.model, decision, now)
@@ -93,6 +94,16 @@ class Tending:
         self._alarms.at(f"decide {policy.model}", decision.until)
         return changed
 
+    def _read_drops(self, policy: Policy, champion: Champion, now: datetime) -> bool:
+        """Inspect what has come, then measure what is asked about it; returns whether anything changed."""
+        if champion.state is not ChampionState.FOUND:
+            gave_way = self._intake.give_way(policy.model, now)
+            return self._measuring.give_way(policy, now) or gave_way
+        source = self._acting.source(policy.model, champion.version)
+        inspected = self._intake.inspect(policy, source, now)
+        start = not self._intake.is_inspecting(policy.model)  # what is asked next rests on what it finds
+        return self._measuring.measure(policy, source, now, start=start) or inspected
+
     def note_made_anew(self, policy: Policy) -> bool:
         """Before any attempt moves on: a version that only has the number of one that is known is nobody's yet."""
         row = self._journal.models.find(policy.model)
@@ -105,7 +116,9 @@ class Tending:
                 continue
             with suppress(NotFound, Refused):
                 made = self._view.created_at(policy.model, version)
-                changed = note_made_anew(policy, version, made, self._journal, self._clock()) or changed
+                if note_made_anew(policy, version, made, self._journal, self._clock()):
+                    self._measuring.forget((policy.model,))
+                    changed = True
         return changed
 
     def _note_offered(self, policy: Policy, champion: Champion, now: datetime) -> None:

@@ -10,7 +10,7 @@ import math
 import re
 
 from retrain_daemon.core.tokens import Sort, Token, is_decimal, line_and_column, offset_of
-from retrain_daemon.core.vocabulary import FACTS, FUNCTIONS, HELPERS, OUTCOMES, Kind, is_not_built
+from retrain_daemon.core.vocabulary import FACTS, FUNCTIONS, HELPERS, OUTCOMES, TOLD, Kind, is_not_built
 from retrain_daemon.errors import PolicyProblems
 
 
@@ -25,6 +25,7 @@ class ExpressionProblem(PolicyProblems):
 
 _FIRST_ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*)\)'")
+_RANGE = re.compile(r"expression of type '([^']*)' cannot be the range of a comprehension")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _TYPES = {
     "int": "a whole number",
@@ -74,6 +75,9 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> Express
         return _undeclared(source, tokens, offset, undeclared[1])
     if overload := _OVERLOAD.match(text):
         return _wrong_types(source, tokens, offset, overload[1], overload[2].split(", "))
+    if no_list := _RANGE.match(text):
+        what = f"all, exists, filter and map go over a list, here it is {type_in_words(no_list[1])}."
+        return problem_at(source, offset, what, "Compare the value itself.")
     if text.startswith("Syntax error"):
         return _syntax(source, offset, text)
     return problem_at(source, offset, f"The rule is refused: {_short(text)}.")
@@ -81,6 +85,8 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> Express
 
 def _undeclared(source: str, tokens: tuple[Token, ...], offset: int, name: str) -> ExpressionProblem:
     places = [index for index, token in enumerate(tokens) if token.text == name or token.text.startswith(f"{name}.")]
+    if not places and any(token.text.endswith(f".{name}") for token in tokens if token.sort is Sort.NAME):
+        return problem_at(source, offset, *_unknown_function(name))
     if not places:
         return problem_at(source, offset, *_unknown_name(name))
     index = min(places, key=lambda place: abs(tokens[place].start - offset))
@@ -91,19 +97,23 @@ def _undeclared(source: str, tokens: tuple[Token, ...], offset: int, name: str) 
 def _unknown_function(name: str) -> tuple[str, str]:
     if name in HELPERS:
         return f"`{name}` takes one whole number.", f"Write {name}(7)."
+    if name == "last":
+        return "`last` takes how many of a list's newest values.", "Write last(5)."
     close = closest(name, FUNCTIONS)
     return f"There is no function `{name}`.", f"Did you mean `{close}`?" if close else _SPAN_HINT
 
 
 def _unknown_name(name: str) -> tuple[str, str]:
     if is_not_built(name):
-        return f"`{name}` is not built yet.", f"The facts of this version: {', '.join(FACTS)}."
+        return f"`{name}` is not built yet.", f"The facts of this version: {', '.join(TOLD)}."
     if name in HELPERS:
         return f"`{name}` is a function.", f"Write {name}(7)."
     if name in OUTCOMES:
         return f"There is no fact `{name}`.", f'A text stands in quotes: write "{name}".'
+    if f"{name}.METRIC" in TOLD:
+        return f"There is no fact `{name}`.", f"Name a metric: {name}.accuracy, {name}.roc_auc, and so on."
     close = closest(name, tuple(FACTS)) or next((fact for fact in FACTS if fact.endswith(f".{name}")), "")
-    hint = f"Did you mean `{close}`?" if close else f"The facts are: {', '.join(FACTS)}."
+    hint = f"Did you mean `{close}`?" if close else f"The facts are: {', '.join(TOLD)}."
     return f"There is no fact `{name}`.", hint
 
 
@@ -135,7 +145,8 @@ def _wrong_arguments(
     if function in HELPERS:
         return problem_at(source, start, f"`{function}` takes one whole number.", f"Write {function}(7).")
     words = " and ".join(type_in_words(name) for name in types) or "nothing"
-    return problem_at(source, start, f"`{function}` cannot take {words}.")
+    hint = "Write champion.scores.METRIC.last(5): of a list, with a whole number." if function == "last" else ""
+    return problem_at(source, start, f"`{function}` cannot take {words}.", hint)
 
 
 def _type_hint(tokens: tuple[Token, ...], offset: int, types: list[str]) -> str:
@@ -147,6 +158,8 @@ def _type_hint(tokens: tuple[Token, ...], offset: int, types: list[str]) -> str:
         return 'Compare with a point in time, such as timestamp("2026-01-31T00:00:00Z"), or subtract two of them.'
     if "google.protobuf.Duration" in kinds:
         return _SPAN_HINT
+    if any(kind.startswith("list") for kind in kinds):
+        return "Ask about its values: .exists(s, s < 0.8), .all(s, s < 0.8), or .filter(s, s < 0.8).size() >= 2."
     if kinds == {"bool", "string"}:
         return "Write true or false without quotes."
     if kinds == {"int", "string"}:

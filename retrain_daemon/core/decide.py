@@ -132,6 +132,9 @@ def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decisio
     for obstacle in (_cannot_settle(policy, facts), _nothing_new(policy, facts)):
         if obstacle:
             return _wait(obstacle, rules)
+    open_question = _measuring(facts, rules)
+    if open_question:
+        return _wait(open_question, rules)
     chosen = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
     if chosen is None:
         return _wait(_no_rule(rules), rules)
@@ -149,8 +152,11 @@ def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decisio
 
 
 def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleReport]:
-    """Given a policy and facts, yield how each rule stands, in the policy's order."""
-    values = fact_values(facts, now)
+    """Given a policy and facts, yield how each rule stands, in the policy's order. What is being measured is not known,
+    whatever was measured before.
+    """
+    known = fact_values(facts, now)
+    values = {name: None if name.startswith(facts.data.measuring) else value for name, value in known.items()}
     for rule in policy.rules:
         outcome = evaluate(compile_rule(rule.when), values)
         yield RuleReport(
@@ -262,6 +268,17 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
     why = f": {last.reason}" if last.outcome == "abandoned" else ""
     ended = f"{last.id} ({last.outcome}{why})"
     return _Reason("nothing_new", f"no new usable row, policy text or champion since attempt {ended}")
+
+
+def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
+    """A rule that is unknown for want of a measurement is waited for, unless one before it holds."""
+    for rule in rules:
+        if rule.holds:
+            return None
+        wanted = [name for name in rule.missing if name.startswith(facts.data.measuring)]
+        if wanted:
+            return _Reason("measuring", f"rule “{rule.name}” waits for {', '.join(wanted)}: it is being measured")
+    return None
 
 
 def _no_rule(rules: tuple[RuleReport, ...]) -> _Reason:

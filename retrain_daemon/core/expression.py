@@ -16,7 +16,7 @@ from functools import cache, lru_cache, partial
 from cel_expr_python import cel
 
 from retrain_daemon.core.complaints import ExpressionProblem, not_a_truth, problem_at, rewritten
-from retrain_daemon.core.rule_words import check_outcomes, check_words
+from retrain_daemon.core.rule_words import LOOPS, check_lists, check_outcomes, check_words
 from retrain_daemon.core.shortfalls import COMPARE, Comparison, shortfalls
 from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
 from retrain_daemon.core.vocabulary import FACTS, HELPERS, Fact, Kind, Value, fact_values, readable
@@ -44,6 +44,8 @@ _TYPES = {
     Kind.TRUTH: cel.Type.BOOL,
     Kind.SPAN: cel.Type.DURATION,
     Kind.MOMENT: cel.Type.TIMESTAMP,
+    Kind.DECIMAL: cel.Type.DOUBLE,
+    Kind.LIST: cel.Type.List(cel.Type.DOUBLE),
 }
 # Plausible values: a compiled rule is tried once with them, to meet what CEL checks only while it runs.
 _SAMPLES: Mapping[Kind, Value] = {
@@ -52,18 +54,24 @@ _SAMPLES: Mapping[Kind, Value] = {
     Kind.TRUTH: True,
     Kind.SPAN: timedelta(hours=1),
     Kind.MOMENT: datetime(2026, 1, 31, tzinfo=UTC),
+    Kind.DECIMAL: 0.75,
+    Kind.LIST: (0.75,) * 20,
 }
 _FAILURES = (RuntimeError, TypeError, ValueError, OverflowError)
+_BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _MIRRORED = {">=": "<=", ">": "<", "<=": ">=", "<": ">", "==": "=="}
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled rule: its text, the facts it mentions in order, and its comparisons of a fact with a constant."""
+    """A compiled rule: its text, the facts it mentions in order, and its comparisons with a constant. Where what is
+    compared is not a fact but computed from facts, it is in `computed` by its text.
+    """
 
     source: str
     names: tuple[str, ...]
     comparisons: tuple[Comparison, ...] = ()
+    computed: Mapping[str, cel.Expression] = field(default_factory=dict, compare=False, repr=False)
     program: cel.Expression = field(default=None, compare=False, repr=False)
 
 
@@ -98,9 +106,12 @@ def compile_rule(source: str) -> Expression:
     if result != str(cel.Type.BOOL):
         raise not_a_truth(source, tokens, result)
     check_outcomes(source, tokens)
+    check_lists(source, tokens)
     _check_constants(source, tokens)
     _try(program)
-    return Expression(source, _mentioned(tokens), _comparisons(source, tokens), program)
+    comparisons = _comparisons(source, tokens)
+    computed = {each.name: _environment().compile(each.name) for each in comparisons if each.name not in FACTS}
+    return Expression(source, _mentioned(tokens), comparisons, computed, program)
 
 
 def evaluate(expression: Expression, values: Mapping[str, Value]) -> RuleOutcome:
@@ -111,18 +122,40 @@ def evaluate(expression: Expression, values: Mapping[str, Value]) -> RuleOutcome
     if holds is None:
         missing = tuple(name for name in expression.names if name not in known)
         return RuleOutcome(None, missing, shown, "" if missing else problem)
-    missed = () if holds else shortfalls(expression.comparisons, known)
+    missed = () if holds else shortfalls(expression.comparisons, {**known, **_computed(expression, known)})
     return RuleOutcome(holds, (), shown, "", missed)
 
 
+def _computed(expression: Expression, known: Mapping[str, Value]) -> Mapping[str, Value]:
+    found = {text: _value(program, known) for text, program in expression.computed.items()}
+    return {text: value for text, value in found.items() if isinstance(value, int | float) and _is_known(value)}
+
+
 def _is_known(value: Value) -> bool:
+    if isinstance(value, tuple):
+        return all(map(math.isfinite, value))
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _value(program: cel.Expression, known: Mapping[str, Value]) -> Value:
+    """What it gives; None where it cannot be computed."""
+    try:
+        result = program.eval(data=_plain(known))
+        value: Value = result.plain_value()
+    except _FAILURES:
+        return None
+    return None if result.type() == cel.Type.ERROR else value
+
+
+def _plain(known: Mapping[str, Value]) -> dict[str, object]:
+    """As CEL takes it."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
 
 
 def _answer(program: cel.Expression, known: Mapping[str, Value]) -> tuple[bool | None, str]:
     """True or false, else None and why."""
     try:
-        result = program.eval(data=dict(known))
+        result = program.eval(data=_plain(known))
         value = result.plain_value()
     except _FAILURES as error:
         return None, f"it cannot be computed: {error}"
@@ -141,7 +174,15 @@ def _environment() -> cel.Env:
         )
         for name, unit in HELPERS.items()
     ]
+    numbers = _TYPES[Kind.LIST]
+    last = cel.Overload("list_last_int", numbers, [numbers, cel.Type.INT], is_member=True, impl=_last)
+    functions.append(cel.FunctionDecl("last", [last]))
     return cel.NewEnv(variables={name: _TYPES[fact.kind] for name, fact in FACTS.items()}, functions=functions)
+
+
+def _last(values: list[float], count: int) -> list[float]:
+    """The newest `count` of a list, or all where they are fewer."""
+    return values[-count:] if count > 0 else []
 
 
 def _compiled(source: str, tokens: tuple[Token, ...]) -> cel.Expression:
@@ -228,7 +269,7 @@ def _comparisons(source: str, tokens: tuple[Token, ...]) -> tuple[Comparison, ..
     parts: list[list[Token]] = [[]]
     depth = 0
     for token in tokens:
-        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(token.text, 0)
+        depth += _BRACKETS.get(token.text, 0)
         if token.text == "?" and depth == 0:
             return ()
         if token.text in ("&&", "||") and depth == 0:
@@ -240,20 +281,40 @@ def _comparisons(source: str, tokens: tuple[Token, ...]) -> tuple[Comparison, ..
 
 
 def _comparison(source: str, part: tuple[Token, ...]) -> Comparison | None:
-    if len(part) < 3:
+    """A fact, or what is computed from a list, beside a constant."""
+    signs = _signs(part)
+    if len(signs) != 1 or part[signs[0]].text not in COMPARE:
         return None
-    if part[0].text in FACTS and part[1].text in COMPARE:
-        name, sign, rest = part[0].text, part[1].text, part[2:]
-    elif part[-1].text in FACTS and part[-2].text in COMPARE:
-        name, sign, rest = part[-1].text, _MIRRORED[part[-2].text], part[:-2]
-    else:
+    sign, left, right = part[signs[0]].text, part[: signs[0]], part[signs[0] + 1 :]
+    if not left or not right:
         return None
-    if not _is_constant(rest) or any(token.text in COMPARE for token in rest):
+    if _is_constant(left):
+        sign, left, right = _MIRRORED[sign], right, left
+    if not _is_constant(right) or not ((len(left) == 1 and left[0].text in FACTS) or _goes_over_a_list(left)):
         return None
     try:
-        limit = _constant(source[rest[0].start : rest[-1].end])
+        limit = _constant(_text(source, right))
     except _NotComputable:
         return None
     if isinstance(limit, int | float | timedelta) and not isinstance(limit, bool):
-        return Comparison(name, sign, limit)
+        return Comparison(left[0].text if len(left) == 1 else _text(source, left), sign, limit)
     return None
+
+
+def _signs(part: tuple[Token, ...]) -> list[int]:
+    """Where it compares, outside of brackets."""
+    depth, found = 0, []
+    for index, token in enumerate(part):
+        depth += _BRACKETS.get(token.text, 0)
+        if depth == 0 and token.text in (*COMPARE, "!=", "in"):
+            found.append(index)
+    return found
+
+
+def _goes_over_a_list(part: tuple[Token, ...]) -> bool:
+    words = {token.text.rsplit(".", 1)[-1] for token in part if token.sort is Sort.NAME}
+    return bool(words & {*LOOPS, "last", "size"}) and part[0].text not in ("!", "-")
+
+
+def _text(source: str, part: tuple[Token, ...]) -> str:
+    return source[part[0].start : part[-1].end]

@@ -5,7 +5,8 @@ How facts are gathered lives in `observe.py`; what follows from them in `decide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -71,7 +72,8 @@ class DataFacts:
     `new_rows`: rows no judged attempt has had. `unlearned_rows`: training rows the champion has not learned.
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
     rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
-    last attempt was retracted. `missing_files`: recorded and gone.
+    last attempt was retracted. `missing_files`: recorded and gone. `measuring`: how the names of the facts begin that
+    are not known yet, as their measurement is due or under way.
     `folder_problem` and `trouble` (drops cannot be inspected, with its code) are sentences.
     """
 
@@ -88,6 +90,7 @@ class DataFacts:
     missing_files: tuple[str, ...] = ()
     trouble: str = ""
     trouble_code: str = ""
+    measuring: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +125,20 @@ class RetrainRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the champion scored by one metric on rows that came since it was cut: `score` on all of them, `latest` file
+    by file, oldest first, and `baseline` on the first of them.
+    """
+
+    score: float | None = None
+    latest: tuple[float, ...] = ()
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
-    after the last attempt had ended.
+    after the last attempt had ended. `scores` are by metric.
     """
 
     model: str
@@ -139,3 +153,4 @@ class Facts:
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
     offered: Offered | None = None
+    scores: Mapping[str, Scores] = field(default_factory=dict)

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from retrain_daemon.core.complaints import ExpressionProblem, closest, problem_at
-from retrain_daemon.core.tokens import Sort, Token, is_decimal, is_zero
-from retrain_daemon.core.vocabulary import OUTCOMES
+from retrain_daemon.core.tokens import Sort, Token, closing, is_decimal, is_zero
+from retrain_daemon.core.vocabulary import FACTS, OUTCOMES, Kind
 
 _INSTEAD = {"and": "&&", "or": "||", "not": "!", "=": "==", "=>": ">=", "=<": "<=", "<>": "!=", "&": "&&", "|": "||"}
 _CAPITALS = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false", "None": "null"}
-_LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+#: What goes over each value of a list.
+LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+#: A loop in a loop is enough: each one more takes as many times longer as a list is long.
+_DEEPEST = 2
+_DECIMALS = frozenset({Kind.DECIMAL, Kind.LIST})
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
@@ -52,15 +56,6 @@ def _open_quote(token: Token, before: _Neighbour, after: _Neighbour) -> _Found:
     return None
 
 
-def _loop(token: Token, before: _Neighbour, after: _Neighbour) -> _Found:
-    word = token.text.rsplit(".", 1)[-1]
-    called = after is not None and after.text == "("
-    chained = "." in token.text or (before is not None and before.text == ".")
-    if word in _LOOPS and called and chained:
-        return f"`{word}` is not built yet: no fact of this version is a list.", "Compare single facts."
-    return None
-
-
 def _hidden_type(token: Token, before: _Neighbour, after: _Neighbour) -> _Found:
     if token.text == "dyn" and after is not None and after.text == "(":
         return "`dyn` hides a type from the check.", "Compare values of one type; int(), double() and string() convert."
@@ -93,7 +88,7 @@ def _zero_divisor(token: Token, before: _Neighbour, after: _Neighbour) -> _Found
 
 _Check = Callable[[Token, _Neighbour, _Neighbour], _Found]
 _CHECKS: dict[Sort, tuple[_Check, ...]] = {
-    Sort.NAME: (_foreign_word, _loop, _hidden_type),
+    Sort.NAME: (_foreign_word, _hidden_type),
     Sort.NUMBER: (_glued, _endless, _zero_divisor),
     Sort.SIGN: (_foreign_word, _open_quote),
     Sort.QUOTED: (),
@@ -102,7 +97,7 @@ _CHECKS: dict[Sort, tuple[_Check, ...]] = {
 
 def _refuse_unsafe_division(source: str, tokens: tuple[Token, ...]) -> None:
     """Decimal numbers divided by zero give infinity, and infinity is larger than any threshold: it would hold."""
-    decimal = any(token.text == "double" or is_decimal(token) for token in tokens)
+    decimal = any(token.text == "double" or is_decimal(token) or _is_fact_of_decimals(token) for token in tokens)
     for token, after in pairwise(tokens):
         if decimal and token.text == "/" and after.sort is not Sort.NUMBER:
             raise problem_at(
@@ -111,6 +106,37 @@ def _refuse_unsafe_division(source: str, tokens: tuple[Token, ...]) -> None:
                 "A decimal number is divided by something that can be zero.",
                 "Multiply instead: write a * 10 > b for a / b > 0.1.",
             )
+
+
+def _is_fact_of_decimals(token: Token) -> bool:
+    """Such as champion.score.roc_auc and champion.scores.roc_auc.last."""
+    names = (token.text, token.text.rsplit(".", 1)[0]) if token.sort is Sort.NAME else ()
+    return any(FACTS[name].kind in _DECIMALS for name in names if name in FACTS)
+
+
+def check_lists(source: str, tokens: tuple[Token, ...]) -> None:
+    """Raise ExpressionProblem for loops in loops in loops, a name in a loop that is a fact's, and `last` of none."""
+    ends: list[int] = []
+    for index, token in enumerate(tokens[:-1]):
+        ends = [end for end in ends if end > index]
+        word = token.text.rsplit(".", 1)[-1] if token.sort is Sort.NAME else ""
+        if tokens[index + 1].text != "(":
+            continue
+        if word == "last" and (tokens[index + 2].text == "-" or is_zero(tokens[index + 2])):
+            raise problem_at(source, tokens[index + 2].start, "`last` takes how many of the newest.", "Write last(5).")
+        if word not in LOOPS:
+            continue
+        ends.append(closing(tokens, index + 1) or len(tokens))
+        if len(ends) > _DEEPEST:
+            raise problem_at(source, token.start, f"`{word}` stands in {len(ends) - 1} others.", "Split the rule.")
+        _refuse_taken_name(source, tokens[index + 2])
+
+
+def _refuse_taken_name(source: str, name: Token) -> None:
+    """What a loop calls a value would hide the fact."""
+    taken = {fact.split(".", 1)[0] for fact in FACTS}
+    if name.text in taken:
+        raise problem_at(source, name.start, f"`{name.text}` is the name of facts.", "Write another one, such as s.")
 
 
 def check_outcomes(source: str, tokens: tuple[Token, ...]) -> None:

@@ -24,7 +24,7 @@ Limit = int | float | timedelta
 
 @dataclass(frozen=True)
 class Comparison:
-    """A fact compared with a constant, as a part of a rule: `data.new_rows >= 10000`."""
+    """A fact, or what a rule computes of facts, compared with a constant: `data.new_rows >= 10000`."""
 
     name: str
     sign: str

@@ -6,13 +6,14 @@ Values only. How a rule is compiled lives in `expression.py`; how facts are gath
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from retrain_daemon.core.facts import ChampionState, Facts
+from retrain_daemon.core.facts import ChampionState, Facts, Scores
+from retrain_daemon.core.metrics import METRICS
 
-Value = str | int | float | bool | datetime | timedelta | None
+Value = str | int | float | bool | datetime | timedelta | tuple[float, ...] | None
 
 
 class Kind(StrEnum):
@@ -23,6 +24,8 @@ class Kind(StrEnum):
     TRUTH = "true or false"
     SPAN = "a duration"
     MOMENT = "a point in time"
+    DECIMAL = "a decimal number"
+    LIST = "a list of decimal numbers"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Fact:
     example: str
 
 
-FACTS: Mapping[str, Fact] = {
+#: As they are told to people: METRIC stands for the name of any metric.
+TOLD: Mapping[str, Fact] = {
     "data.new_rows": Fact(
         Kind.NUMBER, "distinct usable rows that no judged attempt of this model has had", "data.new_rows >= 10000"
     ),
@@ -47,6 +51,19 @@ FACTS: Mapping[str, Fact] = {
     "data.quarantined": Fact(Kind.NUMBER, "files refused and not yet dealt with", "data.quarantined == 0"),
     "champion.version": Fact(Kind.NUMBER, "the champion's version", "champion.version == 1"),
     "champion.age": Fact(Kind.SPAN, "time since the champion's version was created", "champion.age > days(30)"),
+    "champion.score.METRIC": Fact(
+        Kind.DECIMAL, "the champion's score on rows that arrived since it was cut", "champion.score.roc_auc < 0.8"
+    ),
+    "champion.scores.METRIC": Fact(
+        Kind.LIST,
+        "the same, file by file, oldest first, the last 20",
+        "champion.scores.roc_auc.last(5).filter(s, s < 0.8).size() >= 2",
+    ),
+    "champion.baseline.METRIC": Fact(
+        Kind.DECIMAL,
+        "its score on the first rows that arrived since it was cut",
+        "champion.score.roc_auc < champion.baseline.roc_auc - 0.05",
+    ),
     "registry.champion_moved": Fact(
         Kind.TRUTH, "someone else moved the alias since the last attempt", "registry.champion_moved"
     ),
@@ -59,6 +76,22 @@ FACTS: Mapping[str, Fact] = {
     "failures": Fact(Kind.NUMBER, "attempts abandoned in a row", "failures == 0"),
     "now": Fact(Kind.MOMENT, "the time of the decision, in UTC", "now.getDayOfWeek() == 0"),
 }
+_ANY_METRIC = "METRIC"
+
+
+def _each_metric() -> Mapping[str, Fact]:
+    """A name for each metric, so that a typo in one is found when a rule is read."""
+    found: dict[str, Fact] = {}
+    for name, fact in TOLD.items():
+        for metric in METRICS if name.endswith(f".{_ANY_METRIC}") else ("",):
+            example = fact.example.replace("roc_auc", metric) if metric else fact.example
+            found[name.replace(_ANY_METRIC, metric)] = replace(fact, example=example)
+    return found
+
+
+FACTS: Mapping[str, Fact] = _each_metric()
+#: How the names of facts begin that are scores.
+SCORES = ("champion.score.", "champion.scores.", "champion.baseline.")
 
 OUTCOMES = ("promoted", "rejected", "inconclusive", "abandoned")
 HELPERS: Mapping[str, timedelta] = {
@@ -67,10 +100,11 @@ HELPERS: Mapping[str, timedelta] = {
     "minutes": timedelta(minutes=1),
 }
 # The functions and methods of CEL that a rule over these facts may need, for "did you mean".
-FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith", "contains", "matches")
+FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith", "contains", "matches", "last",
+             "filter", "exists", "exists_one", "all", "map")  # fmt: skip
 
 # Names the policy language reserves for facts that do not exist yet.
-_LATER = ("drift.", "champion.score.", "champion.scores.", "champion.baseline.", "schedule.", "upstream.")
+_LATER = ("drift.", "schedule.", "upstream.")
 
 
 def is_not_built(name: str) -> bool:
@@ -100,7 +134,26 @@ def fact_values(facts: Facts, now: datetime) -> Mapping[str, Value]:
         "last.age": now - last.ended_at if last else None,
         "failures": facts.failures,
         "now": now,
+        **_scores(facts.scores if found else {}),
     }
+
+
+def _scores(scores: Mapping[str, Scores]) -> dict[str, Value]:
+    """An empty list is not known: nothing was scored yet, and every score of none is what anybody likes."""
+    found: dict[str, Value] = {}
+    for metric in METRICS:
+        known = scores.get(metric, Scores())
+        found |= {
+            f"champion.score.{metric}": known.score,
+            f"champion.scores.{metric}": known.latest or None,
+            f"champion.baseline.{metric}": known.baseline,
+        }
+    return found
+
+
+def metric_of(name: str) -> str:
+    """Given a fact's name, the metric whose scores it is about; "" for any other fact."""
+    return name.rsplit(".", 1)[-1] if name.startswith(SCORES) else ""
 
 
 def readable(value: Value) -> str:
@@ -113,6 +166,8 @@ def readable(value: Value) -> str:
         return _span(value)
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if isinstance(value, tuple):
+        return ", ".join(f"{each:.4g}" for each in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

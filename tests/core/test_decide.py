@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain_daemon.core.decide import ABANDONED_TO_HOLD, Action, decide
-from retrain_daemon.core.facts import ChampionState, DataFacts, Hold, LastAttempt, Offered, RetrainRequest
+from retrain_daemon.core.facts import ChampionState, DataFacts, Hold, LastAttempt, Offered, RetrainRequest, Scores
 from retrain_daemon.core.policy import Mode, Pace, Recipe, Rule
 from tests.made import CHAMPION, NOW, a_champion, a_policy, some_data, some_facts
 
@@ -215,3 +215,38 @@ def test_it_trains_only_when_every_count_it_rests_on_is_known(
         assert open_attempt is None
         assert failures < ABANDONED_TO_HOLD
     assert decision.sentence
+
+
+SCORED = Rule(
+    "getting worse", "champion.scores.accuracy.last(5).filter(s, s < 0.80).size() >= 2", Recipe(mode=Mode.REFIT)
+)
+MEASURING = some_data(measuring=("champion.scores.",))
+BAD = {"accuracy": Scores(score=0.75, latest=(0.85, 0.7, 0.75))}
+
+
+def test_a_champion_that_scored_badly_on_new_files_is_retrained() -> None:
+    decision = decide(a_policy(rules=(SCORED,)), some_facts(scores=BAD), NOW)
+    assert (decision.action, decision.rule) == (Action.TRAIN, "getting worse")
+    assert "champion.scores.accuracy is 0.85, 0.7, 0.75" in decision.sentence
+
+
+def test_what_a_rule_needs_and_is_being_measured_is_waited_for() -> None:
+    policy = a_policy(rules=(SCORED, *a_policy().rules))
+    decision = decide(policy, some_facts(data=MEASURING, scores=BAD), NOW)
+    assert (decision.action, decision.code) == (Action.WAIT, "measuring")
+    assert decision.sentence == "rule “getting worse” waits for champion.scores.accuracy: it is being measured"
+
+
+def test_a_measurement_that_no_rule_needs_delays_nothing() -> None:
+    assert decide(a_policy(), some_facts(data=MEASURING), NOW).action is Action.TRAIN
+
+
+def test_a_rule_that_holds_does_not_wait_for_what_a_later_one_needs() -> None:
+    policy = a_policy(rules=(*a_policy().rules, SCORED))
+    assert decide(policy, some_facts(data=MEASURING), NOW).rule == "enough fresh rows"
+
+
+def test_a_request_does_not_wait_for_measurements() -> None:
+    request = RetrainRequest("1", "ada", "")
+    decision = decide(a_policy(rules=(SCORED,)), some_facts(data=MEASURING, request=request), NOW)
+    assert (decision.action, decision.code) == (Action.TRAIN, "requested")

@@ -19,7 +19,8 @@ from retrain_daemon.core.expression import (
     fact_values,
     readable,
 )
-from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, LastAttempt
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, LastAttempt, Scores
+from retrain_daemon.core.vocabulary import Kind
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 KNOWN: dict[str, Value] = {
@@ -34,6 +35,8 @@ KNOWN: dict[str, Value] = {
     "last.age": timedelta(days=2),
     "failures": 0,
     "now": NOW,
+    **{name: 0.83 for name, fact in FACTS.items() if fact.kind is Kind.DECIMAL},
+    **{name: (0.7, 0.9, 0.85, 0.75, 0.83) for name, fact in FACTS.items() if fact.kind is Kind.LIST},
 }
 
 
@@ -53,6 +56,13 @@ def test_the_example_of_every_fact_compiles_and_mentions_it(name: str) -> None:
     [
         ("data.new_rows >= 7312", True),
         ("data.new_rows > 7312", False),
+        ("champion.score.roc_auc < 0.84 && champion.baseline.roc_auc > 0.8", True),
+        ("champion.scores.roc_auc.last(5).filter(s, s < 0.80).size() >= 2", True),
+        ("champion.scores.roc_auc.last(3).filter(s, s < 0.80).size() >= 2", False),
+        ("champion.scores.roc_auc.last(100).size() == 5", True),
+        ("champion.scores.roc_auc.last(2).all(s, s < champion.baseline.roc_auc)", False),
+        ("champion.scores.roc_auc.exists(s, s < 0.71)", True),
+        ("champion.scores.roc_auc[0] < 0.71", True),
         ("data.waiting > hours(3) && data.waiting < hours(4)", True),
         ("data.waiting > minutes(200) || failures > 0", False),
         ("champion.age > days(30)", True),
@@ -85,9 +95,19 @@ def test_a_rule_is_computed_from_the_facts(source: str, holds: bool | None) -> N
         ("xyzzy > 1", "no fact `xyzzy`", "The facts are: data.new_rows"),
         ("last.outcome == promoted", "no fact `promoted`", 'write "promoted"'),
         ("drift.max > 0.25", "`drift.max` is not built yet", "data.new_rows"),
-        ("champion.score.roc_auc < 0.8", "`champion.score.roc_auc` is not built yet", ""),
-        ("champion.scores.roc_auc.size() > 1", "`champion.scores.roc_auc", "not built yet"),
-        ("champion.baseline.rmse > 1.0", "not built yet", ""),
+        ("champion.score.roc_auc < 1", "`<` cannot take a decimal number and a whole number", "Write 1.0"),
+        ("champion.scores.mae.filter(s, s < 1).size() > 1", "`<` cannot take a decimal number", "Write 1.0"),
+        ("champion.scores.roc_auc < 0.8", "`<` cannot take a list and a decimal number", ".exists(s, s < 0.8)"),
+        ("champion.score.rocauc < 0.8", "There is no fact `champion.score.rocauc`", "`champion.score.roc_auc`"),
+        ("champion.scores.rocauc.last(3).size() > 1", "no fact `champion.scores.rocauc`", "champion.scores.roc_auc"),
+        ("champion.scores.last(3).size() > 1", "There is no fact `champion.scores`", "Name a metric"),
+        ("champion.scores.roc_auc.max() < 0.8", "There is no function `max`", ""),
+        ("champion.scores.roc_auc.last().size() > 1", "`last` takes how many", "last(5)"),
+        ("champion.scores.roc_auc.last(0).size() > 1", "`last` takes how many", "last(5)"),
+        ("champion.score.roc_auc.last(3).size() > 1", "`last` cannot take a decimal number", "champion.scores."),
+        ("data.new_rows.filter(x, x > 1).size() > 1", "go over a list, here it is a whole number", "Compare"),
+        ("champion.scores.roc_auc.exists(now, now < 0.8)", "`now` is the name of facts", "such as s"),
+        ("champion.score.mae / champion.baseline.mae > 1.1", "divided by something that can be zero", "Multiply"),
         ("schedule.weekly", "`schedule.weekly` is not built yet", ""),
         ("upstream.a.changed", "`upstream.a.changed` is not built yet", ""),
         ("data.new_rows > 1.0", "a whole number and a decimal number", "Write 1."),
@@ -135,7 +155,6 @@ def test_a_rule_is_computed_from_the_facts(source: str, holds: bool | None) -> N
         ("failures > 9223372036854775808", "invalid int literal", ""),
         ('now.getHours("Mars/Base") > 3', "time zone", "Europe/Berlin"),
         ('last.outcome.matches("(")', "search pattern", ""),
-        ("[1, 2].exists(x, x == failures)", "`exists` is not built yet", "single facts"),
         ("(" * 200 + "true" + ")" * 200, "nested too deeply", "several rules"),
         ("failures > 1 && " * 400 + "true", "at most 4,000", ""),
         ("failures > 1 \ud800", "half a character", "UTF-8"),
@@ -173,6 +192,39 @@ def test_an_unknown_fact_never_holds_and_is_named(name: str) -> None:
         assert outcome.holds is None
         assert outcome.missing == (name,)
         assert (name, "unknown") in outcome.values
+
+
+def test_scores_of_which_one_is_not_a_number_count_as_not_known() -> None:
+    rule = compile_rule("champion.scores.roc_auc.exists(s, s < 0.8)")
+    assert evaluate(rule, {**KNOWN, "champion.scores.roc_auc": (0.7, math.nan)}).holds is None
+
+
+def test_a_position_that_no_score_has_makes_a_rule_unknown() -> None:
+    outcome = evaluate(compile_rule("champion.scores.roc_auc[9] < 0.8"), KNOWN)
+    assert outcome.holds is None
+    assert "index" in outcome.problem
+
+
+def test_how_many_scores_are_too_low_is_said_beside_how_many_are_asked_for() -> None:
+    source = "champion.scores.roc_auc.last(3).filter(s, s < 0.80).size() >= 2 && data.new_rows > 0"
+    outcome = evaluate(compile_rule(source), KNOWN)
+    assert outcome.shortfalls == (f"{source.split(' >=')[0]} is 1, short by 1",)
+    assert outcome.values[0] == ("champion.scores.roc_auc", "0.7, 0.9, 0.85, 0.75, 0.83")
+
+
+def test_loops_in_loops_end_soon() -> None:
+    inner = "champion.scores.roc_auc.exists(b, a < b)"
+    assert evaluate(compile_rule(f"champion.scores.roc_auc.exists(a, {inner})"), KNOWN).holds is True
+    problem = problem_of(f"champion.scores.mae.all(x, champion.scores.roc_auc.exists(a, {inner}))")
+    assert (problem.message, problem.hint) == ("`exists` stands in 2 others.", "Split the rule.")
+
+
+def test_without_any_score_every_score_of_them_is_unknown() -> None:
+    champion = Champion(state=ChampionState.FOUND, version=3)
+    given_facts = Facts(model="m", champion=champion, data=DataFacts(), scores={"rmse": Scores(score=2.0)})
+    values = fact_values(given_facts, NOW)
+    assert values["champion.score.rmse"] == 2.0
+    assert evaluate(compile_rule("champion.scores.rmse.all(s, s > 1.0)"), values).holds is None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -16,7 +16,7 @@ from retrain_daemon.cli.parser import EXIT_CODES, parse
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim, Policy
-from retrain_daemon.core.vocabulary import FACTS
+from retrain_daemon.core.vocabulary import TOLD
 from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, training
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
@@ -172,7 +172,7 @@ def test_every_key_refused_as_not_built_is_listed() -> None:
 def test_the_table_of_facts_is_the_vocabulary() -> None:
     rows = table(DOCS / "policies.md", "Facts a rule may use")
     documented = [(bare(name), kind, meaning, bare(example)) for name, kind, meaning, example in rows]
-    assert documented == [(name, fact.kind.value, fact.meaning, fact.example) for name, fact in FACTS.items()]
+    assert documented == [(name, fact.kind.value, fact.meaning, fact.example) for name, fact in TOLD.items()]
 
 
 def test_the_table_of_metrics_is_the_list_of_metrics() -> None:
