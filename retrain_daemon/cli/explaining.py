@@ -11,6 +11,7 @@ from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.decide import Decision, RuleReport, decide
 from retrain_daemon.core.facts import Facts
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.vocabulary import readable
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder
@@ -80,6 +81,8 @@ def _print(plan: Plan) -> None:
     data = plan.facts.data
     print(f"  rows that may judge the champion: {_at_most(data.judging_rows)}")
     print(f"  rows that can train and it has not learned: {_at_most(data.unlearned_rows)}")
+    drift = plan.facts.drift
+    print(f"  drift: {readable(drift.columns) if drift.columns else f'not known: {drift.obstacle}'}")
 
 
 def print_rule(rule: RuleReport) -> None:

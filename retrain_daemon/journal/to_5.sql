@@ -15,7 +15,7 @@ CREATE TABLE drift (
     key            TEXT NOT NULL,
     new_rows       INTEGER NOT NULL,
     reference_rows INTEGER NOT NULL,
-    columns        TEXT NOT NULL,         -- JSON: the distance (PSI) of each column
+    columns        TEXT NOT NULL,         -- JSON: the distance (PSI) of each column, of the newest measurement
     worst          TEXT NOT NULL,         -- the column that is farthest
     value          REAL                   -- its distance; NULL: not known
 ) STRICT;
