@@ -248,7 +248,7 @@ def gather(
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
         offered=_offered(policy, journal, view, champion, row, now) if known and not opened else None,
-        drift=_drift(policy.model, journal),
+        drift=known_drift(policy.model, journal),
     )
 
 
@@ -303,8 +303,8 @@ def _data_facts(
     return replace(facts, unlearned_rows=counts.unlearned, judging_rows=counts.judging) if known else facts
 
 
-def _drift(model: str, journal: Journal) -> Drift:
-    """The newest measurement, if it is of what would be compared now."""
+def known_drift(model: str, journal: Journal) -> Drift:
+    """How far the new rows of a model are: the newest measurement, if it is of what would be compared now."""
     sides = journal.drift.sides(model)
     if sides.obstacle:
         return Drift(obstacle=sides.obstacle)

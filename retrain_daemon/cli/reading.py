@@ -18,13 +18,16 @@ from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.lock import holder
+from retrain_daemon.observe import known_drift
 from retrain_daemon.policies import Problem, read_policies
 from retrain_daemon.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """One model on the status screen. `why` is its standing decision, or what holds it."""
+    """One model on the status screen. `drift` is that of the column that is farthest, None where it is not known; `why`
+    is its standing decision, or what holds it.
+    """
 
     model: str
     champion: int | None
@@ -33,6 +36,8 @@ class ModelStatus:
     last_outcome: str
     drops: int
     quarantined: int
+    drift: float | None
+    drift_column: str
     why: str
     as_of: datetime | None
 
@@ -73,7 +78,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     print_table(
-        ("model", "champion", "state", "last attempt", "drops", "set aside", "since", "why"),
+        ("model", "champion", "state", "last attempt", "drops", "set aside", "drift", "since", "why"),
         (
             (
                 each.model,
@@ -82,6 +87,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 f"{each.last_attempt} {each.last_outcome}".strip() or "-",
                 str(each.drops),
                 str(each.quarantined),
+                "-" if each.drift is None else f"{each.drift:.3g} {each.drift_column}",
                 moment(each.as_of),
                 each.why,
             )
@@ -112,6 +118,7 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
     opened = journal.attempts.open(row.name)
     decision = journal.attempts.standing_decision(row.name)
     counts = journal.count_rows(row.name, None, None)
+    drift = known_drift(row.name, journal)
     return ModelStatus(
         model=row.name,
         champion=row.champion_seen,
@@ -120,6 +127,8 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         last_outcome=newest[0].state.value if newest else "",
         drops=counts.recorded,
         quarantined=counts.quarantined,
+        drift=drift.columns.get(drift.worst),
+        drift_column=drift.worst,
         why=_why(row, opened, decision),
         as_of=decision.at if decision else None,
     )
