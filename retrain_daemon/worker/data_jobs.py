@@ -36,6 +36,14 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfiledDrop:
+    """One inspected file by its profile file, which says how the values of each column are distributed."""
+
+    drop: int
+    profile_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class InspectDrops:
     """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
 
@@ -43,9 +51,8 @@ class InspectDrops:
     the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row), and the
     keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in
     `data.features` stand for; without one it is the first file. With `needs_framework` a model whose framework is not
-    installed here is refused by name before any file is read. `profiles` are profile files of earlier drops in use,
-    oldest first, which each file is compared with; its own is written to `rows_folder` as
-    `<fingerprint>.profile.npz`.
+    installed here is refused by name before any file is read. `profiles` are drops in use, oldest first: each file is
+    compared with those before it. Its own profile is written to `rows_folder` as `<fingerprint>.profile.npz`.
     """
 
     kind: Literal["inspect_drops"] = "inspect_drops"
@@ -56,7 +63,7 @@ class InspectDrops:
     rows_folder: str
     reference: str = ""
     needs_framework: bool = False
-    profiles: tuple[str, ...] = ()
+    profiles: tuple[ProfiledDrop, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +126,6 @@ class LearnedRecorded:
     rows: int
     keys: int
     fingerprints: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfiledDrop:
-    """One inspected file by its profile file, which says how the values of each column are distributed."""
-
-    drop: int
-    profile_file: str
 
 
 @dataclass(frozen=True, kw_only=True)
