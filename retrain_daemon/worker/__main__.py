@@ -33,6 +33,7 @@ from retrain_daemon.worker.job import (
     InspectDrops,
     InspectModel,
     Job,
+    MeasureDrift,
     OtherVersion,
     Progress,
     RecordLearned,
@@ -181,6 +182,10 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.inspection import record_learned
 
         return record_learned(job, progress)
+    if isinstance(job, MeasureDrift):
+        from retrain_daemon.worker.drift import measure_drift
+
+        return measure_drift(job, progress)
     if isinstance(job, InspectModel):
         from retrain_daemon.worker.model_inspection import inspect_model
 
