@@ -64,6 +64,7 @@ class Settling:
             file=name,
             rows=report.rows,
             new=report.new,
+            corrected=report.corrected,
             fingerprint=report.fingerprint[:6],
         )
         for note in report.notes:

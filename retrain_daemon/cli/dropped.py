@@ -40,7 +40,7 @@ def drops(arguments: Arguments, settings: Settings) -> int:
 
 def _print(shown: Sequence[DropShown]) -> None:
     print_table(
-        ("no.", "model", "file", "state", "rows", "new", "arrived", "why, and what to do"),
+        ("no.", "model", "file", "state", "rows", "new", "corrected", "arrived", "why, and what to do"),
         (
             (
                 str(drop.id),
@@ -49,6 +49,7 @@ def _print(shown: Sequence[DropShown]) -> None:
                 "missing" if drop.missing else drop.state,
                 f"{drop.rows:,}",
                 f"{drop.new:,}",
+                f"{drop.corrected:,}",
                 moment(drop.arrived_at),
                 _why(drop),
             )
@@ -60,8 +61,6 @@ def _print(shown: Sequence[DropShown]) -> None:
 def _why(drop: DropShown) -> str:
     """What is known of the file, as sentences."""
     said = ["it is gone:" if drop.missing else drop.reason, drop.what_to_do]
-    if drop.corrected:
-        said.append(f"{drop.corrected:,} of its rows correct an earlier label.")
     if drop.released_at is not None:
         said.append(f"Released by {drop.released_by}: {drop.released_why}.")
     return " ".join(part for part in (*said, *drop.notes) if part)

@@ -15,7 +15,7 @@ class DropRow:
     """One revision of one file; `stamp` is (size, mtime_ns, inode).
 
     `suspect`: it is quarantined for something that a person may let pass. `released_at`: a person did, or not (None).
-    `corrected`: rows known before that came with another label. `notes` are sentences about what was noticed.
+    `corrected`: rows that came with another label than before. `notes` are sentences about what was noticed.
     """
 
     id: int

@@ -93,10 +93,11 @@ class Drops:
         return tuple(row["attempt"] for row in rows)
 
     def known_rows(self, model: str) -> tuple[str, ...]:
-        """Row-key files of rows that are not new any more: of drops in use, and of those a judged attempt had."""
+        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had."""
         rows = self._database.rows(
-            "SELECT DISTINCT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED}))", model,
+            "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
+            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED})) GROUP BY rows_file ORDER BY max(id)",
+            model,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
 
