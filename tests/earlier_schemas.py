@@ -5,12 +5,19 @@ from __future__ import annotations
 AS_SCHEMA_4 = """
 PRAGMA foreign_keys = OFF;
 DROP TRIGGER drops_released;
+DROP TRIGGER drops_changed;
+CREATE TRIGGER drops_changed AFTER UPDATE OF state ON drops WHEN OLD.state <> NEW.state BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.' || NEW.state,
+            CASE WHEN NEW.reason <> '' THEN NEW.reason ELSE NEW.new || ' new of ' || NEW.rows || ' rows' END);
+END;
 DROP TABLE drift;
 DROP TABLE drop_drift;
 DROP TABLE score;
 ALTER TABLE drops DROP COLUMN suspect;
 ALTER TABLE drops DROP COLUMN released_at;
 ALTER TABLE drops DROP COLUMN released_by;
+ALTER TABLE drops DROP COLUMN released_why;
 ALTER TABLE drops DROP COLUMN corrected;
 ALTER TABLE drops DROP COLUMN profile_file;
 ALTER TABLE drops DROP COLUMN notes;

@@ -31,3 +31,4 @@ class Arguments:
     folder: str = "demo"
     backup: str | None = None
     yes: bool = False
+    quarantined: bool = False

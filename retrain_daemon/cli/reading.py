@@ -1,4 +1,4 @@
-"""`retraind status | history | show | drop list`: what the journal knows, also while a daemon is running."""
+"""`retraind status | history | show`: what the journal knows, also while a daemon is running."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _policy_problems(path: Path) -> tuple[Problem, ...]:
         return (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),)
 
 
-def _watched(journal: Journal, model: str | None) -> str | None:
+def watched(journal: Journal, model: str | None) -> str | None:
     """The model as it was named; raises NotFound for one that was never watched."""
     names = [row.name for row in journal.models.all()]
     if model is not None and model not in names:
@@ -160,7 +160,7 @@ def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | 
 def history(arguments: Arguments, settings: Settings) -> int:
     """Print what happened, oldest first."""
     journal = journal_to_read(settings)
-    lines = journal.history(_watched(journal, arguments.model), arguments.limit)
+    lines = journal.history(watched(journal, arguments.model), arguments.limit)
     if arguments.json:
         print_json(lines)
         return 0
@@ -171,32 +171,6 @@ def history(arguments: Arguments, settings: Settings) -> int:
 
 def _subject(line: HistoryLine) -> str:
     return "" if line.subject == line.model else f"{Path(line.subject).name}  "
-
-
-def drops(arguments: Arguments, settings: Settings) -> int:
-    """Print every dropped file and what became of it."""
-    journal = journal_to_read(settings)
-    found = journal.drops.listing(_watched(journal, arguments.model))
-    if arguments.json:
-        print_json(found)
-        return 0
-    print_table(
-        ("no.", "model", "file", "state", "rows", "new", "arrived", "why"),
-        (
-            (
-                str(drop.id),
-                drop.model,
-                Path(drop.path).name,
-                "missing" if drop.missing else drop.state,
-                f"{drop.rows:,}",
-                f"{drop.new:,}",
-                moment(drop.arrived_at),
-                "it is gone: put it back, or retract it" if drop.missing else f"{drop.reason} {drop.hint}".strip(),
-            )
-            for drop in found
-        ),
-    )
-    return 0
 
 
 def show(arguments: Arguments, settings: Settings) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from dataclasses import dataclass
+import json
 from datetime import datetime
 
 from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
+from retrain_daemon.journal.drop_rows import DropRow, Inspected, drop_of
+
+__all__ = ["DROPS_JUDGED", "DropRow", "Drops", "Inspected"]
 
 _JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 #: Drops of the model ?1 that a judged attempt had, whatever its verdict.
@@ -15,42 +17,6 @@ DROPS_JUDGED = (
     "SELECT drop_id FROM attempt_drop JOIN attempt ON attempt.id = attempt_drop.attempt"
     f" WHERE attempt.model = ?1 AND attempt.offered IS NULL AND attempt.state IN ({_JUDGED})"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropRow:
-    """One revision of one file; `stamp` is (size, mtime_ns, inode)."""
-
-    id: int
-    model: str
-    path: str
-    stamp: tuple[int, int, int]
-    arrived_at: datetime
-    state: str
-    current: bool
-    missing: bool
-    fingerprint: str
-    rows: int
-    usable: int
-    new: int
-    rows_file: str
-    reason: str
-    hint: str
-    changed_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspected:
-    """What an inspection found in one usable file."""
-
-    fingerprint: str
-    rows: int
-    usable: int
-    new: int
-    training: int
-    judging: int
-    rows_file: str
-    units_file: str
 
 
 class Drops:
@@ -127,10 +93,11 @@ class Drops:
         return tuple(row["attempt"] for row in rows)
 
     def known_rows(self, model: str) -> tuple[str, ...]:
-        """Row-key files of rows that are not new any more: of drops in use, and of those a judged attempt had."""
+        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had."""
         rows = self._database.rows(
-            "SELECT DISTINCT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED}))", model,
+            "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
+            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED})) GROUP BY rows_file ORDER BY max(id)",
+            model,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
 
@@ -169,10 +136,11 @@ class Drops:
         self._supersede(drop, now)
         self._database.change_one(
             "UPDATE drops SET state = 'recorded', fingerprint = ?, rows = ?, usable = ?, new = ?, training = ?,"
-            " judging = ?, rows_file = ?, units_file = ?, inspected_as = ?, reason = '', hint = '', changed_at = ?"
-            " WHERE id = ?",
+            " judging = ?, rows_file = ?, units_file = ?, profile_file = ?, corrected = ?, notes = ?, inspected_as = ?,"
+            " suspect = 0, reason = '', hint = '', changed_at = ? WHERE id = ?",
             found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging,
-            found.rows_file, found.units_file, purpose, to_text(now), drop.id,
+            found.rows_file, found.units_file, found.profile_file, found.corrected,
+            json.dumps(found.notes, ensure_ascii=False), purpose, to_text(now), drop.id,
         )  # fmt: skip
 
     def renew(self, drop: DropRow, older: DropRow, now: datetime) -> None:
@@ -193,13 +161,44 @@ class Drops:
             drop.path, *drop.stamp, older.id,
         )  # fmt: skip
 
-    def set_aside(self, drop: DropRow, state: str, fingerprint: str, reason: str, hint: str, now: datetime) -> None:
-        """The drop is a duplicate or quarantined; an older revision of its path is superseded."""
+    def set_aside(
+        self, drop: DropRow, state: str, fingerprint: str, reason: str, hint: str, now: datetime, *,
+        suspect: bool = False,
+    ) -> None:  # fmt: skip
+        """The drop is a duplicate or quarantined; an older revision of its path is superseded. `suspect`: a person may
+        let it pass.
+        """
         self._supersede(drop, now)
         self._database.change_one(
-            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, changed_at = ? WHERE id = ?",
-            state, fingerprint, reason, hint, to_text(now), drop.id,
+            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, suspect = ?, notes = '[]',"
+            " changed_at = ? WHERE id = ?",
+            state, fingerprint, reason, hint, int(suspect), to_text(now), drop.id,
         )  # fmt: skip
+
+    def release(self, drop: DropRow, by: str, why: str, now: datetime) -> None:
+        """A person lets its bytes pass: it is inspected again, and what is suspect about it does not count any more."""
+        self._database.change_one(
+            "UPDATE drops SET released_at = ?, released_by = ?, released_why = ?, changed_at = ? WHERE id = ?",
+            to_text(now), by, why, to_text(now), drop.id,
+        )  # fmt: skip
+        self.look_again(drop, "released", now)
+
+    def release_like(self, drop: DropRow, released: DropRow, now: datetime) -> None:
+        """It has bytes that a person let pass before, under this name or another."""
+        self._database.change_one("UPDATE drops SET fingerprint = ? WHERE id = ?", released.fingerprint, drop.id)
+        self.release(drop, released.released_by, released.released_why, now)
+
+    def released_with(self, model: str, fingerprint: str) -> DropRow | None:
+        """A drop with these bytes that a person let pass."""
+        found = self._select(
+            "model = ? AND fingerprint = ? AND released_at IS NOT NULL ORDER BY id", model, fingerprint
+        )
+        return found[0] if fingerprint and found else None
+
+    def look_again(self, drop: DropRow, reason: str, now: datetime) -> None:
+        """The drop is inspected again."""
+        self._change(drop.id, "found", reason, now)
+        self._database.run("UPDATE drops SET hint = '', suspect = 0 WHERE id = ?", drop.id)
 
     def retract(self, drop: DropRow, reason: str, now: datetime) -> None:
         """Take a drop out of training, judging and counts; later drops that nothing was judged on count again."""
@@ -210,7 +209,7 @@ class Drops:
     def inspect_again(self, model: str, now: datetime) -> None:
         """Inspections rest on other data settings or another signature than before: every file is looked at again."""
         self._database.run(
-            "UPDATE drops SET state = 'found', reason = 'inspected again', changed_at = ?"
+            "UPDATE drops SET state = 'found', reason = 'inspected again', hint = '', suspect = 0, changed_at = ?"
             " WHERE model = ? AND current = 1 AND missing = 0 AND fingerprint <> ''"
             " AND state IN ('recorded', 'duplicate', 'quarantined')",
             to_text(now), model,
@@ -291,25 +290,4 @@ class Drops:
         )
 
     def _select(self, condition: str, *values: str | int | None) -> tuple[DropRow, ...]:
-        return tuple(_drop(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))
-
-
-def _drop(row: sqlite3.Row) -> DropRow:
-    return DropRow(
-        id=row["id"],
-        model=row["model"],
-        path=row["path"],
-        stamp=(row["size"], row["mtime_ns"], row["inode"]),
-        arrived_at=to_moment(row["arrived_at"]),
-        state=row["state"],
-        current=bool(row["current"]),
-        missing=bool(row["missing"]),
-        fingerprint=row["fingerprint"],
-        rows=row["rows"],
-        usable=row["usable"],
-        new=row["new"],
-        rows_file=row["rows_file"],
-        reason=row["reason"],
-        hint=row["hint"],
-        changed_at=to_moment(row["changed_at"]),
-    )
+        return tuple(drop_of(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))

@@ -62,7 +62,8 @@ CREATE TABLE drops (
     suspect      INTEGER NOT NULL DEFAULT 0,   -- quarantined for something that a person may let pass
     released_at  TEXT,                         -- a person let it pass
     released_by  TEXT NOT NULL DEFAULT '',
-    corrected    INTEGER NOT NULL DEFAULT 0,   -- rows known before that came with another label
+    released_why TEXT NOT NULL DEFAULT '',
+    corrected    INTEGER NOT NULL DEFAULT 0,   -- rows that came with another label than before
     profile_file TEXT NOT NULL DEFAULT '',     -- the distribution of each of its columns
     notes        TEXT NOT NULL DEFAULT '[]'    -- JSON: sentences about what was noticed in it
 ) STRICT;
@@ -236,11 +237,15 @@ END;
 CREATE TRIGGER drops_changed AFTER UPDATE OF state ON drops WHEN OLD.state <> NEW.state BEGIN
     INSERT INTO history (at, model, subject, event, detail)
     VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.' || NEW.state,
-            CASE WHEN NEW.reason <> '' THEN NEW.reason ELSE NEW.new || ' new of ' || NEW.rows || ' rows' END);
+            CASE WHEN NEW.reason <> '' THEN NEW.reason ELSE NEW.new || ' new of ' || NEW.rows || ' rows'
+            || CASE WHEN NEW.corrected > 0 THEN ', ' || NEW.corrected || ' with another label than before' ELSE '' END
+            END);
 END;
 CREATE TRIGGER drops_released AFTER UPDATE OF released_at ON drops WHEN NEW.released_at IS NOT NULL BEGIN
     INSERT INTO history (at, model, subject, event, detail)
-    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.released', 'by ' || NEW.released_by || ': ' || OLD.reason);
+    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.released', 'by ' || NEW.released_by || ': ' || NEW.released_why ||
+            CASE WHEN OLD.state = 'quarantined' THEN '; it was quarantined: ' || OLD.reason
+                 ELSE '; the same bytes as were released before' END);
 END;
 CREATE TRIGGER drift_measured AFTER INSERT ON drift WHEN NEW.value IS NOT NULL BEGIN
     INSERT INTO history (at, model, subject, event, detail)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from retrain_daemon.core.policy import Completion, DataSpec, Holdout, Outputs, Window
+from retrain_daemon.policies.expectations import read_expectations
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
 from retrain_daemon.policies.target import NO_TARGET, check_outputs, read_target
 from retrain_daemon.policies.units import choice, count, duration, mapping, sequence, share, text, word, words
@@ -16,9 +17,8 @@ from retrain_daemon.policies.units import choice, count, duration, mapping, sequ
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 
 _KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
-         "window", "holdout")  # fmt: skip
+         "window", "holdout", "expect")  # fmt: skip
 _LATER = {
-    "expect": "The columns of the model's signature are checked in every file.",
     "missing": "While a recorded file is gone, the model waits and names it.",
     "label_delay": "Drop rows when their labels are known.",
 }
@@ -43,6 +43,7 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
         shape=section.take("shape", _shape, ()),
         weight=section.take("weight", word, None),
         model_outputs=section.take("model_outputs", choice(Outputs), None),
+        expect=section.take("expect", read_expectations, ()),
     )
     _check_columns(section, data)
     check_outputs(section, data)

@@ -36,15 +36,23 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfiledDrop:
+    """One inspected file by its profile file, which says how the values of each column are distributed."""
+
+    drop: int
+    profile_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class InspectDrops:
     """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
 
-    `known_rows` are row-key files whose rows are not new any more; files of this job count after one another in
-    the order given. Row keys are written to `rows_folder` as `<fingerprint>.npy` (uint64, one a usable row), and the
-    keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in
-    `data.features` stand for; without one it is the first file. With `needs_framework` a model whose framework is not
-    installed here is refused by name before any file is read. `profiles` are profile files of earlier drops in use,
-    oldest first, which each file is compared with; its own is written to `rows_folder` as
+    `known_rows` are records of rows that are not new any more, oldest first; files of this job count after one another
+    in the order given. The record of a file's rows is written to `rows_folder` as `<fingerprint>.rows.npy` (uint64, one
+    a distinct row), and the keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose
+    columns patterns in `data.features` stand for; without one it is the first file. With `needs_framework` a model
+    whose framework is not installed here is refused by name before any file is read. `profiles` are drops in use,
+    oldest first: each file is compared with those before it. Its own profile is written to `rows_folder` as
     `<fingerprint>.profile.npz`.
     """
 
@@ -56,7 +64,7 @@ class InspectDrops:
     rows_folder: str
     reference: str = ""
     needs_framework: bool = False
-    profiles: tuple[str, ...] = ()
+    profiles: tuple[ProfiledDrop, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +74,7 @@ class DropReport:
 
     `rows` in the file; `usable` with a target; `new` of those, distinct and not known before. `training` and
     `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
-    `corrected`: rows known before that came with another label, which counts from now on.
+    `corrected`: rows that came with another label than their copy before, which counts from now on.
     `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped.
     """
 
@@ -119,14 +127,6 @@ class LearnedRecorded:
     rows: int
     keys: int
     fingerprints: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfiledDrop:
-    """One inspected file by its profile file, which says how the values of each column are distributed."""
-
-    drop: int
-    profile_file: str
 
 
 @dataclass(frozen=True, kw_only=True)

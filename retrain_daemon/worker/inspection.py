@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrain_daemon.core.policy import DataSpec, Holdout
 from retrain_daemon.errors import DataProblem, NotFound
@@ -29,9 +28,10 @@ from retrain_daemon.worker.job import (
     RecordLearned,
     Source,
 )
+from retrain_daemon.worker.known_rows import SUFFIX, KnownRows, RowRecord, record_rows
 from retrain_daemon.worker.labelled import Rows
 from retrain_daemon.worker.row_reading import read_rows, read_units
-from retrain_daemon.worker.rows import Keys, contains, judges, load_keys, save_keys
+from retrain_daemon.worker.rows import Keys, judges, save_keys
 from retrain_daemon.worker.schema import Schema
 from retrain_daemon.worker.signature import read_schema
 
@@ -41,13 +41,13 @@ Tell = Callable[[Progress], None]
 def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
     """One report for each file, in order; a file that cannot be used is a report with a problem, never an error.
 
-    Writes the row keys of usable rows as `<fingerprint>.npy` to `job.rows_folder`. Raises Refused, NotFound or
+    Writes the record of usable rows as `<fingerprint>.rows.npy` to `job.rows_folder`. Raises Refused, NotFound or
     RegistryUnreachable when it is not known what the model's columns are.
     """
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
     flavor = _installed(job.source) if job.needs_framework and job.source.version is not None else ""
     schema = _schema(job.source, job.data, (job.reference, *(file.path for file in job.files)))
-    known = _KnownKeys(load_keys(job.known_rows))
+    known = KnownRows(job.known_rows)
     reports = []
     for done, file in enumerate(job.files):
         progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))
@@ -100,24 +100,7 @@ def record_learned(job: RecordLearned, progress: Tell) -> LearnedRecorded:
     return LearnedRecorded(rows=rows, keys=len(learned), fingerprints=tuple(fingerprints))
 
 
-class _KnownKeys:
-    """Row keys seen so far, in sorted pieces of falling size, so that adding many files stays cheap."""
-
-    def __init__(self, keys: Keys) -> None:
-        self._pieces = [keys]
-
-    def contains(self, keys: Keys) -> NDArray[np.bool_]:
-        """Whether each key was seen."""
-        return np.asarray(np.any([contains(piece, keys) for piece in self._pieces], axis=0), dtype=np.bool_)
-
-    def add(self, keys: Keys) -> None:
-        """Take sorted keys as seen."""
-        while len(self._pieces) > 1 and len(self._pieces[-1]) <= len(keys):
-            keys = np.union1d(self._pieces.pop(), keys)
-        self._pieces.append(keys)
-
-
-def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: _KnownKeys) -> DropReport:
+def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: KnownRows) -> DropReport:
     found = ""
     try:
         before = stamp(file.path)
@@ -136,9 +119,10 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: _Kn
             hint=problem.hint,
             temporary=problem.temporary,
         )
-    rows_file = Path(job.rows_folder) / f"{found}.npy"
-    units_file = rows_file.with_suffix(".units.npy")
-    save_keys(rows_file, read.rows.row_keys)
+    rows_file = Path(job.rows_folder) / f"{found}{SUFFIX}"
+    units_file = Path(job.rows_folder) / f"{found}.units.npy"
+    record = record_rows(read.rows, job.data)
+    save_keys(rows_file, record.words)
     save_keys(units_file, read.rows.seen_keys)
     counted = DropReport(
         drop=file.drop,
@@ -148,18 +132,20 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: _Kn
         rows_file=str(rows_file),
         units_file=str(units_file),
     )
-    return _counted(counted, read.rows, job.data.holdout, known)
+    return _counted(counted, read.rows, record, job.data.holdout, known)
 
 
-def _counted(report: DropReport, rows: Rows, holdout: Holdout, known: _KnownKeys) -> DropReport:
-    """Count distinct rows, those of each side, and those not known before, which are known from then on."""
-    distinct, first = np.unique(rows.row_keys, return_index=True)
-    new = int((~known.contains(distinct)).sum())
-    known.add(distinct)
+def _counted(report: DropReport, rows: Rows, record: RowRecord, holdout: Holdout, known: KnownRows) -> DropReport:
+    """Count distinct rows, those of each side, those not known before and those with another label than before; they
+    are known from then on.
+    """
+    new, corrected = known.compare(record)
+    known.add(record)
+    found = replace(report, new=int(new.sum()), corrected=int(corrected.sum()))
     if holdout.share is None:
-        return replace(report, new=new, training=len(distinct), judging=len(distinct))
-    judging = int(judges(rows.unit_keys[first], holdout.share).sum())
-    return replace(report, new=new, training=len(distinct) - judging, judging=judging)
+        return replace(found, training=len(record), judging=len(record))
+    judging = int(judges(rows.unit_keys[record.last], holdout.share).sum())
+    return replace(found, training=len(record) - judging, judging=judging)
 
 
 def _units(path: str, spec: DataSpec, schema: Schema) -> tuple[str, Keys]:

@@ -12,6 +12,7 @@ from retrain_daemon.core.attempts import State
 from retrain_daemon.core.decide import decide
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.journal import Journal
+from retrain_daemon.journal.drops import Inspected
 from retrain_daemon.journal.models import FOREVER, Lineage
 from tests.earlier_schemas import earlier
 from tests.made import CHAMPION, NOW, a_policy, some_facts
@@ -100,6 +101,21 @@ def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_p
     assert decision is not None
     assert (decision.action, decision.offered) == ("train", "")
     journal.attempts.start(attempt, NOW)
+
+
+def test_corrected_labels_are_in_the_history_and_with_the_drop(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    journal.models.ensure("churn", "/policies/churn.yaml", "champion", NOW)
+    journal.drops.add("churn", "/drops/a.csv", (1, 2, 3), NOW)
+    (drop,) = journal.drops.to_inspect("churn")
+    found = Inspected(
+        fingerprint="f", rows=9, usable=9, new=2, training=7, judging=2, corrected=3, rows_file="", units_file=""
+    )
+    journal.drops.record(drop, found, "purpose", NOW)
+    assert [line.detail for line in journal.history_of("/drops/a.csv")][-1] == (
+        "2 new of 9 rows, 3 with another label than before"
+    )
+    assert journal.drops.listing("churn")[0].corrected == 3
 
 
 def test_a_file_that_is_no_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def inspect(folder: Path, *paths: str, known: tuple[str, ...] = (), spec: DataSp
 def test_new_rows_are_counted_once_over_files_and_against_what_is_known(tmp_path: Path) -> None:
     first = inspect(tmp_path, write(tmp_path / "a.csv", [1, 2, 3, 3]))[0]
     assert (first.rows, first.usable, first.new) == (4, 4, 3)
-    assert first.rows_file == str(tmp_path / f"{first.fingerprint}.npy")
+    assert first.rows_file == str(tmp_path / f"{first.fingerprint}.rows.npy")
     assert len(load_keys([first.rows_file])) == 3
     paths = [write(tmp_path / f"{name}.csv", numbers) for name, numbers in (("b", [3, 4, 5]), ("c", [5, 1, 6]))]
     reports = inspect(tmp_path, *paths, known=(first.rows_file,))
