@@ -36,7 +36,7 @@ def measure_drift(job: MeasureDrift, progress: Callable[[Progress], None]) -> Dr
     progress(Progress(phase="comparing profiles", total=len(job.new) + len(job.reference)))
     reference = joined(_loaded(job.reference))
     new = joined(_loaded(job.new))
-    bins = {name: make_bins(reference.columns[name], new.columns[name]) for name in _comparable(reference, new)}
+    bins = bins_of(reference, new)
     columns = tuple((name, each.distance(new.columns[name])) for name, each in bins.items())
     drops = chain.from_iterable(_alone(drop, bins) for drop in job.new)
     return DriftMeasured(columns=columns, new_rows=new.rows, reference_rows=reference.rows, drops=tuple(drops))
@@ -46,10 +46,13 @@ def _loaded(drops: Iterable[ProfiledDrop]) -> Iterable[Profile]:
     return (load_profile(drop.profile_file) for drop in drops)
 
 
-def _comparable(reference: Profile, new: Profile) -> list[str]:
-    """Columns of both with the same kind. Times are left out: the newest are new whatever happens."""
+def bins_of(reference: Profile, new: Profile) -> dict[str, Bins]:
+    """For each column of both that can be compared, the bins to sort its values into. Times are left out: the newest
+    are new whatever happens; so is a column that holds numbers on one side and texts on the other.
+    """
     names = [name for name in reference.columns if name in new.columns]
-    return [name for name in names if _same_kind(reference.columns[name], new.columns[name])]
+    pairs = [(name, reference.columns[name], new.columns[name]) for name in names]
+    return {name: make_bins(one, other) for name, one, other in pairs if _same_kind(one, other)}
 
 
 def _same_kind(one: ColumnProfile, other: ColumnProfile) -> bool:
