@@ -235,9 +235,7 @@ class Stream:
 def regimes() -> None:
     """A column that jumps twice, and a refit whenever the rule holds."""
     print(f"\n\nA stream of 30 columns, a file of {PER_FILE:,} rows a day, of which one column jumps by 1.5 sd on days")
-    print(
-        f"{CHANGES[0]} and {CHANGES[1]}. drift.max at the end of each day; *: a refit is judged then, the first on day 4\n"
-    )
+    print(f"{CHANGES[0]} and {CHANGES[1]}. drift.max at the end of each day; *: a refit is judged then\n")
     needs = (1000, 5000)
     print(f"{'day':>4}  " + "".join(f"{f'drift.max > 0.25 && data.new_rows >= {needed}':>48}" for needed in needs))
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
