@@ -27,6 +27,7 @@ from retrain_daemon.news import NOBODY, Announcer
 from retrain_daemon.settling import Settling
 from retrain_daemon.shortage import made
 from retrain_daemon.turns import Turns
+from retrain_daemon.worker.data_jobs import COMPARED_WITH
 from retrain_daemon.worker.job import (
     DropFile,
     DropReport,
@@ -43,8 +44,6 @@ LOOK_AGAIN = timedelta(seconds=20)
 LOSSES_TO_SET_ASIDE = 3
 #: Reading and hashing files may take so long.
 INSPECTION_LIMITS = Limits(run_for=timedelta(hours=1), memory=None)
-#: A file is compared with at most so many earlier ones.
-COMPARED_WITH = 20
 #: How the names of inspections' jobs begin.
 _JOB = "inspect-"
 

@@ -77,6 +77,6 @@ def _what_to_do(drop: DropRow, names: Counter[str]) -> str:
         return f"put it back, or `retraind drop retract {named} --why TEXT`"
     if drop.state != "quarantined" or not drop.current:
         return drop.hint
-    if drop.suspect:
+    if drop.suspect and "drop release" not in drop.hint:
         return f"{drop.hint} If it is right as it is: `retraind drop release {named} --why TEXT`".strip()
     return drop.hint or "Drop a corrected file under the same name, or remove it."

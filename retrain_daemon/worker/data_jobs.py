@@ -10,6 +10,9 @@ from typing import Literal
 
 from retrain_daemon.core.policy import DataSpec
 
+#: A file is compared with at most so many drops before it.
+COMPARED_WITH = 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class DropFile:

@@ -48,13 +48,13 @@ def refuse_cut_short(path: str) -> None:
     with _text(path) as stream:
         while piece := bytes(stream.read(_READ_BYTES)):
             last, quotes = piece[-1:], quotes + piece.count(b'"')
-    release = f"End it with a line end; or, if it is whole, run: retraind drop release {shown(path)}"
+    release = f"End it with a line end; or, if it is whole, run: retraind drop release {shown(path)} --why TEXT"
     if last not in (b"\n", b"\r"):
         raise SuspectData(f"{shown(path)} may be cut inside its last row: it does not end with a line end.", release)
     if quotes % 2:
         raise SuspectData(
             f"{shown(path)} may be cut inside a quoted cell: it has an odd number of quotes.",
-            f"Close each quote; or, if it is whole, run: retraind drop release {shown(path)}",
+            f"Close each quote; or, if it is whole, run: retraind drop release {shown(path)} --why TEXT",
         )
 
 
