@@ -12,15 +12,20 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import journal_to_read
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.cli.reading import watched
+from retrain_daemon.journal.drift import DropDistance
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class DropShown(DropRow):
-    """One revision of one file, and what to do about it: "" where nothing is."""
+    """One revision of one file, and what to do about it: "" where nothing is. `drift` is how far it was from what was
+    learned when it was new, in the column that was farthest; None where it was not measured.
+    """
 
     what_to_do: str
+    drift: float | None
+    drift_column: str
 
 
 def drops(arguments: Arguments, settings: Settings) -> int:
@@ -28,7 +33,8 @@ def drops(arguments: Arguments, settings: Settings) -> int:
     journal = journal_to_read(settings)
     listed = journal.drops.listing(watched(journal, arguments.model))
     names = Counter(Path(drop.path).name for drop in journal.drops.listing(None) if drop.current)
-    shown = [_shown(drop, names) for drop in listed]
+    distances = journal.drift.of_drops(arguments.model)
+    shown = [_shown(drop, names, distances.get(drop.id)) for drop in listed]
     if arguments.quarantined:
         shown = [drop for drop in shown if drop.current and drop.state == "quarantined"]
     if arguments.json:
@@ -66,8 +72,13 @@ def _why(drop: DropShown) -> str:
     return " ".join(part for part in (*said, *drop.notes) if part)
 
 
-def _shown(drop: DropRow, names: Counter[str]) -> DropShown:
-    return DropShown(**vars(drop), what_to_do=_what_to_do(drop, names))
+def _shown(drop: DropRow, names: Counter[str], distance: DropDistance | None) -> DropShown:
+    return DropShown(
+        **vars(drop),
+        what_to_do=_what_to_do(drop, names),
+        drift=distance.value if distance else None,
+        drift_column=distance.worst if distance else "",
+    )
 
 
 def _what_to_do(drop: DropRow, names: Counter[str]) -> str:
