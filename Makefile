@@ -30,6 +30,7 @@ benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/retrain.py
 	$(VENV)/bin/python benchmarks/watching.py
 	$(VENV)/bin/python benchmarks/comparing.py
+	$(VENV)/bin/python benchmarks/drift.py
 	$(VENV)/bin/python benchmarks/memory.py
 
 # Python 3.11 or newer is asked for by name, so that an old one gets a sentence and not a failed install. Debian has
