@@ -33,7 +33,9 @@ class DriftAsker:
         last = self._journal.drift.measured(policy.model)
         if sides.obstacle or (last is not None and last.key == sides.key):
             return None
-        job = MeasureDrift(source=source, new=_named(sides.new), reference=_named(sides.reference))
+        measured = self._journal.drift.of_drops(policy.model)
+        alone = tuple(drop.drop for drop in sides.new if drop.drop not in measured)
+        job = MeasureDrift(source=source, new=_named(sides.new), reference=_named(sides.reference), alone=alone)
         return Question(key=sides.key, job=job)
 
     def take_in(self, policy: Policy, question: Question, result: Result, now: datetime) -> None:

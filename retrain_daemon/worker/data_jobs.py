@@ -134,12 +134,15 @@ class LearnedRecorded:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureDrift:
-    """How far the rows of `new` drops are from those of `reference`, together and each drop alone."""
+    """How far the rows of `new` drops are from those of `reference`, together; those named in `alone` also by
+    themselves.
+    """
 
     kind: Literal["measure_drift"] = "measure_drift"
     source: Source
     new: tuple[ProfiledDrop, ...]
     reference: tuple[ProfiledDrop, ...]
+    alone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

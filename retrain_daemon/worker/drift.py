@@ -29,7 +29,8 @@ _PRIOR_ROWS = 0.5
 
 
 def measure_drift(job: MeasureDrift, progress: Callable[[Progress], None]) -> DriftMeasured:
-    """The distance of the new drops from the reference, together and each alone that has enough rows.
+    """The distance of the new drops from the reference, together and, of those that are to be measured alone, of each
+    that has enough rows.
 
     Raises StateUnusable when a profile is not there or broken.
     """
@@ -38,7 +39,7 @@ def measure_drift(job: MeasureDrift, progress: Callable[[Progress], None]) -> Dr
     new = joined(_loaded(job.new))
     bins = bins_of(reference, new)
     columns = tuple((name, each.distance(new.columns[name])) for name, each in bins.items())
-    drops = chain.from_iterable(_alone(drop, bins) for drop in job.new)
+    drops = chain.from_iterable(_alone(drop, bins) for drop in job.new if drop.drop in job.alone)
     return DriftMeasured(columns=columns, new_rows=new.rows, reference_rows=reference.rows, drops=tuple(drops))
 
 

@@ -38,14 +38,18 @@ def distance(reference: ColumnProfile, new: ColumnProfile) -> float:
     return make_bins(reference, new).distance(new)
 
 
-def measured(folder: Path, reference: list[pd.DataFrame], new: list[pd.DataFrame]) -> DriftMeasured:
+def measured(
+    folder: Path, reference: list[pd.DataFrame], new: list[pd.DataFrame], alone: tuple[int, ...] = ()
+) -> DriftMeasured:
     drops = []
     for number, frame in enumerate([*reference, *new]):
         save_profile(folder / f"{number}.npz", profiled(frame))
         drops.append(ProfiledDrop(drop=number, profile_file=str(folder / f"{number}.npz")))
     told: list[Progress] = []
     cut = len(reference)
-    return measure_drift(MeasureDrift(source=SOURCE, new=tuple(drops[cut:]), reference=tuple(drops[:cut])), told.append)
+    return measure_drift(
+        MeasureDrift(source=SOURCE, new=tuple(drops[cut:]), reference=tuple(drops[:cut]), alone=alone), told.append
+    )
 
 
 def test_the_index_of_two_known_distributions_is_the_one_of_the_textbook() -> None:
@@ -172,7 +176,7 @@ def test_all_columns_of_both_sides_are_measured_and_single_drops_by_their_worst(
             {"age": random.normal(age, size=count), "income": random.exponential(size=count), "region": region}
         )
 
-    found = measured(tmp_path, [rows(3000), rows(3000)], [rows(1000), rows(1000, age=2), rows(100, age=9)])
+    found = measured(tmp_path, [rows(3000), rows(3000)], [rows(1000), rows(1000, age=2), rows(100, age=9)], (2, 3, 4))
     assert (found.new_rows, found.reference_rows) == (2100, 6000)
     columns = dict(found.columns)
     assert list(columns) == ["age", "income", "region"]
