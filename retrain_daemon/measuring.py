@@ -43,12 +43,15 @@ class Question:
 
 
 class Asker(Protocol):
-    """One kind of measurement. `name` is its word in log lines, and `facts` how the names of its facts begin: none of
-    them is known while it has a question.
-    """
+    """One kind of measurement."""
 
-    name: str
-    facts: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Its word in log lines."""
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """How the names of its facts begin: none of them is known while it has a question."""
 
     def question(self, policy: Policy, source: Source, now: datetime) -> Question | None:
         """What is to be measured for the champion, `source`; None when everything is known. Reads the journal only."""

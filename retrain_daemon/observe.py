@@ -26,6 +26,7 @@ from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Learned, ModelRow
 from retrain_daemon.registry import RegisteredModel, Registry, Version, spell_alias
+from retrain_daemon.scores import score_facts
 
 #: A person asks for a retrain with this tag on the registered model.
 REQUEST_TAG, REQUEST_VALUE = "retrain", "now"
@@ -239,6 +240,7 @@ def gather(
         model=policy.model,
         champion=champion,
         data=replace(data, measuring=measuring),
+        scores=score_facts(policy, journal, champion.version, now) if known and champion.version is not None else {},
         champion_moved=_moved(journal, policy.model, champion),
         last=last,
         resumed_since_last=bool(last and row and row.resumed_at and row.resumed_at > last.ended_at),

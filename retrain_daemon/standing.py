@@ -23,13 +23,16 @@ _ENDS = frozenset({"promoted", "rejected", "inconclusive", "abandoned"})
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStanding:
-    """One model when it was last looked at: `state` is the code of its decision. None: not known."""
+    """One model when it was last looked at: `state` is the code of its decision, `scores` pairs each metric with the
+    champion's score on the newest file. None: not known.
+    """
 
     state: str
     champion: int | None = None
     new_rows: int | None = None
     waiting_since: datetime | None = None
     quarantined: int | None = None
+    scores: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,7 @@ class Standing:
             new_rows=facts.data.new_rows,
             waiting_since=now - waiting if waiting else None,
             quarantined=facts.data.quarantined,
+            scores=tuple((metric, known.latest[-1]) for metric, known in facts.scores.items() if known.latest),
         )
         if self._models.get(facts.model) != seen:
             self._models[facts.model] = seen

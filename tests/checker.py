@@ -370,6 +370,16 @@ def _nothing_half_done(look: Look) -> Iterator[str]:
             yield from (f"{attempt['id']}: {effect['name']} is begun and not done" for effect in effects)
 
 
+@invariant(19, "No version is scored on a drop that the attempt that made it had.")
+def _nothing_it_had_is_scored(look: Look) -> Iterator[str]:
+    for row in look.rows(
+        "SELECT score.version, score.drop_id FROM score JOIN lineage ON lineage.model = score.model AND"
+        " lineage.version = score.version JOIN attempt_drop ON attempt_drop.attempt = lineage.attempt AND"
+        " attempt_drop.drop_id = score.drop_id WHERE score.model = ?", look.world.model,
+    ):  # fmt: skip
+        yield f"version {row['version']} on drop {row['drop_id']}"
+
+
 _ANY = {"", "promote", "reject", "inconclusive"}
 
 

@@ -34,11 +34,14 @@ from retrain_daemon.worker.job import (
     Challenger,
     DropFile,
     DropReport,
+    DropScore,
     DropsInspected,
+    DropsScored,
     Failed,
     InspectDrops,
     Job,
     Result,
+    ScoreDrops,
     Train,
     Trained,
 )
@@ -59,6 +62,16 @@ promote:
   require:
     - {{metric: accuracy, better_by: 0}}
 """
+
+
+def scored(job: ScoreDrops, value: float | None = 0.9, problem: str = "") -> DropsScored:
+    """The same score for each of its drops, by each metric."""
+    scores = (
+        DropScore(drop=drop.drop, metric=metric, rows=1000, value=value, problem=problem)
+        for drop in job.drops
+        for metric in job.metrics
+    )
+    return DropsScored(scores=tuple(scores))
 
 
 class Cut(BaseException):
@@ -131,7 +144,7 @@ class FakeBox:
     """A training box. `evidence` is what workers find; `failure`, if set, is what trainings end with.
 
     `inspection_failure`, if it returns one, is what an inspection ends with; `report`, if it returns one, what an
-    inspection says of a file, else it is full of usable rows.
+    inspection says of a file, else it is full of usable rows. `score` is what a scoring ends with.
     """
 
     root: Path
@@ -142,6 +155,7 @@ class FakeBox:
     failure: Failed | None = None
     inspection_failure: Callable[[InspectDrops], Failed | None] = lambda _job: None
     report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
+    score: Callable[[ScoreDrops], Result | None] = lambda job: scored(job)
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
     obstacle: Callable[[Limits], str] = lambda _limits: ""
@@ -297,6 +311,8 @@ class FakeBox:
             case InspectDrops(files=files):
                 reports = tuple(self.report(job, file) or self._report(file) for file in files)
                 return self.inspection_failure(job) or DropsInspected(reports=reports)
+            case ScoreDrops():
+                return self.score(job)
             case Train():
                 return self.failure or self._changed(job) or self._trained(job)
             case other:

@@ -59,7 +59,7 @@ def committed(database: Any, sql: str, *values: object) -> str:
     if verb == "BEGIN":
         _pending.clear()
     if verb in ("INSERT", "UPDATE", "DELETE"):
-        table = next(word for word in rest if word.upper() not in ("INTO", "OR", "REPLACE", "FROM"))
+        table = next(word for word in rest if word.upper() not in ("INTO", "OR", "REPLACE", "IGNORE", "FROM"))
         # How many files one inspection takes in, and what becomes of each, is a matter of moments.
         words = [value for value in values if value in _WORDS and table != "drops"]
         change = " ".join([verb.lower(), table, *map(str, words[-1:])])
@@ -73,7 +73,8 @@ def committed(database: Any, sql: str, *values: object) -> str:
 
 
 def kind_of(key: str) -> str:
-    return "an inspection" if key.startswith("inspect-") else "an attempt"
+    kinds = {"inspect": "an inspection", "measure": "a measurement"}
+    return kinds.get(key.partition("-")[0], "an attempt")
 
 
 def written(path: Path, _content: bytes) -> str:
@@ -98,6 +99,7 @@ EFFECTS = (
     Effect(REGISTRY, "MlflowRegistry.tag_run", called("tag_run")),
     Effect(REGISTRY, "MlflowRegistry.end_runs_of", called("end_runs_of")),
     Effect(f"{WORKER}.durable", "write_whole", written),
+    Effect(f"{WORKER}.scoring", "score_drops", called("scoring")),
     Effect(f"{WORKER}.window", "read_job_rows", called("reading of rows")),
     Effect(f"{WORKER}.frameworks.sklearn_model", "SklearnModel.continue_training", called("training")),
     Effect(f"{WORKER}.judging", "measure", called("comparison")),
@@ -111,7 +113,10 @@ EFFECTS = (
 )  # fmt: skip
 
 #: Waits that only cost time here: module, name, and how long instead.
-SHORTER = (("retrain_daemon.intake", "LOOK_AGAIN", timedelta(seconds=1)),)
+SHORTER = (
+    ("retrain_daemon.intake", "LOOK_AGAIN", timedelta(seconds=1)),
+    ("retrain_daemon.measuring", "ASK_AGAIN", timedelta(seconds=1)),
+)
 
 
 def arm() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from retrain_daemon.askers import due_facts
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of, trust_of
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.decide import Decision, RuleReport, decide
-from retrain_daemon.core.facts import Facts
+from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.vocabulary import readable
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder
+from retrain_daemon.journal import Journal
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.settings import Settings
 
@@ -37,7 +39,7 @@ def plan(arguments: Arguments, settings: Settings) -> int:
     view.poll([policy.model for policy in policies])
     plans = []
     for policy in policies:
-        facts = gather(policy, journal, view, now, _folder_problem(policy, now))
+        facts = gather(policy, journal, view, now, _folder_problem(policy, now), _measuring(policy, journal, view, now))
         plans.append(Plan(model=policy.model, decision=decide(policy, facts, now), facts=facts))
     if arguments.json:
         print_json(plans)
@@ -45,6 +47,15 @@ def plan(arguments: Arguments, settings: Settings) -> int:
         for each in plans:
             _print(each)
     return 0
+
+
+def _measuring(policy: Policy, journal: Journal, view: RegistryView, now: datetime) -> tuple[str, ...]:
+    """What a daemon would have measured first."""
+    row = journal.models.find(policy.model)
+    champion = view.champion(policy, row.champion_seen if row else None)
+    if champion.state is not ChampionState.FOUND or champion.version is None:
+        return ()
+    return due_facts(policy, journal, champion.version, now)
 
 
 def _folder_problem(policy: Policy, now: datetime) -> str:
@@ -83,6 +94,9 @@ def _print(plan: Plan) -> None:
     print(f"  rows that can train and it has not learned: {_at_most(data.unlearned_rows)}")
     drift = plan.facts.drift
     print(f"  drift: {readable(drift.columns) if drift.columns else f'not known: {drift.obstacle}'}")
+    for metric, scores in plan.facts.scores.items():
+        if scores.score is not None:
+            print(f"  its {metric} on files since it was cut: {scores.score:.4g} ({readable(scores.latest)})")
 
 
 def print_rule(rule: RuleReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +26,8 @@ from retrain_daemon.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """One model on the status screen. `drift` is that of the column that is farthest, None where it is not known; `why`
-    is its standing decision, or what holds it.
+    """One model on the status screen. `drift` is that of the column that is farthest, None where it is not known;
+    `scores` are the champion's on the newest file, by metric; `why` is its standing decision, or what holds it.
     """
 
     model: str
@@ -38,6 +39,7 @@ class ModelStatus:
     quarantined: int
     drift: float | None
     drift_column: str
+    scores: Mapping[str, float]
     why: str
     as_of: datetime | None
 
@@ -78,7 +80,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     print_table(
-        ("model", "champion", "state", "last attempt", "drops", "set aside", "drift", "since", "why"),
+        ("model", "champion", "state", "last attempt", "drops", "set aside", "drift", "score", "since", "why"),
         (
             (
                 each.model,
@@ -88,6 +90,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 str(each.drops),
                 str(each.quarantined),
                 "-" if each.drift is None else f"{each.drift:.3g} {each.drift_column}",
+                "\n".join(f"{metric}={value:.4g}" for metric, value in each.scores.items()) or "-",
                 moment(each.as_of),
                 each.why,
             )
@@ -129,9 +132,15 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         quarantined=counts.quarantined,
         drift=drift.columns.get(drift.worst),
         drift_column=drift.worst,
+        scores=_newest_scores(journal, row),
         why=_why(row, opened, decision),
         as_of=decision.at if decision else None,
     )
+
+
+def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
+    found = journal.scores.newest(row.name, row.champion_seen) if row.champion_seen is not None else ()
+    return {score.metric: score.value for score in found if score.value is not None}
 
 
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:

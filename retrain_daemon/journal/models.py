@@ -99,7 +99,12 @@ class Models:
         )  # fmt: skip
 
     def note_inspected_as(self, name: str, purpose: str, now: datetime) -> None:
-        """What the model's drops are inspected for from now on."""
+        """What the model's drops are inspected for from now on. A score is of the data settings, which are the first
+        word, and of a version's own signature.
+        """
+        before = self.find(name)
+        if before is not None and before.inspected_as.split(" ", 1)[0] != purpose.split(" ", 1)[0]:
+            self._database.run("DELETE FROM score WHERE model = ?", name)
         self._database.run(
             "UPDATE model SET inspected_as = ?, inspected_since = ?, changed_at = ? WHERE name = ?",
             purpose, to_text(now), to_text(now), name,
@@ -168,7 +173,8 @@ class Models:
         return None if row is None else _lineage(row)
 
     def record_lineage(self, name: str, lineage: Lineage, now: datetime) -> None:
-        """Write what a version learned; a record replaces an assumption."""
+        """Write what a version learned; a record replaces an assumption, and it is scored again without these rows."""
+        self._database.run("DELETE FROM score WHERE model = ? AND version = ?", name, lineage.version)
         self._database.run(
             "INSERT OR REPLACE INTO lineage (model, version, continues, learned_file, unknown_until, unit, attempt,"
             " fingerprints, created_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -192,6 +198,7 @@ class Models:
             )
             return False
         self._database.run("DELETE FROM lineage WHERE model = ? AND version = ?", *where)
+        self._database.run("DELETE FROM score WHERE model = ? AND version = ?", *where)
         return True
 
     def learned(self, name: str, version: int, unit: str) -> Learned:

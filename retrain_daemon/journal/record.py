@@ -16,6 +16,7 @@ from retrain_daemon.journal.models import Learned, Models
 from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
+from retrain_daemon.journal.scores import Scores
 
 JOURNAL_FILE = "journal.db"
 
@@ -43,6 +44,7 @@ class Journal:
         self.attempts = Attempts(database)
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)
+        self.scores = Scores(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

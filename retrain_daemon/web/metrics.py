@@ -99,6 +99,13 @@ def _models(models: Mapping[str, ModelStanding], now: datetime) -> Iterator[Metr
     )  # fmt: skip
     yield _each("retraind_model_quarantined_files", "Files refused and not dealt with.", models,
                 lambda model: model.quarantined)  # fmt: skip
+    scores = GaugeMetricFamily(
+        "retraind_model_champion_score", "The champion's score on the newest file.", labels=("model", "metric")
+    )
+    for name, model in models.items():
+        for metric, value in model.scores:
+            scores.add_metric((name, metric), value)
+    yield scores
 
 
 def _each(

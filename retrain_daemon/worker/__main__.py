@@ -38,6 +38,7 @@ from retrain_daemon.worker.job import (
     Progress,
     RecordLearned,
     Result,
+    ScoreDrops,
     Source,
     Train,
     read_job,
@@ -186,6 +187,10 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.drift import measure_drift
 
         return measure_drift(job, progress)
+    if isinstance(job, ScoreDrops):
+        from retrain_daemon.worker.scoring import score_drops
+
+        return score_drops(job, folder, progress)
     if isinstance(job, InspectModel):
         from retrain_daemon.worker.model_inspection import inspect_model
 

@@ -169,7 +169,9 @@ class DriftMeasured:
 class ScoreDrops:
     """Score one version on each drop, on the rows that by the record it has not learned from.
 
-    `learned`, `unknown_until` and `early` are as for a training.
+    `learned`, `unknown_until` and `early` are as for a training. Patterns in `data.features` stand for the columns of
+    `reference`. `network` ("package.module:name") builds a network stored as weights; `code_folder` may hold its
+    module.
     """
 
     kind: Literal["score_drops"] = "score_drops"
@@ -180,6 +182,7 @@ class ScoreDrops:
     unknown_until: datetime | None
     early: tuple[str, ...] = ()
     metrics: tuple[str, ...]
+    reference: str = ""
     code_folder: str = ""
     network: str = ""
 

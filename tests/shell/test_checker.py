@@ -169,6 +169,7 @@ BREAKS: list[tuple[int, str, Callable[[World], World]]] = [
     (17, "what it learned is not recorded", by_sql("UPDATE lineage SET attempt = NULL")),
     (18, "an effect is half done", by_sql("UPDATE effect SET done_at = NULL")),
     (18, "an attempt is under way", by_sql("UPDATE attempt SET ended_at = NULL, state = 'judged'")),
+    (19, "it is scored on what it had", by_sql(f"UPDATE score SET version = {OURS}")),
 ]
 
 

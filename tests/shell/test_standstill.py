@@ -31,7 +31,7 @@ from retrain_daemon.notify import Hook, Notifier
 from retrain_daemon.patience import Requests
 from retrain_daemon.registry import RegisteredModel
 from retrain_daemon.standstill import LONGEST_WAIT_SECONDS, Standstill
-from retrain_daemon.worker.job import Failed, InspectModel, Job, Source
+from retrain_daemon.worker.job import Failed, InspectModel, Job, Source, Train
 from tests.box import alive
 from tests.fake_box import FakeBox, WatchedExecutor
 from tests.made import CHAMPION, NOW
@@ -109,7 +109,7 @@ def test_an_attempt_whose_job_folder_cannot_be_written_waits_and_is_never_given_
     full = [True]
 
     def refusing(self: WatchedExecutor, key: str, job: Job, limits: Limits, now: datetime, python: str = "") -> None:
-        if full[0] and not key.startswith("inspect-"):
+        if full[0] and isinstance(job, Train):
             raise StateUnusable("job folder cannot be written: No space left on device.")
         start(self, key, job, limits, now, python)
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from retrain_daemon.errors import RegistryUnreachable
-from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Job, Result, Train
+from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Job, Result, ScoreDrops, Train
 from tests.checker import KEY_TAG, SeenRegistry, SeenVersion, World, check
 from tests.fake_box import MODEL, Cut, FakeBox
 from tests.made import CHAMPION, a_metric, some_evidence
@@ -58,6 +58,8 @@ class Moody(FakeBox):
             if job.challenger is None:
                 self.registry.start_run_by_hand({**job.tags, KEY_TAG: job.key})
             return None
+        if isinstance(job, ScoreDrops) and self.failure is not None:
+            return self.failure
         done = super().work(job)
         if isinstance(job, Train) and isinstance(done, Failed) and job.challenger is None and done.lost:
             self.registry.start_run_by_hand({**job.tags, KEY_TAG: job.key})

@@ -208,7 +208,10 @@ def test_the_table_of_metrics_is_what_is_exported(tmp_path: Path) -> None:
     box.record_champion()
     box.drop()
     with box.life() as daemon:
-        for _ in range(5):
+        for number in range(10):
+            if number == 5:
+                box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 1000000")
+                box.drop("b.csv", "x,churned\n2,no\n")
             daemon.turn()
             box.clock.now += timedelta(minutes=5)
         exported = {name for name, _ in metrics(daemon.standing, box.clock.now)}
