@@ -34,8 +34,9 @@ MAX_CATEGORIES = 500
 #: Distinct values are counted up to here; one more means that there are more.
 DISTINCT_LIMIT = 512
 _LONGEST_TEXT = 100
-# While a profile is made, each column holds up to so many numbers a level, or counted texts.
-_MAX_HELD, _ALL_HELD = 4096, 2**21
+# While a profile is made, each column holds up to so many numbers a level, or counted texts: with many columns fewer.
+_MAX_HELD, _MIN_HELD, _ALL_HELD = 4096, 256, 2**19
+_FEWEST_TEXTS = 600
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class Profiler:
     def __init__(self, schema: Schema) -> None:
         columns = max(1, len(schema.features))
         self._points = min(MAX_POINTS, max(MIN_POINTS, ALL_POINTS // columns))
-        self._held = min(_MAX_HELD, max(MAX_POINTS, _ALL_HELD // columns))
+        self._held = min(_MAX_HELD, max(_MIN_HELD, _ALL_HELD // columns))
         self._columns: dict[str, _Numbers | _Texts] = {}
         self._rows = 0
 
@@ -102,7 +103,9 @@ class Profiler:
         if name not in self._columns:
             kind: Kind = "time" if values.dtype.kind == "M" else "number"
             self._columns[name] = (
-                _Texts(self._held) if values.dtype.kind in "OU" else _Numbers(kind, self._held, self._points)
+                _Texts(max(self._held, _FEWEST_TEXTS))
+                if values.dtype.kind in "OU"
+                else _Numbers(kind, self._held, self._points)
             )
         return self._columns[name]
 
