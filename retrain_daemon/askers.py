@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.drift_watch import DriftAsker
 from retrain_daemon.journal import Journal
 from retrain_daemon.measuring import Asker
 from retrain_daemon.scores import ScoreAsker
@@ -20,4 +21,4 @@ def due_facts(policy: Policy, journal: Journal, version: int, now: datetime) -> 
 
 def askers_of(journal: Journal) -> tuple[Asker, ...]:
     """All askers, on one journal."""
-    return (ScoreAsker(journal),)
+    return (DriftAsker(journal), ScoreAsker(journal))

@@ -1,6 +1,7 @@
 """Intake: files of a drop folder become drops in the journal, inspected by a worker.
 
-What a file's rows are worth is found by the worker; whether to train on them is decided elsewhere.
+What a file's rows are worth is found by the worker, what becomes of a file then is in `settling.py`; whether to train
+on them is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -20,12 +21,22 @@ from retrain_daemon.executor.jobs import Executor
 from retrain_daemon.executor.limits import Limits
 from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
-from retrain_daemon.journal.drops import DropRow, Inspected
+from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.log import get_logger
-from retrain_daemon.news import NOBODY, Announcer, News
+from retrain_daemon.news import NOBODY, Announcer
+from retrain_daemon.settling import Settling
 from retrain_daemon.shortage import made
 from retrain_daemon.turns import Turns
-from retrain_daemon.worker.job import DropFile, DropReport, DropsInspected, Failed, InspectDrops, Source
+from retrain_daemon.worker.data_jobs import COMPARED_WITH
+from retrain_daemon.worker.job import (
+    DropFile,
+    DropReport,
+    DropsInspected,
+    Failed,
+    InspectDrops,
+    ProfiledDrop,
+    Source,
+)
 
 #: A file that could not be read just now is looked at again after so long.
 LOOK_AGAIN = timedelta(seconds=20)
@@ -58,14 +69,14 @@ class Intake:
         self._journal = journal
         self._folders = folders
         self._executor = executor
-        self._announcer = announcer
+        self._settling = Settling(journal, announcer)
         self._rows = state / "rows"
         self._turns = Turns(at_most)
         self._running: dict[str, _Inspection] = {}
         self._not_before: dict[str, datetime] = {}
         self._refused_for: dict[str, str] = {}
         self._losses: dict[str, int] = {}
-        self._settling: dict[str, frozenset[str]] = {}
+        self._unsettled: dict[str, frozenset[str]] = {}
         self.problems: dict[str, str] = {}
 
     def scan(self, policy: Policy, now: datetime) -> datetime | None:
@@ -90,9 +101,9 @@ class Intake:
     def _prepare(self, model: str, scan: Scan, now: datetime) -> None:
         """At a file's first sight; one that waits for its marker for weeks keeps nothing warm."""
         settling = frozenset(scan.settling)
-        if scan.found or settling - self._settling.get(model, frozenset()):
+        if scan.found or settling - self._unsettled.get(model, frozenset()):
             self._executor.expect(model, now)
-        self._settling[model] = settling
+        self._unsettled[model] = settling
 
     def _leave_outside(self, policy: Policy, now: datetime) -> None:
         """Files that an edited `data.path` does not cover any more stop counting."""
@@ -117,16 +128,12 @@ class Intake:
             stamp = _triple(unusable.stamp)
             self._journal.drops.add(model, unusable.path, stamp, now, reason=unusable.reason, hint=unusable.hint)
             _log.warning("drop.quarantined", model=model, file=Path(unusable.path).name, reason=unusable.reason)
-            self._tell_quarantined(model, unusable.path, unusable.reason, now)
+            self._settling.tell_quarantined(model, unusable.path, unusable.reason, now)
 
     def _note_missing(self, policy: Policy, scan: Scan, now: datetime) -> None:
         skip = policy.data.missing is MissingFiles.SKIP
         for path in self._journal.drops.mark_missing(policy.model, frozenset(scan.gone), now, skip=skip):
             _log.warning("drop.missing", model=policy.model, file=Path(path).name, skipped=skip)
-
-    def _tell_quarantined(self, model: str, path: str, reason: str, now: datetime) -> None:
-        news = News(occasion="quarantined", at=now, model=model, file=Path(path).name, reason=reason)
-        self._announcer.tell(news)
 
     def _note_problem(self, model: str, problem: str) -> None:
         if problem and self.problems.get(model) != problem:
@@ -165,7 +172,7 @@ class Intake:
         root = self._journal.models.signature_root(policy.model, source.version)
         data = policy.data
         settings = (data.target, data.features, data.group, data.row_id, data.event_time, data.holdout, data.shape,
-                    data.weight, data.model_outputs)  # fmt: skip
+                    data.weight, data.model_outputs, data.expect)  # fmt: skip
         # What stands after the first blank says whether keys of features can be compared.
         features = f"features {sha256(repr(data.features).encode()).hexdigest()[:16]}" if data.features else "all"
         purpose = f"{sha256(repr(settings).encode()).hexdigest()[:16]} {features} of the signature of version {root}"
@@ -182,7 +189,13 @@ class Intake:
         rows = self._rows / sha256(policy.model.encode()).hexdigest()[:16]
         made(rows)
         files = tuple(
-            DropFile(drop=drop.id, path=drop.path, first_seen=drop.arrived_at, fingerprint=drop.fingerprint)
+            DropFile(
+                drop=drop.id,
+                path=drop.path,
+                first_seen=drop.arrived_at,
+                fingerprint=drop.fingerprint,
+                released=drop.released_at is not None,
+            )
             for drop in waiting
         )
         job = InspectDrops(
@@ -194,10 +207,20 @@ class Intake:
             rows_folder=str(rows),
             reference=self._journal.drops.reference(policy.model),
             needs_framework=_needs_framework(policy),
+            profiles=self._earlier(policy.model, waiting),
         )
         key = f"{_JOB}{waiting[0].id}"
         self._executor.start(key, job, INSPECTION_LIMITS, now)
         self._running[policy.model] = _Inspection(key, waiting, purpose)
+
+    def _earlier(self, model: str, waiting: tuple[DropRow, ...]) -> tuple[ProfiledDrop, ...]:
+        """The newest drops in use before the first and before the last that waits: what each is compared with."""
+        profiled = [drop for drop in self._journal.drops.in_use(model) if drop.profile_file]
+        before_first = [drop for drop in profiled if drop.id < waiting[0].id][-COMPARED_WITH:]
+        before_last = [drop for drop in profiled if waiting[0].id < drop.id < waiting[-1].id][-COMPARED_WITH:]
+        return tuple(
+            ProfiledDrop(drop=drop.id, profile_file=drop.profile_file) for drop in (*before_first, *before_last)
+        )
 
     def waiting(self, now: datetime) -> frozenset[str]:
         """Models with an inspection under way or whose turn it is to begin one, or with a file that is to be looked at
@@ -236,7 +259,7 @@ class Intake:
             if running is not None:
                 self._executor.discard(running.key)
             for remembered in (
-                self._not_before, self._refused_for, self._losses, self._settling, self.problems,
+                self._not_before, self._refused_for, self._losses, self._unsettled, self.problems,
             ):  # fmt: skip
                 remembered.pop(model, None)
 
@@ -279,7 +302,7 @@ class Intake:
         if alone and self._losses[model] > LOSSES_TO_SET_ASIDE:
             reason = f"its inspection did not come to an end {LOSSES_TO_SET_ASIDE} times: {failed.message}"
             self._journal.drops.set_aside(running.drops[0], "quarantined", "", reason, "Drop it in smaller parts.", now)
-            self._tell_quarantined(model, running.drops[0].path, reason, now)
+            self._settling.tell_quarantined(model, running.drops[0].path, reason, now)
             self._losses[model] = 1
 
     def _take_in(self, model: str, running: _Inspection, reports: dict[int, DropReport], now: datetime) -> None:
@@ -298,43 +321,7 @@ class Intake:
                     self._not_before[model] = now + LOOK_AGAIN
                     _log.warning("drop.unreadable", model=model, file=Path(drop.path).name, reason=report.problem)
                 else:
-                    self._settle(drop, report, running.purpose, now)
-
-    def _settle(self, drop: DropRow, report: DropReport, purpose: str, now: datetime) -> None:
-        """Quarantined, duplicate, renewed, moved or recorded."""
-        drops = self._journal.drops
-        same = drops.with_fingerprint(drop.model, report.fingerprint, "recorded")
-        retracted = drops.with_fingerprint(drop.model, report.fingerprint, "retracted")
-        if report.problem:
-            self._set_aside(drop, "quarantined", report, report.problem, report.hint, now)
-        elif retracted is not None:
-            reason = f"the same bytes as {Path(retracted.path).name}, which was retracted: {retracted.reason}"
-            self._set_aside(drop, "quarantined", report, reason, "Drop corrected rows instead.", now)
-        elif same is not None and same.path == drop.path:
-            drops.renew(drop, same, now)
-        elif same is not None and same.missing:
-            drops.move(drop, same, now)
-            _log.info("drop.moved", model=drop.model, file=Path(drop.path).name, was=Path(same.path).name)
-        elif same is not None:
-            reason = f"the same bytes as {Path(same.path).name}"
-            self._set_aside(drop, "duplicate", report, reason, "", now)
-        else:
-            drops.record(drop, _inspected(report), purpose, now)
-            _log.info(
-                "drop.recorded",
-                model=drop.model,
-                file=Path(drop.path).name,
-                rows=report.rows,
-                new=report.new,
-                corrected=report.corrected,
-                fingerprint=report.fingerprint[:6],
-            )
-
-    def _set_aside(self, drop: DropRow, state: str, report: DropReport, reason: str, hint: str, now: datetime) -> None:
-        self._journal.drops.set_aside(drop, state, report.fingerprint, reason, hint, now)
-        _log.warning(f"drop.{state}", model=drop.model, file=Path(drop.path).name, reason=reason)
-        if state == "quarantined":
-            self._tell_quarantined(drop.model, drop.path, reason, now)
+                    self._settling.settle(drop, report, running.purpose, now)
 
 
 def _needs_framework(policy: Policy) -> bool:
@@ -353,17 +340,3 @@ def watched_folder(policy: Policy) -> Watched:
 
 def _triple(stamp: Stamp) -> tuple[int, int, int]:
     return (stamp.size, stamp.mtime_ns, stamp.inode)
-
-
-def _inspected(report: DropReport) -> Inspected:
-    return Inspected(
-        fingerprint=report.fingerprint,
-        rows=report.rows,
-        usable=report.usable,
-        new=report.new,
-        training=report.training,
-        judging=report.judging,
-        rows_file=report.rows_file,
-        units_file=report.units_file,
-        corrected=report.corrected,
-    )

@@ -10,7 +10,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from retrain_daemon.core.attempts import Attempt
-from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, LastLook, Offered, RetrainRequest
+from retrain_daemon.core.facts import (
+    Champion,
+    ChampionState,
+    DataFacts,
+    Drift,
+    Facts,
+    LastLook,
+    Offered,
+    RetrainRequest,
+)
 from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
@@ -241,6 +250,7 @@ def gather(
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
         offered=_offered(policy, journal, view, champion, row, now) if known and not opened else None,
+        drift=known_drift(policy.model, journal),
     )
 
 
@@ -295,6 +305,17 @@ def _data_facts(
         trouble_code=row.trouble_code if row else "",
     )
     return replace(facts, unlearned_rows=counts.unlearned, judging_rows=counts.judging) if known else facts
+
+
+def known_drift(model: str, journal: Journal) -> Drift:
+    """How far the new rows of a model are: the newest measurement, if it is of what would be compared now."""
+    sides = journal.drift.sides(model)
+    if sides.obstacle:
+        return Drift(obstacle=sides.obstacle)
+    last = journal.drift.measured(model)
+    if last is None or last.key != sides.key:
+        return Drift(obstacle="the new rows were not measured yet")
+    return Drift(columns=last.columns, obstacle="" if last.columns else "no column can be compared")
 
 
 def _moved(journal: Journal, model: str, champion: Champion) -> bool | None:

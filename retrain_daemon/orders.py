@@ -1,21 +1,21 @@
 """Orders: what people ask for through the command line, carried out by whoever holds the state folder's lock.
 
 The daemon takes orders from the journal; without a daemon the command line takes the lock and does the same here.
+Those about dropped files are in `drop_orders.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from retrain_daemon.champions import note_champion, note_made_anew
 from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy, unit_of
+from retrain_daemon.drop_orders import DropOrders
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.journal import Journal
-from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.journal.rollbacks import Rollback
@@ -40,6 +40,7 @@ class Orders:
         self._view = view
         self._clock = clock
         self._announcer = announcer
+        self._drop_orders = DropOrders(journal, clock)
 
     def serve(self, request: Request, policy: Policy | None) -> bool:
         """Carry out one request and journal the answer; False when it stays open (a retrain waits to be planned).
@@ -68,7 +69,9 @@ class Orders:
             case "resume":
                 return self._resume(request)
             case "retract":
-                return self._retract(request)
+                return self._drop_orders.retract(request)
+            case "release":
+                return self._drop_orders.release(request)
             case "rollback":
                 return self._rollback(request, _needed(policy, request))
             case "adopt":
@@ -90,58 +93,11 @@ class Orders:
         if self._journal.models.find(model) is None:
             raise NotFound(f"the daemon has never watched a model {model}.", "`retraind status` lists those it has.")
 
-    def _retract(self, request: Request) -> str:
-        drop = self._drop(request.model, _argument(request, "file"))
-        if drop.state not in ("recorded", "found", "quarantined", "duplicate"):
-            raise Refused(f"{drop.path} is {drop.state} already: {drop.reason}")
-        revisions = [each for each in self._journal.drops.listing(request.model) if each.path == drop.path]
-        attempts = tuple(dict.fromkeys(name for each in revisions for name in self._journal.drops.attempts_with(each)))
-        with self._journal.transaction():
-            self._journal.drops.retract(drop, f"{request.by}: {request.why}", self._clock())
-            begun_again = [name for name in attempts if self._begin_again(name, drop)]
-        versions = self._journal.models.versions_of_attempts(request.model, attempts)
-        learned = ", ".join(str(version) for version in versions)
-        return (
-            f"{drop.path} is retracted: it no longer trains, judges or counts; "
-            + (f"versions that learned from it: {learned}" if learned else "no registered version learned from it")
-            + "".join(f"; attempt {name} begins again without it" for name in begun_again)
-            + "".join(map(self._too_late, attempts))
-        )
-
-    def _too_late(self, name: str) -> str:
-        """Of a promotion that was begun nobody can tell whether it has arrived, so it is not stopped."""
-        attempt = self._journal.attempts.get(name)
-        if attempt.ended_at is not None or Effect.ALIAS not in attempt.begun:
-            return ""
-        return (
-            f"; attempt {name} is making version {attempt.version} champion already: roll it back once that is done,"
-            f" by `retraind rollback {attempt.model}`"
-        )
-
-    def _begin_again(self, name: str, drop: DropRow) -> bool:
-        """An attempt under way must not promote what learned from the drop. Once the alias moves it is too late."""
-        attempt = self._journal.attempts.get(name)
-        if attempt.ended_at is not None or Effect.ALIAS in attempt.begun:
-            return False
-        self._journal.attempts.leave_out(name, drop.id)
-        why = f"{Path(drop.path).name} was retracted"
-        self._journal.attempts.begin_again(attempt, attempt.champion_version, why, self._clock())
-        return True
-
-    def _drop(self, model: str, wanted: str) -> DropRow:
-        current = [drop for drop in self._journal.drops.listing(model) if drop.current]
-        found = [drop for drop in current if wanted in (drop.path, Path(drop.path).name, str(drop.id))]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise Refused(f"{wanted} names {len(found)} drops of {model}.", "Give the whole path, or the number.")
-        raise NotFound(f"{model} has no drop {wanted}.", f"`retraind drop list {model}` shows them.")
-
     def _adopt(self, request: Request, policy: Policy) -> str:
         """Point the alias at a version where there is no champion, and record what the champion learned from."""
         said = []
         if "version" in request.arguments:
-            said.append(self._set_first_champion(policy, int(_argument(request, "version")), request))
+            said.append(self._set_first_champion(policy, int(request.argument("version")), request))
         if "learned_file" in request.arguments:
             said.append(self._record_learned(policy, request))
         return "; ".join(said)
@@ -169,7 +125,7 @@ class Orders:
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is not ChampionState.FOUND or champion.version is None:
             raise Refused(champion.detail or f"{policy.model} has no champion whose learning could be recorded.")
-        if champion.version != int(_argument(request, "champion")):
+        if champion.version != int(request.argument("champion")):
             raise Refused(f"version {request.arguments['champion']} of {policy.model} is not the champion any more.")
         assert champion.created_at is not None
         note_made_anew(policy, champion.version, champion.created_at, self._journal, self._clock())
@@ -183,15 +139,15 @@ class Orders:
         lineage = Lineage(
             version=champion.version,
             continues=None,
-            learned_file=_argument(request, "learned_file"),
+            learned_file=request.argument("learned_file"),
             unknown_until=None,
             attempt=None,
-            fingerprints=tuple(filter(None, _argument(request, "fingerprints").split(","))),
+            fingerprints=tuple(filter(None, request.argument("fingerprints").split(","))),
             unit=unit_of(policy.data),
             created_at=champion.created_at,
         )
         self._journal.models.record_lineage(policy.model, lineage, self._clock())
-        rows = int(_argument(request, "rows"))
+        rows = int(request.argument("rows"))
         return f"version {champion.version} of {policy.model} is recorded to have learned from {rows:,} rows"
 
     def _rollback(self, request: Request, policy: Policy) -> str:
@@ -206,7 +162,7 @@ class Orders:
         begun = self._journal.rollbacks.open(policy.model)
         if begun is not None:
             return self.finish_rollback(begun, policy)
-        if champion.version != int(_argument(request, "champion")):
+        if champion.version != int(request.argument("champion")):
             raise Refused(
                 f"the champion of {policy.model} is version {champion.version}, not {request.arguments['champion']} any"
                 " more.",
@@ -342,10 +298,3 @@ def _needed(policy: Policy | None, request: Request) -> Policy:
             f"no policy in force names the model {request.model}.", "`retraind check` shows what is in force."
         )
     return policy
-
-
-def _argument(request: Request, name: str) -> str:
-    """What the order says; a journal of an earlier version may hold an order that does not say it."""
-    if name not in request.arguments:
-        raise Refused(f"request {request.id}, {request.verb} {request.model}, does not say which {name}.", "Ask again.")
-    return request.arguments[name]

@@ -17,6 +17,7 @@ DROP TABLE score;
 ALTER TABLE drops DROP COLUMN suspect;
 ALTER TABLE drops DROP COLUMN released_at;
 ALTER TABLE drops DROP COLUMN released_by;
+ALTER TABLE drops DROP COLUMN released_why;
 ALTER TABLE drops DROP COLUMN corrected;
 ALTER TABLE drops DROP COLUMN profile_file;
 ALTER TABLE drops DROP COLUMN notes;

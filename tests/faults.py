@@ -46,7 +46,7 @@ def called(name: str) -> Callable[..., str]:
 _WORDS = frozenset({
     "planned", "training", "trained", "judged", "promoted", "rejected", "inconclusive", "failed", "abandoned",
     "recorded", "quarantined", "duplicate", "superseded", "retracted", "vanished",
-    "pause", "resume", "rollback", "retrain", "retract", "train", "judge", "wait",
+    "pause", "resume", "rollback", "retrain", "retract", "release", "train", "judge", "wait",
     "tag run with verdict", "register version", "tag version with what it replaces", "move alias",
     "set previous_champion", "remove alias challenger",
 })  # fmt: skip

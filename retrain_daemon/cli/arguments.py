@@ -33,3 +33,4 @@ class Arguments:
     backup: str | None = None
     yes: bool = False
     side: Side = ""
+    quarantined: bool = False

@@ -1,4 +1,5 @@
-"""`retraind retrain | rollback | pause | resume | adopt | drop retract`: orders, with a daemon or without one.
+"""`retraind retrain | rollback | pause | resume | adopt | drop retract | drop release`: orders, with a
+daemon or without one.
 
 A running daemon takes them from the journal. Without one, this process takes the lock and carries them out itself.
 """
@@ -81,6 +82,15 @@ def rollback(arguments: Arguments, settings: Settings) -> int:
 
 def retract(arguments: Arguments, settings: Settings) -> int:
     """Take a dropped file out of training, judging and counts."""
+    return _order_about_drop(arguments, settings, "retract")
+
+
+def release(arguments: Arguments, settings: Settings) -> int:
+    """Let a file in that was quarantined because it looked wrong."""
+    return _order_about_drop(arguments, settings, "release")
+
+
+def _order_about_drop(arguments: Arguments, settings: Settings, verb: str) -> int:
     journal = journal_to_write(settings)
     wanted = str(Path(arguments.file).absolute()) if os.sep in arguments.file else arguments.file
     models = {
@@ -92,7 +102,7 @@ def retract(arguments: Arguments, settings: Settings) -> int:
         raise NotFound(f"no drop is named {arguments.file}.", "`retraind drop list` shows them.")
     if len(models) > 1:
         raise Refused(f"{arguments.file} is a drop of {', '.join(sorted(models))}.", "Say which with --model.")
-    return _order(settings, models.pop(), "retract", arguments.why, {"file": wanted})
+    return _order(settings, models.pop(), verb, arguments.why, {"file": wanted})
 
 
 def adopt(arguments: Arguments, settings: Settings) -> int:

@@ -92,6 +92,8 @@ def _print(plan: Plan) -> None:
     data = plan.facts.data
     print(f"  rows that may judge the champion: {_at_most(data.judging_rows)}")
     print(f"  rows that can train and it has not learned: {_at_most(data.unlearned_rows)}")
+    drift = plan.facts.drift
+    print(f"  drift: {readable(drift.columns) if drift.columns else f'not known: {drift.obstacle}'}")
     for metric, scores in plan.facts.scores.items():
         if scores.score is not None:
             print(f"  its {metric} on files since it was cut: {scores.score:.4g} ({readable(scores.latest)})")

@@ -12,6 +12,7 @@ from retrain_daemon.cli import (
     checking,
     demonstrating,
     diagnosing,
+    dropped,
     explaining,
     inspecting,
     installing,
@@ -128,11 +129,16 @@ def _add_asking(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _add_drop(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    drop = verbs.add_parser("drop", help="List dropped files, or retract one.")
+    drop = verbs.add_parser("drop", help="List dropped files, retract one, or let one in that looked wrong.")
     actions = drop.add_subparsers(required=True, metavar="ACTION")
-    listing = _verb(actions, "list", reading.drops, "Every dropped file and what became of it.", json=True)
+    listing = _verb(actions, "list", dropped.drops, "Every dropped file, what became of it, what to do.", json=True)
     listing.add_argument("model", nargs="?")
-    retract = _verb(actions, "retract", asking.retract, "Take a file out of training, judging and counts.")
-    retract.add_argument("file", help="its path, its name or its number in the list")
-    retract.add_argument("--model", help="needed when several models have such a file")
-    retract.add_argument("--why", required=True, help="the reason, for history and reviewers")
+    listing.add_argument("--quarantined", action="store_true", help="only files that wait for a person")
+    for name, act, meaning in (
+        ("retract", asking.retract, "Take a file out of training, judging and counts."),
+        ("release", asking.release, "Let a quarantined file in that only looked wrong."),
+    ):
+        parser = _verb(actions, name, act, meaning)
+        parser.add_argument("file", help="its path, its name or its number in the list")
+        parser.add_argument("--model", help="needed when several models have such a file")
+        parser.add_argument("--why", required=True, help="the reason, for history and reviewers")

@@ -1,4 +1,4 @@
-"""`retraind status | history | show | drop list`: what the journal knows, also while a daemon is running."""
+"""`retraind status | history | show`: what the journal knows, also while a daemon is running."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.lock import holder
+from retrain_daemon.observe import known_drift
 from retrain_daemon.policies import Problem, read_policies
 from retrain_daemon.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
-    """One model on the status screen. `scores` are the champion's on the newest file, by metric; `why` is its standing
-    decision, or what holds it.
+    """One model on the status screen. `drift` is that of the column that is farthest, None where it is not known;
+    `scores` are the champion's on the newest file, by metric; `why` is its standing decision, or what holds it.
     """
 
     model: str
@@ -37,6 +38,8 @@ class ModelStatus:
     last_outcome: str
     drops: int
     quarantined: int
+    drift: float | None
+    drift_column: str
     scores: Mapping[str, float]
     why: str
     as_of: datetime | None
@@ -78,7 +81,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     print_table(
-        ("model", "champion", "state", "last attempt", "drops", "set aside", "score", "since", "why"),
+        ("model", "champion", "state", "last attempt", "drops", "set aside", "drift", "score", "since", "why"),
         (
             (
                 each.model,
@@ -87,6 +90,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 f"{each.last_attempt} {each.last_outcome}".strip() or "-",
                 str(each.drops),
                 str(each.quarantined),
+                "-" if each.drift is None else f"{each.drift:.3g} {each.drift_column}",
                 "\n".join(f"{metric}={value:.4g}" for metric, value in each.scores.items()) or "-",
                 moment(each.as_of),
                 each.why,
@@ -105,7 +109,7 @@ def _policy_problems(path: Path) -> tuple[Problem, ...]:
         return (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),)
 
 
-def _watched(journal: Journal, model: str | None) -> str | None:
+def watched(journal: Journal, model: str | None) -> str | None:
     """The model as it was named; raises NotFound for one that was never watched."""
     names = [row.name for row in journal.models.all()]
     if model is not None and model not in names:
@@ -118,6 +122,7 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
     opened = journal.attempts.open(row.name)
     decision = journal.attempts.standing_decision(row.name)
     counts = journal.count_rows(row.name, None, None)
+    drift = known_drift(row.name, journal)
     return ModelStatus(
         model=row.name,
         champion=row.champion_seen,
@@ -126,6 +131,8 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         last_outcome=newest[0].state.value if newest else "",
         drops=counts.recorded,
         quarantined=counts.quarantined,
+        drift=drift.columns.get(drift.worst),
+        drift_column=drift.worst,
         scores=_newest_scores(journal, row),
         why=f"{_why(row, opened, decision)}{_without(counts)}",
         as_of=decision.at if decision else None,
@@ -168,7 +175,7 @@ def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | 
 def history(arguments: Arguments, settings: Settings) -> int:
     """Print what happened, oldest first."""
     journal = journal_to_read(settings)
-    lines = journal.history(_watched(journal, arguments.model), arguments.limit)
+    lines = journal.history(watched(journal, arguments.model), arguments.limit)
     if arguments.json:
         print_json(lines)
         return 0
@@ -179,40 +186,6 @@ def history(arguments: Arguments, settings: Settings) -> int:
 
 def _subject(line: HistoryLine) -> str:
     return "" if line.subject == line.model else f"{Path(line.subject).name}  "
-
-
-def drops(arguments: Arguments, settings: Settings) -> int:
-    """Print every dropped file and what became of it."""
-    journal = journal_to_read(settings)
-    found = journal.drops.listing(_watched(journal, arguments.model))
-    if arguments.json:
-        print_json(found)
-        return 0
-    print_table(
-        ("no.", "model", "file", "state", "rows", "new", "corrected", "arrived", "why"),
-        (
-            (
-                str(drop.id),
-                drop.model,
-                Path(drop.path).name,
-                "missing" if drop.missing else drop.state,
-                f"{drop.rows:,}",
-                f"{drop.new:,}",
-                f"{drop.corrected:,}",
-                moment(drop.arrived_at),
-                _drop_reason(drop),
-            )
-            for drop in found
-        ),
-    )
-    return 0
-
-
-def _drop_reason(drop: DropRow) -> str:
-    if not drop.missing:
-        return f"{drop.reason} {drop.hint}".strip()
-    meanwhile = "; its rows do not count meanwhile" if drop.skipped else ""
-    return f"it is gone: put it back, or retract it{meanwhile}"
 
 
 def show(arguments: Arguments, settings: Settings) -> int:

@@ -25,6 +25,7 @@ class ExpressionProblem(PolicyProblems):
 
 _FIRST_ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*)\)'")
+_BETWEEN_TYPES = re.compile(r", (?![^()]*\))")  # not within map(string, double)
 _RANGE = re.compile(r"expression of type '([^']*)' cannot be the range of a comprehension")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _TYPES = {
@@ -74,7 +75,7 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> Express
     if undeclared := _UNDECLARED.match(text):
         return _undeclared(source, tokens, offset, undeclared[1])
     if overload := _OVERLOAD.match(text):
-        return _wrong_types(source, tokens, offset, overload[1], overload[2].split(", "))
+        return _wrong_types(source, tokens, offset, overload[1], _BETWEEN_TYPES.split(overload[2]))
     if no_list := _RANGE.match(text):
         what = f"all, exists, filter and map go over a list, here it is {type_in_words(no_list[1])}."
         return problem_at(source, offset, what, "Compare the value itself.")
@@ -160,6 +161,10 @@ def _type_hint(tokens: tuple[Token, ...], offset: int, types: list[str]) -> str:
         return _SPAN_HINT
     if any(kind.startswith("list") for kind in kinds):
         return "Ask about its values: .exists(s, s < 0.8), .all(s, s < 0.8), or .filter(s, s < 0.8).size() >= 2."
+    if any(kind.startswith("map") for kind in kinds):
+        return 'Name a column as a text: drift.columns["age"] > 0.2; drift.max is that of the farthest.'
+    if kinds == {"double", "string"} and any(token.text.startswith("drift.columns.") for token in tokens):
+        return "A loop over columns goes over their names: .exists(c, drift.columns[c] > 0.2)."
     if kinds == {"bool", "string"}:
         return "Write true or false without quotes."
     if kinds == {"int", "string"}:

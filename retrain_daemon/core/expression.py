@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,7 @@ _TYPES = {
     Kind.MOMENT: cel.Type.TIMESTAMP,
     Kind.DECIMAL: cel.Type.DOUBLE,
     Kind.LIST: cel.Type.List(cel.Type.DOUBLE),
+    Kind.MAP: cel.Type.Map(cel.Type.STRING, cel.Type.DOUBLE),
 }
 # Plausible values: a compiled rule is tried once with them, to meet what CEL checks only while it runs.
 _SAMPLES: Mapping[Kind, Value] = {
@@ -56,9 +58,11 @@ _SAMPLES: Mapping[Kind, Value] = {
     Kind.MOMENT: datetime(2026, 1, 31, tzinfo=UTC),
     Kind.DECIMAL: 0.75,
     Kind.LIST: (0.75,) * 20,
+    Kind.MAP: {"age": 0.75},
 }
 _FAILURES = (RuntimeError, TypeError, ValueError, OverflowError)
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
+_ABSENT = re.compile(r'Key not found in map : (".*")')
 _MIRRORED = {">=": "<=", ">": "<", "<=": ">=", "<": ">", "==": "=="}
 
 
@@ -134,6 +138,8 @@ def _computed(expression: Expression, known: Mapping[str, Value]) -> Mapping[str
 def _is_known(value: Value) -> bool:
     if isinstance(value, tuple):
         return all(map(math.isfinite, value))
+    if isinstance(value, Mapping):
+        return all(map(math.isfinite, value.values()))
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
@@ -149,7 +155,13 @@ def _value(program: cel.Expression, known: Mapping[str, Value]) -> Value:
 
 def _plain(known: Mapping[str, Value]) -> dict[str, object]:
     """As CEL takes it."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
+    return {name: _unfrozen(value) for name, value in known.items()}
+
+
+def _unfrozen(value: Value) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _answer(program: cel.Expression, known: Mapping[str, Value]) -> tuple[bool | None, str]:
@@ -161,7 +173,10 @@ def _answer(program: cel.Expression, known: Mapping[str, Value]) -> tuple[bool |
         return None, f"it cannot be computed: {error}"
     if result.type() == cel.Type.BOOL and isinstance(value, bool):
         return value, ""
-    return None, f"it cannot be computed: {str(value).split(': ', 1)[-1]}"
+    said = str(value).split(": ", 1)[-1]
+    if absent := _ABSENT.search(said):
+        return None, f"no column {absent[1]} was measured"
+    return None, f"it cannot be computed: {said}"
 
 
 @cache
@@ -290,7 +305,7 @@ def _comparison(source: str, part: tuple[Token, ...]) -> Comparison | None:
         return None
     if _is_constant(left):
         sign, left, right = _MIRRORED[sign], right, left
-    if not _is_constant(right) or not ((len(left) == 1 and left[0].text in FACTS) or _goes_over_a_list(left)):
+    if not _is_constant(right) or not ((len(left) == 1 and left[0].text in FACTS) or _is_computed(left)):
         return None
     try:
         limit = _constant(_text(source, right))
@@ -309,6 +324,17 @@ def _signs(part: tuple[Token, ...]) -> list[int]:
         if depth == 0 and token.text in (*COMPARE, "!=", "in"):
             found.append(index)
     return found
+
+
+def _is_computed(part: tuple[Token, ...]) -> bool:
+    """Whether it is a column of a fact, or what is computed from a list."""
+    return _is_a_column(part) or _goes_over_a_list(part)
+
+
+def _is_a_column(part: tuple[Token, ...]) -> bool:
+    name = _fact_in(part[0].text) if part[0].sort is Sort.NAME else ""
+    brackets = [token.text for token in part[1::2]]
+    return name in FACTS and FACTS[name].kind is Kind.MAP and brackets in ([], ["[", "]"])
 
 
 def _goes_over_a_list(part: tuple[Token, ...]) -> bool:

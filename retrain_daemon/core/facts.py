@@ -139,6 +139,21 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far new rows are from the newest that the last judged attempt learned from: the distance (PSI, finite and not
+    negative) of each column. Without any an `obstacle` says why it is not known, a clause.
+    """
+
+    columns: Mapping[str, float] = field(default_factory=dict)
+    obstacle: str = ""
+
+    @property
+    def worst(self) -> str:
+        """The column that is farthest, "" where none is known."""
+        return max(self.columns, key=lambda name: self.columns[name], default="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
     after the last attempt had ended. `scores` are by metric.
@@ -157,3 +172,4 @@ class Facts:
     starts: tuple[datetime, ...] = ()
     offered: Offered | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
+    drift: Drift = Drift()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 Scalar = str | int | float | bool | None
+#: What values are compared with: a number, or a moment with a time zone.
+Bound = float | datetime
 #: What a policy may give a hyperparameter: one value, a list of values, or values by name.
 Hyperparameter = Scalar | tuple[Scalar, ...] | Mapping[str, Scalar]
 
@@ -88,13 +90,14 @@ class Holdout:
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What every file must show in one column: values within the bounds, or of the allowed ones; at most the share
-    `missing` of the rows without a value. None, and empty `values`: nothing is asked.
+    """What every file must show in one column, or in each that a pattern with `*` and `?` stands for: values within the
+    bounds, or of the allowed ones; at most the share `missing` of the rows without a value. None, and empty `values`:
+    nothing is asked.
     """
 
     column: str
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: Bound | None = None
+    at_most: Bound | None = None
     values: tuple[str | int | float | bool, ...] = ()
     missing: float | None = None
 

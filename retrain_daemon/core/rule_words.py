@@ -20,7 +20,7 @@ _CAPITALS = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false",
 LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 #: A loop in a loop is enough: each one more takes as many times longer as a list is long.
 _DEEPEST = 2
-_DECIMALS = frozenset({Kind.DECIMAL, Kind.LIST})
+_DECIMALS = frozenset({Kind.DECIMAL, Kind.LIST, Kind.MAP})
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from retrain_daemon.core.facts import ChampionState, Facts, Scores
+from retrain_daemon.core.facts import ChampionState, Drift, Facts, Scores
 from retrain_daemon.core.metrics import METRICS
 
-Value = str | int | float | bool | datetime | timedelta | tuple[float, ...] | None
+Value = str | int | float | bool | datetime | timedelta | tuple[float, ...] | Mapping[str, float] | None
 
 
 class Kind(StrEnum):
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     MOMENT = "a point in time"
     DECIMAL = "a decimal number"
     LIST = "a list of decimal numbers"
+    MAP = "a decimal number for each column"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ TOLD: Mapping[str, Fact] = {
     ),
     "data.waiting": Fact(Kind.SPAN, "age of the oldest unused drop", "data.waiting > days(7) && data.new_rows > 0"),
     "data.quarantined": Fact(Kind.NUMBER, "files refused and not yet dealt with", "data.quarantined == 0"),
+    "drift.max": Fact(
+        Kind.DECIMAL,
+        "how far new rows are from those the last judged attempt learned from, in the column that is farthest",
+        "drift.max > 0.25",
+    ),
+    "drift.columns": Fact(Kind.MAP, "the same for each column by its name", 'drift.columns["age"] > 0.2'),
     "champion.version": Fact(Kind.NUMBER, "the champion's version", "champion.version == 1"),
     "champion.age": Fact(Kind.SPAN, "time since the champion's version was created", "champion.age > days(30)"),
     "champion.score.METRIC": Fact(
@@ -77,6 +84,7 @@ TOLD: Mapping[str, Fact] = {
     "now": Fact(Kind.MOMENT, "the time of the decision, in UTC", "now.getDayOfWeek() == 0"),
 }
 _ANY_METRIC = "METRIC"
+_NAMED_COLUMNS = 5
 
 
 def _each_metric() -> Mapping[str, Fact]:
@@ -104,7 +112,7 @@ FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith"
              "filter", "exists", "exists_one", "all", "map")  # fmt: skip
 
 # Names the policy language reserves for facts that do not exist yet.
-_LATER = ("drift.", "schedule.", "upstream.")
+_LATER = ("schedule.", "upstream.")
 
 
 def is_not_built(name: str) -> bool:
@@ -134,8 +142,14 @@ def fact_values(facts: Facts, now: datetime) -> Mapping[str, Value]:
         "last.age": now - last.ended_at if last else None,
         "failures": facts.failures,
         "now": now,
+        **_drift(facts.drift),
         **_scores(facts.scores if found else {}),
     }
+
+
+def _drift(drift: Drift) -> dict[str, Value]:
+    """No column is not known, not a distance of nothing."""
+    return {"drift.max": drift.columns.get(drift.worst), "drift.columns": drift.columns or None}
 
 
 def _scores(scores: Mapping[str, Scores]) -> dict[str, Value]:
@@ -168,7 +182,17 @@ def readable(value: Value) -> str:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if isinstance(value, tuple):
         return ", ".join(f"{each:.4g}" for each in value)
+    if isinstance(value, Mapping):
+        return _farthest(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _farthest(columns: Mapping[str, float]) -> str:
+    """The largest numbers first."""
+    ordered = sorted(columns, key=lambda name: -columns[name])
+    more = len(ordered) - _NAMED_COLUMNS
+    named = ", ".join(f"{name} {columns[name]:.3g}" for name in ordered[:_NAMED_COLUMNS])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _span(value: timedelta) -> str:

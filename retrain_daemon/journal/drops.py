@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from dataclasses import dataclass
+import json
 from datetime import datetime
 
 from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
+from retrain_daemon.journal.drop_rows import AWAITED, SKIPPED, DropRow, Inspected, drop_of
+
+__all__ = ["DROPS_JUDGED", "DropRow", "Drops", "Inspected"]
 
 _JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 #: Drops of the model ?1 that a judged attempt had, whatever its verdict.
@@ -15,51 +17,6 @@ DROPS_JUDGED = (
     "SELECT drop_id FROM attempt_drop JOIN attempt ON attempt.id = attempt_drop.attempt"
     f" WHERE attempt.model = ?1 AND attempt.offered IS NULL AND attempt.state IN ({_JUDGED})"
 )
-
-
-#: Values of `missing`: the file is gone, and the model waits for it, or goes on without its rows.
-AWAITED, SKIPPED = 1, 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropRow:
-    """One revision of one file; `stamp` is (size, mtime_ns, inode). One that is `skipped` is missing, and its rows do
-    not count meanwhile.
-    """
-
-    id: int
-    model: str
-    path: str
-    stamp: tuple[int, int, int]
-    arrived_at: datetime
-    state: str
-    current: bool
-    missing: bool
-    skipped: bool
-    fingerprint: str
-    rows: int
-    usable: int
-    new: int
-    corrected: int
-    rows_file: str
-    reason: str
-    hint: str
-    changed_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inspected:
-    """What an inspection found in one usable file."""
-
-    fingerprint: str
-    rows: int
-    usable: int
-    new: int
-    training: int
-    judging: int
-    rows_file: str
-    units_file: str
-    corrected: int = 0
 
 
 class Drops:
@@ -190,10 +147,11 @@ class Drops:
         self._supersede(drop, now)
         self._database.change_one(
             "UPDATE drops SET state = 'recorded', fingerprint = ?, rows = ?, usable = ?, new = ?, training = ?,"
-            " judging = ?, corrected = ?, rows_file = ?, units_file = ?, inspected_as = ?, reason = '', hint = '',"
-            " changed_at = ? WHERE id = ?",
-            found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging, found.corrected,
-            found.rows_file, found.units_file, purpose, to_text(now), drop.id,
+            " judging = ?, rows_file = ?, units_file = ?, profile_file = ?, corrected = ?, notes = ?, inspected_as = ?,"
+            " suspect = 0, reason = '', hint = '', changed_at = ? WHERE id = ?",
+            found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging,
+            found.rows_file, found.units_file, found.profile_file, found.corrected,
+            json.dumps(found.notes, ensure_ascii=False), purpose, to_text(now), drop.id,
         )  # fmt: skip
 
     def renew(self, drop: DropRow, older: DropRow, now: datetime) -> None:
@@ -215,13 +173,44 @@ class Drops:
         )  # fmt: skip
         self._take_back(older, now)
 
-    def set_aside(self, drop: DropRow, state: str, fingerprint: str, reason: str, hint: str, now: datetime) -> None:
-        """The drop is a duplicate or quarantined; an older revision of its path is superseded."""
+    def set_aside(
+        self, drop: DropRow, state: str, fingerprint: str, reason: str, hint: str, now: datetime, *,
+        suspect: bool = False,
+    ) -> None:  # fmt: skip
+        """The drop is a duplicate or quarantined; an older revision of its path is superseded. `suspect`: a person may
+        let it pass.
+        """
         self._supersede(drop, now)
         self._database.change_one(
-            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, changed_at = ? WHERE id = ?",
-            state, fingerprint, reason, hint, to_text(now), drop.id,
+            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, suspect = ?, notes = '[]',"
+            " changed_at = ? WHERE id = ?",
+            state, fingerprint, reason, hint, int(suspect), to_text(now), drop.id,
         )  # fmt: skip
+
+    def release(self, drop: DropRow, by: str, why: str, now: datetime) -> None:
+        """A person lets its bytes pass: it is inspected again, and what is suspect about it does not count any more."""
+        self._database.change_one(
+            "UPDATE drops SET released_at = ?, released_by = ?, released_why = ?, changed_at = ? WHERE id = ?",
+            to_text(now), by, why, to_text(now), drop.id,
+        )  # fmt: skip
+        self.look_again(drop, "released", now)
+
+    def release_like(self, drop: DropRow, released: DropRow, now: datetime) -> None:
+        """It has bytes that a person let pass before, under this name or another."""
+        self._database.change_one("UPDATE drops SET fingerprint = ? WHERE id = ?", released.fingerprint, drop.id)
+        self.release(drop, released.released_by, released.released_why, now)
+
+    def released_with(self, model: str, fingerprint: str) -> DropRow | None:
+        """A drop with these bytes that a person let pass."""
+        found = self._select(
+            "model = ? AND fingerprint = ? AND released_at IS NOT NULL ORDER BY id", model, fingerprint
+        )
+        return found[0] if fingerprint and found else None
+
+    def look_again(self, drop: DropRow, reason: str, now: datetime) -> None:
+        """The drop is inspected again."""
+        self._change(drop.id, "found", reason, now)
+        self._database.run("UPDATE drops SET hint = '', suspect = 0 WHERE id = ?", drop.id)
 
     def retract(self, drop: DropRow, reason: str, now: datetime) -> None:
         """Take a drop out of training, judging and counts; later drops that nothing was judged on count again."""
@@ -232,7 +221,7 @@ class Drops:
     def inspect_again(self, model: str, now: datetime) -> None:
         """Inspections rest on other data settings or another signature than before: every file is looked at again."""
         self._database.run(
-            "UPDATE drops SET state = 'found', reason = 'inspected again', changed_at = ?"
+            "UPDATE drops SET state = 'found', reason = 'inspected again', hint = '', suspect = 0, changed_at = ?"
             " WHERE model = ? AND current = 1 AND missing = 0 AND fingerprint <> ''"
             " AND state IN ('recorded', 'duplicate', 'quarantined')",
             to_text(now), model,
@@ -338,27 +327,3 @@ class Drops:
 
     def _select(self, condition: str, *values: str | int | None) -> tuple[DropRow, ...]:
         return tuple(drop_of(row) for row in self._database.rows(f"SELECT * FROM drops WHERE {condition}", *values))
-
-
-def drop_of(row: sqlite3.Row) -> DropRow:
-    """A row of the table as a value."""
-    return DropRow(
-        id=row["id"],
-        model=row["model"],
-        path=row["path"],
-        stamp=(row["size"], row["mtime_ns"], row["inode"]),
-        arrived_at=to_moment(row["arrived_at"]),
-        state=row["state"],
-        current=bool(row["current"]),
-        missing=bool(row["missing"]),
-        skipped=row["missing"] == SKIPPED,
-        fingerprint=row["fingerprint"],
-        rows=row["rows"],
-        usable=row["usable"],
-        new=row["new"],
-        corrected=row["corrected"],
-        rows_file=row["rows_file"],
-        reason=row["reason"],
-        hint=row["hint"],
-        changed_at=to_moment(row["changed_at"]),
-    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from retrain_daemon.journal.attempts import Attempts
 from retrain_daemon.journal.database import Database, open_database, to_moment
+from retrain_daemon.journal.drift import DriftTable
 from retrain_daemon.journal.drops import Drops
 from retrain_daemon.journal.models import Learned, Models
 from retrain_daemon.journal.requests import Requests
@@ -51,6 +52,7 @@ class Journal:
         self._database = database
         self.models = Models(database)
         self.drops = Drops(database)
+        self.drift = DriftTable(database)
         self.attempts = Attempts(database)
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)

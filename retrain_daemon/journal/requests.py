@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from retrain_daemon.errors import Refused
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
 
 
@@ -25,6 +26,12 @@ class Request:
     answered_at: datetime | None
     code: int | None
     answer: str
+
+    def argument(self, name: str) -> str:
+        """What the order says; raises Refused where it does not, as one of an earlier version may."""
+        if name not in self.arguments:
+            raise Refused(f"request {self.id}, {self.verb} {self.model}, does not say which {name}.", "Ask again.")
+        return self.arguments[name]
 
 
 class Requests:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retrain_daemon.journal.database import Database, to_moment
-from retrain_daemon.journal.drops import DROPS_JUDGED, SKIPPED
+from retrain_daemon.journal.drop_rows import SKIPPED
+from retrain_daemon.journal.drops import DROPS_JUDGED
 from retrain_daemon.journal.models import Learned
 
 

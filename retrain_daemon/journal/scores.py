@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retrain_daemon.journal.database import Database, to_text
-from retrain_daemon.journal.drops import DropRow, drop_of
+from retrain_daemon.journal.drop_rows import DropRow, drop_of
 from retrain_daemon.journal.models import Lineage
 
 

@@ -2,6 +2,7 @@
 ALTER TABLE drops ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE drops ADD COLUMN released_at TEXT;
 ALTER TABLE drops ADD COLUMN released_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE drops ADD COLUMN released_why TEXT NOT NULL DEFAULT '';
 ALTER TABLE drops ADD COLUMN corrected INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE drops ADD COLUMN profile_file TEXT NOT NULL DEFAULT '';
 ALTER TABLE drops ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';
@@ -15,7 +16,7 @@ CREATE TABLE drift (
     key            TEXT NOT NULL,
     new_rows       INTEGER NOT NULL,
     reference_rows INTEGER NOT NULL,
-    columns        TEXT NOT NULL,         -- JSON: the distance (PSI) of each column
+    columns        TEXT NOT NULL,         -- JSON: the distance (PSI) of each column, of the newest measurement
     worst          TEXT NOT NULL,         -- the column that is farthest
     value          REAL                   -- its distance; NULL: not known
 ) STRICT;
@@ -53,7 +54,9 @@ CREATE TRIGGER drops_changed AFTER UPDATE OF state ON drops WHEN OLD.state <> NE
 END;
 CREATE TRIGGER drops_released AFTER UPDATE OF released_at ON drops WHEN NEW.released_at IS NOT NULL BEGIN
     INSERT INTO history (at, model, subject, event, detail)
-    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.released', 'by ' || NEW.released_by || ': ' || OLD.reason);
+    VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.released', 'by ' || NEW.released_by || ': ' || NEW.released_why ||
+            CASE WHEN OLD.state = 'quarantined' THEN '; it was quarantined: ' || OLD.reason
+                 ELSE '; the same bytes as were released before' END);
 END;
 CREATE TRIGGER drift_measured AFTER INSERT ON drift WHEN NEW.value IS NOT NULL BEGIN
     INSERT INTO history (at, model, subject, event, detail)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from retrain_daemon.core.policy import Completion, DataSpec, Holdout, MissingFiles, Outputs, Window
+from retrain_daemon.policies.expectations import read_expectations
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
 from retrain_daemon.policies.target import NO_TARGET, check_outputs, read_target
 from retrain_daemon.policies.units import choice, count, duration, mapping, sequence, share, switch, text, word, words
@@ -16,9 +17,8 @@ from retrain_daemon.policies.units import choice, count, duration, mapping, sequ
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 
 _KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
-         "window", "holdout", "missing", "polling", "follow_links")  # fmt: skip
+         "window", "holdout", "missing", "polling", "follow_links", "expect")  # fmt: skip
 _LATER = {
-    "expect": "The columns of the model's signature are checked in every file.",
     "label_delay": "Drop rows when their labels are known.",
 }
 _WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
@@ -45,6 +45,7 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
         missing=section.take("missing", choice(MissingFiles), MissingFiles.REFUSE),
         polling=section.take("polling", switch, False),
         follow_links=section.take("follow_links", switch, False),
+        expect=section.take("expect", read_expectations, ()),
     )
     _check_columns(section, data)
     check_outputs(section, data)

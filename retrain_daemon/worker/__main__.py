@@ -34,6 +34,7 @@ from retrain_daemon.worker.job import (
     InspectDrops,
     InspectModel,
     Job,
+    MeasureDrift,
     OtherVersion,
     Progress,
     RecordLearned,
@@ -187,6 +188,10 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.accounting import account_rows
 
         return account_rows(job, progress)
+    if isinstance(job, MeasureDrift):
+        from retrain_daemon.worker.drift import measure_drift
+
+        return measure_drift(job, progress)
     if isinstance(job, ScoreDrops):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a training beside it may need all of a GPU's memory
         from retrain_daemon.worker.scoring import score_drops

@@ -12,6 +12,8 @@ from retrain_daemon.core.policy import DataSpec
 
 #: A side of the holdout; "" for none in particular.
 Side = Literal["", "train", "judge"]
+#: A file is compared with at most so many drops before it.
+COMPARED_WITH = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,14 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfiledDrop:
+    """One inspected file by its profile file, which says how the values of each column are distributed."""
+
+    drop: int
+    profile_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class InspectDrops:
     """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
 
@@ -55,8 +65,8 @@ class InspectDrops:
     `rows_folder` as `<fingerprint>.rows.npy` (uint64, one a distinct row), and the keys of the leak check as
     `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in `data.features` stand for;
     without one it is the first file. With `needs_framework` a model whose framework is not installed here is refused by
-    name before any file is read. `profiles` are profile files of earlier drops in use, oldest first, which each file is
-    compared with; its own is written to `rows_folder` as `<fingerprint>.profile.npz`.
+    name before any file is read. `profiles` are drops in use, oldest first: each file is compared with those before it;
+    its own is written to `rows_folder` as `<fingerprint>.profile.npz`.
     """
 
     kind: Literal["inspect_drops"] = "inspect_drops"
@@ -67,8 +77,8 @@ class InspectDrops:
     rows_folder: str
     reference: str = ""
     needs_framework: bool = False
-    profiles: tuple[str, ...] = ()
     newer_rows: tuple[str, ...] = ()
+    profiles: tuple[ProfiledDrop, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,21 +144,16 @@ class LearnedRecorded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfiledDrop:
-    """One inspected file by its profile file, which says how the values of each column are distributed."""
-
-    drop: int
-    profile_file: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class MeasureDrift:
-    """How far the rows of `new` drops are from those of `reference`, together and each drop alone."""
+    """How far the rows of `new` drops are from those of `reference`, together; those named in `alone` also by
+    themselves.
+    """
 
     kind: Literal["measure_drift"] = "measure_drift"
     source: Source
     new: tuple[ProfiledDrop, ...]
     reference: tuple[ProfiledDrop, ...]
+    alone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,13 @@
 """One file of rows, from its bytes to a table: is it there, is it whole, did it change, which bytes are they.
 
-What the bytes of each kind of file mean is in `formats.py`, what columns mean in `columns.py`.
+What the bytes of each kind of file mean is in `formats/`, what columns mean in `columns.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,16 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_daemon.errors import DataProblem
-from retrain_daemon.worker.formats import DROP_AGAIN, read_csv, read_csv_gz, read_jsonl, read_parquet, shown
-
-Reader = Callable[[str, Collection[str] | None], Iterator[Any]]
-
-_READERS: dict[str, Reader] = {
-    ".csv": read_csv,
-    ".csv.gz": read_csv_gz,
-    ".parquet": read_parquet,
-    ".jsonl": read_jsonl,
-}
+from retrain_daemon.worker.formats import DROP_AGAIN, FORMATS, Format, csv_text, refuse_many, shown
 
 
 class FileUnsettled(DataProblem):
@@ -55,51 +46,63 @@ def read_file(path: str, columns: Collection[str] | None) -> pd.DataFrame:
     Rows are numbered from 0 in the file's order. Raises DataProblem with one sentence on what is wrong with the
     file; it is temporary when the file may be readable later (gone, no permission, an I/O error).
     """
-    if stamp(path)[2] == 0:
-        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
-    read = _reader(path)
-    with _readable(path):
-        table = pa.concat_tables(read(path, columns), promote_options="permissive")
-    if table.num_rows == 0:
-        raise DataProblem(f"{shown(path)} has columns but not one row.", DROP_AGAIN)
+    if columns is None:
+        columns = column_names(path)
+        refuse_many(path, columns)
+    table = pa.concat_tables(_tables(path, columns), promote_options="permissive")
     return table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)  # type: ignore[no-any-return]
 
 
 def read_pieces(path: str, columns: Collection[str]) -> Iterator[pd.DataFrame]:
     """The same rows as `read_file` gives, some ten thousand at a time, numbered through. Raises like `read_file`."""
-    if stamp(path)[2] == 0:
-        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
     rows = 0
-    with _readable(path):
-        for table in _reader(path)(path, columns):
-            if table.num_rows:
-                frame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
-                frame.index = pd.RangeIndex(rows, rows + len(frame))
-                rows += len(frame)
-                yield frame
-    if rows == 0:
-        raise DataProblem(f"{shown(path)} has columns but not one row.", DROP_AGAIN)
+    for table in _tables(path, columns):
+        frame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+        frame.index = pd.RangeIndex(rows, rows + len(frame))
+        rows += len(frame)
+        yield frame
 
 
 def column_names(path: str) -> tuple[str, ...]:
-    """The names of a file's columns; of JSON lines those of the first line. Raises DataProblem like `read_file`."""
-    if stamp(path)[2] == 0:
-        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
+    """The names of a file's columns; of JSON lines those of all lines. Raises DataProblem like `read_file`."""
+    kind = _format(path)
     with _readable(path):
-        return tuple(next(iter(_reader(path)(path, None))).column_names)
+        return kind.names(path)
+
+
+def refuse_cut_short(path: str) -> None:
+    """Raise SuspectData where a csv ends within a row; other kinds of files are refused by their readers when cut."""
+    if path.lower().endswith((".csv", ".csv.gz")):
+        with _readable(path):
+            csv_text.refuse_cut_short(path)
+
+
+def _tables(path: str, columns: Collection[str]) -> Iterator[Any]:
+    """Tables with rows, at least one; raises DataProblem like `read_file`."""
+    kind, empty = _format(path), True
+    with _readable(path):
+        for table in kind.read(path, columns):
+            if table.num_rows:
+                empty = False
+                yield table
+    if empty:
+        raise DataProblem(f"{shown(path)} has columns but not one row.", DROP_AGAIN)
 
 
 def available(folder: Path) -> list[str]:
     """Paths of the files in `folder` whose names end as files of rows do, hidden ones left out, sorted."""
     found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(str(path) for path in found if path.name.lower().endswith(tuple(_READERS)))
+    return sorted(str(path) for path in found if path.name.lower().endswith(tuple(FORMATS)))
 
 
-def _reader(path: str) -> Reader:
-    for suffix, reader in _READERS.items():
+def _format(path: str) -> Format:
+    """How a file that is not empty is read, by its suffix; raises DataProblem."""
+    if stamp(path)[2] == 0:
+        raise DataProblem(f"{shown(path)} is empty (0 bytes).", DROP_AGAIN)
+    for suffix, kind in FORMATS.items():
         if path.lower().endswith(suffix):
-            return reader
-    raise DataProblem(f"{shown(path)} is of no known kind.", f"Files of rows end in {', '.join(_READERS)}.")
+            return kind
+    raise DataProblem(f"{shown(path)} is of no known kind.", f"Files of rows end in {', '.join(FORMATS)}.")
 
 
 @contextmanager
@@ -107,6 +110,11 @@ def _readable(path: str) -> Iterator[None]:
     """Failures of the file system, which another look may not meet, as FileUnsettled."""
     try:
         yield
+    except MemoryError as error:
+        raise DataProblem(
+            f"{shown(path)} needs more memory than this worker has.",
+            "Split it into several files, or raise [workers] memory.",
+        ) from error
     except FileNotFoundError as error:
         raise FileUnsettled(f"{shown(path)} is gone.", "Put it back, or retract it.") from error
     except PermissionError as error:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from retrain_daemon.core.policy import DataSpec, Holdout
-from retrain_daemon.errors import DataProblem, NotFound
+from retrain_daemon.errors import DataProblem, NotFound, SuspectData
+from retrain_daemon.worker.checks import Opened, look_at, wrong_columns
+from retrain_daemon.worker.complaints import Complaint, rate, together
+from retrain_daemon.worker.earlier import Earlier
+from retrain_daemon.worker.expected import unexpected
 from retrain_daemon.worker.feature_names import has_patterns
 from retrain_daemon.worker.features import Counted
-from retrain_daemon.worker.files import FileUnsettled, available, fingerprint, stamp
+from retrain_daemon.worker.files import FileUnsettled, available, fingerprint, refuse_cut_short, stamp
 from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.job import (
     DropFile,
@@ -30,28 +35,33 @@ from retrain_daemon.worker.job import (
 )
 from retrain_daemon.worker.known_rows import SUFFIX, KnownRows, RowRecord, record_rows
 from retrain_daemon.worker.labelled import Rows
-from retrain_daemon.worker.row_reading import read_rows, read_units
+from retrain_daemon.worker.profile import Profile, Profiler, save_profile
+from retrain_daemon.worker.row_reading import FileRows, read_rows, read_units
 from retrain_daemon.worker.rows import Keys, judges, save_keys
 from retrain_daemon.worker.schema import Schema
 from retrain_daemon.worker.signature import read_schema
 
 Tell = Callable[[Progress], None]
+#: Of more than so many notes on one file the first are kept.
+MOST_NOTES = 20
 
 
 def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
     """One report for each file, in order; a file that cannot be used is a report with a problem, never an error.
 
-    Writes the record of usable rows as `<fingerprint>.rows.npy` to `job.rows_folder`. Raises Refused, NotFound or
+    Writes the record of usable rows as `<fingerprint>.rows.npy` to `job.rows_folder`, and the distribution of each
+    column as `<fingerprint>.profile.npz`. Raises Refused, NotFound or
     RegistryUnreachable when it is not known what the model's columns are.
     """
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
     flavor = _installed(job.source) if job.needs_framework and job.source.version is not None else ""
     schema = _schema(job.source, job.data, (job.reference, *(file.path for file in job.files)))
     known = KnownRows(job.known_rows, frozenset(job.newer_rows))
+    earlier = Earlier(job.profiles, job.data.target.columns)
     reports = []
     for done, file in enumerate(job.files):
         progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))
-        reports.append(_report(file, job, schema, known))
+        reports.append(_report(file, job, schema, known, earlier))
     return DropsInspected(reports=tuple(reports), flavor=flavor)
 
 
@@ -100,39 +110,123 @@ def record_learned(job: RecordLearned, progress: Tell) -> LearnedRecorded:
     return LearnedRecorded(rows=rows, keys=len(learned), fingerprints=tuple(fingerprints))
 
 
-def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: KnownRows) -> DropReport:
-    found = ""
+@dataclass(frozen=True)
+class _Found:
+    """What one file that can be used holds."""
+
+    read: FileRows
+    profile: Profile
+    suspect: tuple[Complaint, ...]
+    notes: tuple[str, ...]
+
+
+def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: KnownRows, earlier: Earlier) -> DropReport:
+    found, before = "", None
     try:
         before = stamp(file.path)
         found = fingerprint(file.path)
         if file.fingerprint and found != file.fingerprint:
             raise FileUnsettled(f"{shown(file.path)} has other bytes than were recorded.", "It is recorded anew.")
-        schema = schema or read_schema(job.source, job.data, file.path)
-        read = read_rows(replace(file, fingerprint=""), job.data, schema, Counted)
+        seen = _looked_into(file, job.data, schema or read_schema(job.source, job.data, file.path), earlier)
         if stamp(file.path) != before:
             raise FileUnsettled(f"{shown(file.path)} changed while it was read.", "Rename files into the folder.")
+        if seen.suspect and not file.released:
+            said = together(seen.suspect)
+            raise SuspectData(said.sentence, said.hint)
     except DataProblem as problem:
         return DropReport(
             drop=file.drop,
             fingerprint=found,
             problem=problem.message,
             hint=problem.hint,
-            temporary=problem.temporary,
+            temporary=problem.temporary or _changed(file.path, before),
+            suspect=isinstance(problem, SuspectData),
         )
-    rows_file = Path(job.rows_folder) / f"{found}{SUFFIX}"
-    units_file = Path(job.rows_folder) / f"{found}.units.npy"
-    record = record_rows(read.rows, job.data)
+    earlier.add(file.drop, seen.profile)
+    return _used(file.drop, found, seen, job, known)
+
+
+def _changed(path: str, before: tuple[int, ...] | None) -> bool:
+    """Whether a file is another one than it was, so that what was found wrong may be wrong no more."""
+    try:
+        return before is not None and stamp(path) != before
+    except DataProblem:
+        return True
+
+
+def _looked_into(file: DropFile, spec: DataSpec, schema: Schema, earlier: Earlier) -> _Found:
+    """Read one file, check it, profile it. Raises DataProblem with all that keeps it from being used."""
+    suspect = _cut_short(file, spec)
+    profiler = Profiler(schema)
+
+    def keep(features: pd.DataFrame) -> Counted:
+        profiler.add(features)
+        return Counted(features)
+
+    try:
+        read = read_rows(replace(file, fingerprint=""), spec, schema, keep)
+    except DataProblem as problem:
+        if problem.temporary:
+            raise
+        wrong = dict.fromkeys([Complaint(problem.message, problem.hint), *wrong_columns(file.path, spec, schema)])
+        raise _problem((*wrong, *(Complaint(each.sentence) for each in suspect))) from problem
+    profiler.add(pd.DataFrame(), read.rows.target)
+    profile = profiler.result()
+    looked = look_at(Opened(file.path, read, profile, earlier.before(file.drop), spec, schema))
+    suspect = (*suspect, *looked.suspect, *unexpected(file.path, spec, schema))
+    if looked.wrong:
+        raise _problem((*looked.wrong, *(Complaint(each.sentence) for each in suspect)))
+    passed = [f"Let pass: {each.sentence}" for each in suspect if file.released]
+    return _Found(read, profile, suspect, (*passed, *_unused(file.path, read), *looked.notes))
+
+
+def _cut_short(file: DropFile, spec: DataSpec) -> tuple[Complaint, ...]:
+    """A marker says that the file is whole."""
+    try:
+        if spec.complete.marker is None:
+            refuse_cut_short(file.path)
+    except SuspectData as suspect:
+        return (Complaint(suspect.message, suspect.hint),)
+    return ()
+
+
+def _problem(complaints: Sequence[Complaint]) -> DataProblem:
+    said = together(complaints)
+    return DataProblem(said.sentence, said.hint)
+
+
+def _unused(path: str, read: FileRows) -> tuple[str, ...]:
+    """Rows that do not count, as notes."""
+    unused = read.total - len(read.rows)
+    repeated = len(read.rows) - len(np.unique(read.rows.row_keys))
+    said = (
+        (unused, "lack a finite target or an event time and are not used"),
+        (repeated, "repeat another row of the file"),
+    )
+    return tuple(f"{rate(count, read.total)} of {shown(path)} {what}." for count, what in said if count)
+
+
+def _used(drop: int, found: str, seen: _Found, job: InspectDrops, known: KnownRows) -> DropReport:
+    """Write what is kept of a file's rows, and count them."""
+    rows = seen.read.rows
+    folder = Path(job.rows_folder)
+    rows_file, units_file = folder / f"{found}{SUFFIX}", folder / f"{found}.units.npy"
+    profile_file = folder / f"{found}.profile.npz"
+    record = record_rows(rows, job.data)
     save_keys(rows_file, record.words)
-    save_keys(units_file, read.rows.seen_keys)
-    counted = DropReport(
-        drop=file.drop,
+    save_keys(units_file, rows.seen_keys)
+    save_profile(profile_file, seen.profile)
+    report = DropReport(
+        drop=drop,
         fingerprint=found,
-        rows=read.total,
-        usable=len(read.rows),
+        rows=seen.read.total,
+        usable=len(rows),
         rows_file=str(rows_file),
         units_file=str(units_file),
+        profile_file=str(profile_file),
+        notes=seen.notes[:MOST_NOTES],
     )
-    return _counted(counted, read.rows, record, job.data.holdout, known)
+    return _counted(report, rows, record, job.data.holdout, known)
 
 
 def _counted(report: DropReport, rows: Rows, record: RowRecord, holdout: Holdout, known: KnownRows) -> DropReport:

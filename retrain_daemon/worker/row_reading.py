@@ -86,13 +86,13 @@ def _read(
 
 def _pieces(path: str, spec: DataSpec, schema: Schema) -> Iterator[pd.DataFrame]:
     """What a column holds is decided over the whole file where nobody says it."""
-    known = all(column.kind for column in (*schema.features, *_targets(spec, schema)))
+    known = all(column.kind for column in (*schema.features, *target_columns(spec, schema)))
     columns = _read_columns(spec, schema)
     return read_pieces(path, columns) if known else iter((read_file(path, columns),))
 
 
-def _targets(spec: DataSpec, schema: Schema) -> tuple[Column, ...]:
-    """Several target columns are always numbers."""
+def target_columns(spec: DataSpec, schema: Schema) -> tuple[Column, ...]:
+    """The columns to predict, each with its kind; several are always numbers."""
     kind = "double" if spec.target.more else schema.target_kind
     return tuple(Column(name, kind) for name in spec.target.columns)
 
@@ -125,7 +125,7 @@ def _identity(spec: DataSpec, schema: Schema) -> list[str]:
 def _rows(
     frame: pd.DataFrame, drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Features]
 ) -> Rows:
-    labels = _targets(spec, schema)
+    labels = target_columns(spec, schema)
     frame = frame[_present(frame, spec, labels)]
     target = pd.DataFrame({label.name: cast_target(frame[label.name], label) for label in labels})
     finite = np.isfinite(target.select_dtypes("float").to_numpy()).all(axis=1)
@@ -163,7 +163,7 @@ def _present(frame: pd.DataFrame, spec: DataSpec, labels: tuple[Column, ...]) ->
 
 def _refuse_empty_columns(drop: DropFile, spec: DataSpec, schema: Schema) -> None:
     """Raise DataProblem when a column that every row needs has no value in any."""
-    needed = [*_targets(spec, schema), *([Column(spec.event_time, "datetime")] if spec.event_time else [])]
+    needed = [*target_columns(spec, schema), *([Column(spec.event_time, "datetime")] if spec.event_time else [])]
     for column in needed:
         if missing(read_file(drop.path, [column.name])[column.name], column.kind).all():
             raise DataProblem(

@@ -19,7 +19,7 @@ from retrain_daemon.core.expression import (
     fact_values,
     readable,
 )
-from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, LastAttempt, Scores
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Drift, Facts, LastAttempt, Scores
 from retrain_daemon.core.vocabulary import Kind
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -36,6 +36,7 @@ KNOWN: dict[str, Value] = {
     "failures": 0,
     "now": NOW,
     **{name: 0.83 for name, fact in FACTS.items() if fact.kind is Kind.DECIMAL},
+    "drift.columns": {"age": 0.5, "zip code": 0.0213},
     **{name: (0.7, 0.9, 0.85, 0.75, 0.83) for name, fact in FACTS.items() if fact.kind is Kind.LIST},
 }
 
@@ -63,6 +64,14 @@ def test_the_example_of_every_fact_compiles_and_mentions_it(name: str) -> None:
         ("champion.scores.roc_auc.last(2).all(s, s < champion.baseline.roc_auc)", False),
         ("champion.scores.roc_auc.exists(s, s < 0.71)", True),
         ("champion.scores.roc_auc[0] < 0.71", True),
+        ("drift.max > 0.4 && data.new_rows > 7000", True),
+        ('drift.columns["age"] > 0.2', True),
+        ("drift.columns.age > 0.2", True),
+        ('drift.columns["zip code"] > 0.2', False),
+        ("drift.columns.exists(c, drift.columns[c] > 0.3)", True),
+        ('drift.columns.exists(c, c.startsWith("zip") && drift.columns[c] > 0.3)', False),
+        ("drift.columns.filter(c, drift.columns[c] > 0.01).size() >= 2", True),
+        ('"income" in drift.columns && drift.columns["income"] > 0.1', False),
         ("data.waiting > hours(3) && data.waiting < hours(4)", True),
         ("data.waiting > minutes(200) || failures > 0", False),
         ("champion.age > days(30)", True),
@@ -94,7 +103,15 @@ def test_a_rule_is_computed_from_the_facts(source: str, holds: bool | None) -> N
         ("Failures > 1", "no fact `Failures`", "Did you mean `failures`"),
         ("xyzzy > 1", "no fact `xyzzy`", "The facts are: data.new_rows"),
         ("last.outcome == promoted", "no fact `promoted`", 'write "promoted"'),
-        ("drift.max > 0.25", "`drift.max` is not built yet", "data.new_rows"),
+        ("drift.max > 1", "`>` cannot take a decimal number and a whole number", "Write 1.0."),
+        ('drift.columns["age"] > 1', "`>` cannot take a decimal number and a whole number", "Write 1.0."),
+        ("drift.columns > 0.2", "`>` cannot take a map and a decimal number", 'drift.columns["age"] > 0.2'),
+        ("drift.columns[1] > 0.2", "cannot take a map and a whole number", 'drift.columns["age"] > 0.2'),
+        ("drift.columns.exists(c, c > 0.2)", "`>` cannot take a text and a decimal number", "drift.columns[c] > 0.2"),
+        ("drift.maximum > 0.2", "There is no fact `drift.maximum`", "`drift.max`"),
+        ("drift > 0.2", "There is no fact `drift`", "drift.max"),
+        ("drift.columns", "`drift.columns` is a decimal number for each column; a rule needs", "drift.columns["),
+        ('drift.columns["age"] / drift.max > 0.5', "divided by something that can be zero", "Multiply"),
         ("champion.score.roc_auc < 1", "`<` cannot take a decimal number and a whole number", "Write 1.0"),
         ("champion.scores.mae.filter(s, s < 1).size() > 1", "`<` cannot take a decimal number", "Write 1.0"),
         ("champion.scores.roc_auc < 0.8", "`<` cannot take a list and a decimal number", ".exists(s, s < 0.8)"),
@@ -197,6 +214,36 @@ def test_an_unknown_fact_never_holds_and_is_named(name: str) -> None:
 def test_scores_of_which_one_is_not_a_number_count_as_not_known() -> None:
     rule = compile_rule("champion.scores.roc_auc.exists(s, s < 0.8)")
     assert evaluate(rule, {**KNOWN, "champion.scores.roc_auc": (0.7, math.nan)}).holds is None
+
+
+def test_a_column_that_was_not_measured_makes_a_rule_unknown_and_is_named() -> None:
+    for source in ('drift.columns["agee"] > 0.2', '!(drift.columns["agee"] > 0.2)', "drift.columns.agee > 0.2"):
+        outcome = evaluate(compile_rule(source), KNOWN)
+        assert (outcome.holds, outcome.missing) == (None, ())
+        assert outcome.problem == 'no column "agee" was measured'
+
+
+def test_how_far_a_column_is_from_its_threshold_is_said() -> None:
+    outcome = evaluate(compile_rule('drift.columns["zip code"] > 0.25 && drift.max > 0.1'), KNOWN)
+    assert outcome.shortfalls == ('drift.columns["zip code"] is 0.0213, short by 0.2287',)
+    assert outcome.values == (("drift.columns", "age 0.5, zip code 0.0213"), ("drift.max", "0.83"))
+    assert evaluate(compile_rule("drift.columns.age < 0.25"), KNOWN).shortfalls == (
+        "drift.columns.age is 0.5, over by 0.25",
+    )
+
+
+def test_drift_with_a_column_that_is_not_a_number_is_not_known() -> None:
+    outcome = evaluate(compile_rule('drift.columns["age"] > 0.2'), {**KNOWN, "drift.columns": {"age": math.nan}})
+    assert (outcome.holds, outcome.missing) == (None, ("drift.columns",))
+
+
+def test_drift_is_its_farthest_column_and_not_known_without_one() -> None:
+    champion = Champion(state=ChampionState.FOUND, version=3)
+    columns = {"age": 0.1, "income": 0.7}
+    values = fact_values(Facts(model="m", champion=champion, data=DataFacts(), drift=Drift(columns=columns)), NOW)
+    assert (values["drift.max"], values["drift.columns"]) == (0.7, columns)
+    values = fact_values(facts(champion), NOW)
+    assert (values["drift.max"], values["drift.columns"]) == (None, None)
 
 
 def test_a_position_that_no_score_has_makes_a_rule_unknown() -> None:
@@ -338,6 +385,10 @@ def test_a_champion_that_is_not_found_has_no_known_version_or_age(state: Champio
         (timedelta(days=7), "7d"),
         (timedelta(seconds=-90), "-1m 30s"),
         (NOW, "2026-11-22 03:00 UTC"),
+        (
+            {"a": 0.1, "b": 0.51234, "c": 0.0, "d": 0.2, "e": 0.3, "f": 0.15},
+            "b 0.512, e 0.3, d 0.2, f 0.15, a 0.1 and 1 more",
+        ),
     ],
 )
 def test_values_read_like_words(value: Value, text: str) -> None:

@@ -251,8 +251,8 @@ def test_every_event_that_is_logged_is_in_the_table_and_no_other() -> None:
     assert "drop.recorded" in logged
     named = {name for name in logged if "*" not in name}
     ends = {"attempt.promoted", "attempt.rejected", "attempt.inconclusive", "attempt.abandoned"}
-    assert documented == named | ends | {"drop.quarantined", "drop.duplicate", "library.message"}
-    assert {name for name in logged if "*" in name} == {"attempt.*", "drop.*"}
+    assert documented == named | ends | {"library.message"}
+    assert {name for name in logged if "*" in name} == {"attempt.*"}
 
 
 def test_the_runbook_names_the_reasons_for_which_a_model_waits() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from retrain_daemon.core.policy import (
     Claim,
     Completion,
+    Expectation,
     Holdout,
     MissingFiles,
     Mode,
@@ -336,8 +338,48 @@ BAD_DATA = [
     (with_data("holdout: {newest: 14d}", "group: id"), "groups come back over time"),
     (with_data("holdout: {newest: 14d}", "window: 7d"), "nothing would be left to train on"),
     *((with_data(f"{key}: 1"), f"5:3: `data.{key}` is not built yet.") for key in
-      ("expect", "label_delay")),
+      ("label_delay",)),
+    (with_data("expect: {}"), "5:11: `data.expect` is empty."),
+    (with_data("expect: age"), "must be a mapping"),
+    (with_data("expect: {age: 3}"), "`data.expect.age` must say what is expected. Write {at_least: 0"),
+    (with_data("expect: {age: {}}"), "`data.expect.age` expects nothing."),
+    (with_data("expect: {age: {atleast: 3}}"), "5:18: `atleast` is not a key of data.expect.age. Did you mean"),
+    (with_data("expect: {age: {at_least: old}}"), "must be a number, not `old`"),
+    (with_data('expect: {age: {at_least: "3"}}'), "Write 3 without quotes."),
+    (with_data("expect: {age: {at_least: .inf}}"), "must be a number"),
+    (with_data("expect: {age: {at_least: 3, at_most: 2}}"), "`data.expect.age.at_most` is below at_least."),
+    (with_data("expect: {day: {at_least: 2026-01-01, at_most: 2025-01-01}}"), "is below at_least"),
+    (with_data("expect: {day: {at_least: 2026-01-01, at_most: 7}}"), "a number and a date as bounds"),
+    (with_data("expect: {day: {at_least: 2026-02-30}}"), "must be a number, not `2026-02-30`"),
+    (with_data("expect: {age: {values: [1], at_most: 2}}"), "has both values and bounds"),
+    (with_data("expect: {land: {values: DE}}"), "Write [DE]."),
+    (with_data("expect: {land: {values: [DE, null]}}"), "How many may be missing is said by `missing: 5%`."),
+    (with_data("expect: {land: {values: [no]}}"), "which could mean a text or false"),
+    (with_data("expect: {land: {values: [DE, DE]}}"), "names `DE` twice"),
+    (with_data("expect: {age: {missing: 101%}}"), "between 0% and 100%"),
+    (with_data("expect: {age: {missing: 5}}"), "Did you mean 5%?"),
 ]  # fmt: skip
+
+
+def test_expectations_are_numbers_dates_values_and_shares_by_column() -> None:
+    policy = policy_of(
+        with_data(
+            "expect: {age: {at_least: 0, at_most: 1e2, missing: 5%}, land: {values: [DE, 1, true]},"
+            " day: {at_least: 2026-01-31, at_most: 2026-02-01T01:00:00+01:00}}"
+        )
+    )
+    assert policy.data.expect == (
+        Expectation(column="age", at_least=0.0, at_most=100.0, missing=0.05),
+        Expectation(column="land", values=("DE", 1, True)),
+        Expectation(
+            column="day",
+            at_least=datetime(2026, 1, 31, tzinfo=UTC),
+            at_most=datetime(2026, 2, 1, tzinfo=UTC),
+        ),
+    )
+    stored: TypeAdapter[Policy] = TypeAdapter(Policy)  # as an attempt keeps it in the journal
+    assert stored.validate_json(stored.dump_json(policy)) == policy
+
 
 BAD_TRAIN = [
     (f"{MINIMAL}train: {{mode: warmstart}}\n", "11:15: `train.mode` cannot be `warmstart`. Did you mean `warm_start`?"),

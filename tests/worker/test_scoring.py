@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from retrain_daemon.core.policy import DataSpec, Outputs, Target
 from retrain_daemon.errors import Refused
-from retrain_daemon.worker.formats import _PIECE_ROWS
+from retrain_daemon.worker.formats.pieces import _MOST_ROWS as _PIECE_ROWS
 from retrain_daemon.worker.job import DropFile, DropScore, DropsScored, ScoreDrops, Source
 from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import save_keys

@@ -1,0 +1,95 @@
+"""A row of the table `drops` as a value, and what an inspection found in one file. Statements are in `drops.py`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from retrain_daemon.journal.database import to_moment
+
+#: Values of `missing`: the file is gone, and the model waits for it, or goes on without its rows.
+AWAITED, SKIPPED = 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropRow:
+    """One revision of one file; `stamp` is (size, mtime_ns, inode). One that is `skipped` is missing, and its rows do
+    not count meanwhile.
+
+    `suspect`: it is quarantined for something that a person may let pass. `released_at`: a person did, or not (None).
+    `corrected`: rows that came with another label than before. `notes` are sentences about what was noticed.
+    """
+
+    id: int
+    model: str
+    path: str
+    stamp: tuple[int, int, int]
+    arrived_at: datetime
+    state: str
+    current: bool
+    missing: bool
+    skipped: bool
+    fingerprint: str
+    rows: int
+    usable: int
+    new: int
+    rows_file: str
+    reason: str
+    hint: str
+    changed_at: datetime
+    suspect: bool
+    released_at: datetime | None
+    released_by: str
+    released_why: str
+    corrected: int
+    profile_file: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """What an inspection found in one usable file."""
+
+    fingerprint: str
+    rows: int
+    usable: int
+    new: int
+    training: int
+    judging: int
+    rows_file: str
+    units_file: str
+    profile_file: str = ""
+    corrected: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def drop_of(row: sqlite3.Row) -> DropRow:
+    """Given a whole row of `drops`, its value."""
+    return DropRow(
+        id=row["id"],
+        model=row["model"],
+        path=row["path"],
+        stamp=(row["size"], row["mtime_ns"], row["inode"]),
+        arrived_at=to_moment(row["arrived_at"]),
+        state=row["state"],
+        current=bool(row["current"]),
+        missing=bool(row["missing"]),
+        skipped=row["missing"] == SKIPPED,
+        fingerprint=row["fingerprint"],
+        rows=row["rows"],
+        usable=row["usable"],
+        new=row["new"],
+        rows_file=row["rows_file"],
+        reason=row["reason"],
+        hint=row["hint"],
+        changed_at=to_moment(row["changed_at"]),
+        suspect=bool(row["suspect"]),
+        released_at=to_moment(row["released_at"]) if row["released_at"] else None,
+        released_by=row["released_by"],
+        released_why=row["released_why"],
+        corrected=row["corrected"],
+        profile_file=row["profile_file"],
+        notes=tuple(json.loads(row["notes"])),
+    )
