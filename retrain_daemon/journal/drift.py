@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
+from retrain_daemon.journal.drop_rows import SKIPPED
 from retrain_daemon.journal.drops import DROPS_JUDGED
 
 #: Fewer rows on one of the sides: the distance is not known.
@@ -98,7 +99,7 @@ class DriftTable:
     def _new(self, model: str) -> list[sqlite3.Row]:
         return self._database.rows(
             "SELECT * FROM drops WHERE model = ?1 AND state = 'recorded' AND new > 0 AND profile_file <> ''"
-            f" AND id NOT IN ({DROPS_JUDGED}) ORDER BY id", model,
+            f" AND missing <> {SKIPPED} AND id NOT IN ({DROPS_JUDGED}) ORDER BY id", model,
         )  # fmt: skip
 
     def _reference(self, attempt: str, enough: int) -> list[sqlite3.Row]:

@@ -212,7 +212,10 @@ def test_status_and_the_list_of_drops_say_that_a_file_is_left_out(
     assert main(["status", "--json", *places]) == 0
     assert "; 1 recorded file is gone and left out" in capsys.readouterr().out
     assert main(["drop", "list", *places]) == 0
-    assert "put it back, or retract it; its rows do not count meanwhile" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "it is gone: put it back, or `retraind drop retract a.csv --why TEXT`; its rows do not count meanwhile" in said
+    )
 
 
 @pytest.mark.parametrize("missing", ["refuse", "skip"])
