@@ -37,6 +37,7 @@ from retrain_daemon.executor.jobs import Executor
 from retrain_daemon.executor.limits import Limits
 from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
+from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.kept import KeptChallengers
 from retrain_daemon.labels import (
@@ -94,7 +95,12 @@ class Acting:
                 self._discard_jobs_of(attempt)  # one of an earlier round holds what this one waits for
                 if self._must_wait(attempt):
                     return None
-            self._take(attempt, step)
+            lost = self._lost_drop(attempt, step)
+            if lost is None:
+                self._take(attempt, step)
+            else:
+                reason = f"begins again without {Path(lost.path).name}, which is gone"
+                self._journal.attempts.begin_again(attempt, attempt.champion_version, reason, self._clock())
         except (Refused, NotFound) as error:
             self._conclude(attempt, State.ABANDONED, str(error))
         return self._journal.attempts.get(attempt.id)
@@ -190,6 +196,17 @@ class Acting:
             case Wait():
                 raise AssertionError("a wait is not taken")
 
+    def _lost_drop(self, attempt: Attempt, step: Step) -> DropRow | None:
+        """A frozen drop that is gone and to be left out, when a training has failed. One that is under way may have
+        read it before.
+        """
+        failed = isinstance(step, Retry) or (isinstance(step, Conclude) and step.state is State.ABANDONED)
+        trained = attempt.challenger is not None or self._kept.has(attempt)
+        if not failed or trained or attempt.state is not State.TRAINING:
+            return None
+        drops = map(self._journal.drops.by_id, self._journal.attempts.drops_of(attempt.id))
+        return next((drop for drop in drops if drop is not None and drop.skipped), None)
+
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
         made(self._learned)
@@ -217,7 +234,8 @@ class Acting:
         drops = []
         for number in self._journal.attempts.drops_of(attempt.id):
             drop = self._journal.drops.by_id(number)
-            if drop is not None and (kept or drop.state in ("recorded", "found")):
+            there = drop is not None and drop.state in ("recorded", "found") and not drop.skipped
+            if drop is not None and (kept or there):
                 seen = self._journal.drops.first_seen(drop)
                 drops.append(DropFile(drop=drop.id, path=drop.path, first_seen=seen, fingerprint=drop.fingerprint))
             elif attempt.challenger is None and not kept:

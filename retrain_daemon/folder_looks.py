@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from retrain_daemon.attention import Attention
 from retrain_daemon.core.policy import Policy
@@ -15,6 +16,8 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.intake import Intake, watched_folder
 from retrain_daemon.log import get_logger
 from retrain_daemon.schedule import WakeUps, is_due
+
+_MOUNTS = Path("/proc/self/mountinfo")
 
 _log = get_logger()
 
@@ -33,12 +36,14 @@ class FolderLooks:
         self._next_rescan: datetime | None = None
         self._settling: dict[str, datetime] = {}
         self._watch_problem = ""
+        self._unpolled: dict[str, str] = {}
 
     def watch(self, policies: Collection[Policy]) -> None:
         """The policies in force from now on; all their folders are looked into at the next look."""
         models = {policy.model for policy in policies}
         self._settling = {model: due for model, due in self._settling.items() if model in models}
         self._folders.watch([watched_folder(policy) for policy in policies])
+        self._note_unpolled()
         self._next_rescan = None
 
     def look(self, policies: Collection[Policy], now: datetime) -> None:
@@ -81,6 +86,15 @@ class FolderLooks:
         if problem and problem != self._watch_problem:
             _log.warning("folder.unwatched", problem=problem)
         self._watch_problem = problem
+
+    def _note_unpolled(self) -> None:
+        unpolled = self._folders.unpolled(_MOUNTS.read_text())
+        for folder, kind in unpolled.items():
+            if folder not in self._unpolled:
+                _log.warning(
+                    "folder.remote", folder=folder, file_system=kind, hint="write `polling: true` in its policy"
+                )
+        self._unpolled = unpolled
 
     def _try_to_look_into(self, policy: Policy, now: datetime) -> None:
         """A journal that cannot be written leaves the events of all these folders unused: everything is looked into

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from retrain_daemon.core.decide import FRAMEWORK_MISSING
-from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.policy import MissingFiles, Policy
 from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
 from retrain_daemon.executor.jobs import Executor
 from retrain_daemon.executor.limits import Limits
@@ -92,6 +92,7 @@ class Intake:
             row = self._journal.models.find(policy.model)
             history = row.settling_at_first if row is not None else ()
             self._record(policy.model, scan, history, now)
+            self._note_missing(policy, scan, now)
             if row is not None and row.adopted_at is None:
                 self._journal.models.adopt(policy.model, scan.settling, now)
             self._leave_outside(policy, now)
@@ -128,8 +129,11 @@ class Intake:
             self._journal.drops.add(model, unusable.path, stamp, now, reason=unusable.reason, hint=unusable.hint)
             _log.warning("drop.quarantined", model=model, file=Path(unusable.path).name, reason=unusable.reason)
             self._settling.tell_quarantined(model, unusable.path, unusable.reason, now)
-        for path in self._journal.drops.mark_missing(model, frozenset(scan.gone), now):
-            _log.warning("drop.missing", model=model, file=Path(path).name)
+
+    def _note_missing(self, policy: Policy, scan: Scan, now: datetime) -> None:
+        skip = policy.data.missing is MissingFiles.SKIP
+        for path in self._journal.drops.mark_missing(policy.model, frozenset(scan.gone), now, skip=skip):
+            _log.warning("drop.missing", model=policy.model, file=Path(path).name, skipped=skip)
 
     def _note_problem(self, model: str, problem: str) -> None:
         if problem and self.problems.get(model) != problem:
@@ -327,7 +331,10 @@ def _needs_framework(policy: Policy) -> bool:
 def watched_folder(policy: Policy) -> Watched:
     """What the gateway to drop folders has to know of a policy."""
     data = policy.data
-    return Watched(model=policy.model, folder=data.folder, pattern=data.pattern, complete=data.complete)
+    return Watched(
+        model=policy.model, folder=data.folder, pattern=data.pattern, complete=data.complete, polling=data.polling,
+        follow_links=data.follow_links,
+    )  # fmt: skip
 
 
 def _triple(stamp: Stamp) -> tuple[int, int, int]:

@@ -297,6 +297,8 @@ def _data_facts(
         folder_problem=folder_problem,
         retracted_since=counts.retracted_since,
         missing_files=counts.missing,
+        skipped_files=counts.skipped,
+        skipped_since=counts.skipped_since,
         trouble=row.trouble if row else "",
         trouble_code=row.trouble_code if row else "",
     )

@@ -156,7 +156,7 @@ class Tending:
         assert decision.recipe is not None
         continues = None if decision.recipe.mode is Mode.REFIT else champion
         with journal.transaction():
-            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
+            drops = [drop.id for drop in journal.drops.in_use(policy.model) if not drop.missing]
             attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now)
             if decision.request == "tag":
                 journal.models.mark_tag_request(policy.model, True, now)
@@ -178,7 +178,7 @@ class Tending:
         )
         journal = self._journal
         with journal.transaction():
-            drops = [drop.id for drop in journal.drops.in_use(policy.model)]
+            drops = [drop.id for drop in journal.drops.in_use(policy.model) if not drop.missing]
             attempt = journal.attempts.plan(policy, decision, champion, None, drops, now, challenger)
         _log.info("decision.judge", model=policy.model, attempt=attempt.id, version=offered.version,
                   reason=decision.sentence)  # fmt: skip

@@ -85,7 +85,8 @@ def _what_to_do(drop: DropRow, names: Counter[str]) -> str:
     name = Path(drop.path).name
     named = quote(name) if names[name] == 1 and name.isprintable() else str(drop.id)
     if drop.missing:
-        return f"put it back, or `retraind drop retract {named} --why TEXT`"
+        meanwhile = "; its rows do not count meanwhile" if drop.skipped else ""
+        return f"put it back, or `retraind drop retract {named} --why TEXT`{meanwhile}"
     if drop.state != "quarantined" or not drop.current:
         return drop.hint
     if drop.suspect and "drop release" not in drop.hint:

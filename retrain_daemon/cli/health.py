@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from retrain_daemon.cli.composition import journal_to_read, registry_of
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.drops.mounts import REMOTE, remote_devices, remote_kind
 from retrain_daemon.errors import NotFound
 from retrain_daemon.executor.jobs import left_alive
 from retrain_daemon.journal import JOURNAL_FILE
@@ -38,8 +39,7 @@ _LOADING_SECONDS = 10.0  # MLflow itself is loaded first
 MOST_SKEW = timedelta(seconds=30)
 FRAMEWORKS = {"scikit-learn": "sklearn", "tensorflow": "tensorflow", "torch": "torch"}
 _WORKER_SECONDS = 90.0
-#: File systems on which SQLite's locks or shared memory, or file events, cannot be relied on.
-_REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "fuse", "lustre", "virtiofs")
+_MOUNTS = Path("/proc/self/mountinfo")
 
 
 class Health(StrEnum):
@@ -89,8 +89,8 @@ def state_folder(settings: Settings) -> Finding:
         )
     if not os.access(state, os.W_OK | os.X_OK, effective_ids=True):
         return problem(name, f"{state} cannot be written by this user", "Run this as the daemon's user, or chown it.")
-    kind = file_system(state, Path("/proc/self/mountinfo").read_text())
-    if kind.startswith(_REMOTE):
+    kind = file_system(state, _MOUNTS.read_text())
+    if kind.startswith(REMOTE):
         return problem(name, f"{state} is on {kind}", "Put it on a local disk: the journal cannot rely on this one.")
     free = shutil.disk_usage(state).free
     if free < ENOUGH_ROOM:
@@ -171,10 +171,21 @@ def drop_folders(found: tuple[Policy, ...]) -> tuple[Finding, ...]:
                 problem("drop folders", f"{folder} cannot be read by this user", "Give read permission on it.")
             )
     limit = _number(Path("/proc/sys/fs/inotify/max_user_watches"))
-    if limit is not None and len(folders) > 0.8 * limit:
-        wrong.append(problem("drop folders", f"{len(folders)} folders, and this user may watch {limit}",
+    watched = len({policy.data.folder for policy in found if not policy.data.polling})
+    if limit is not None and watched > 0.8 * limit:
+        wrong.append(problem("drop folders", f"{watched} folders, and this user may watch {limit}",
                              "Raise fs.inotify.max_user_watches."))  # fmt: skip
+    wrong += _unpolled(found, _MOUNTS.read_text())
     return tuple(wrong) or (ok("drop folders", f"{len(folders)}, all readable"),)
+
+
+def _unpolled(found: tuple[Policy, ...], mounts: str) -> list[Finding]:
+    """Folders that other machines write to, and that are watched for events of this one."""
+    devices = remote_devices(mounts)
+    remedy = "Write `polling: true` in the data of its policy: no events come of what other machines write."
+    folders = sorted({policy.data.folder for policy in found if not policy.data.polling})
+    kinds = ((folder, remote_kind(folder, devices)) for folder in folders)
+    return [problem("drop folders", f"{folder} is on {kind}", remedy) for folder, kind in kinds if kind]
 
 
 def registry(settings: Settings, found: tuple[Policy, ...]) -> tuple[Finding, ...]:

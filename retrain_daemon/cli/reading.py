@@ -17,6 +17,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
 from retrain_daemon.policies import Problem, read_policies
@@ -129,7 +130,7 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         quarantined=counts.quarantined,
         drift=drift.columns.get(drift.worst),
         drift_column=drift.worst,
-        why=_why(row, opened, decision),
+        why=f"{_why(row, opened, decision)}{_without(counts)}",
         as_of=decision.at if decision else None,
     )
 
@@ -147,6 +148,11 @@ def _why(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | Non
     """The standing reason, and how a version stands that a person put up as challenger."""
     why = _reason(row, opened, decision)
     return f"{why}; challenger: {decision.offered}" if decision and decision.offered and not opened else why
+
+
+def _without(counts: RowCounts) -> str:
+    files = len(counts.skipped)
+    return f"; {files} recorded {'file is' if files == 1 else 'files are'} gone and left out" if files else ""
 
 
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:

@@ -128,7 +128,7 @@ def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decisio
     if facts.request:
         return _train_on_request(policy, facts, rules)
     if ready and facts.offered is not None:
-        return _judge_offered(policy, facts.offered, rules)
+        return _judge_offered(policy, facts, facts.offered, rules)
     for obstacle in (_cannot_settle(policy, facts), _nothing_new(policy, facts)):
         if obstacle:
             return _wait(obstacle, rules)
@@ -144,7 +144,7 @@ def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decisio
     return Decision(
         action=Action.TRAIN,
         code="rule_holds",
-        sentence=f"rule “{chosen.name}” holds: {_values_text(rules, chosen)}",
+        sentence=f"rule “{chosen.name}” holds: {_values_text(rules, chosen)}{_without(facts)}",
         rules=rules,
         rule=chosen.name,
         recipe=chosen.recipe,
@@ -181,7 +181,8 @@ def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...
     return Decision(
         action=Action.TRAIN,
         code="requested",
-        sentence=f"{facts.request.by} asked for it" + (f": {facts.request.why}" if facts.request.why else ""),
+        sentence=f"{facts.request.by} asked for it{f': {facts.request.why}' if facts.request.why else ''}"
+        f"{_without(facts)}",
         rules=rules,
         rule=holding.name if holding else REQUEST_RULE,
         recipe=holding.recipe if holding else policy.requested,
@@ -189,12 +190,12 @@ def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...
     )
 
 
-def _judge_offered(policy: Policy, offered: Offered, rules: tuple[RuleReport, ...]) -> Decision:
+def _judge_offered(policy: Policy, facts: Facts, offered: Offered, rules: tuple[RuleReport, ...]) -> Decision:
     """Judged with the limits and the interpreter of the policy's own `train`."""
     return Decision(
         action=Action.JUDGE,
         code="challenger_offered",
-        sentence=f"someone put up version {offered.version} as challenger",
+        sentence=f"someone put up version {offered.version} as challenger{_without(facts)}",
         rules=rules,
         rule=OFFER_RULE,
         recipe=policy.requested,
@@ -222,9 +223,8 @@ def _no_rows(facts: Facts) -> _Reason | None:
     if facts.data.folder_problem:
         return _Reason("folder_problem", facts.data.folder_problem)
     if facts.data.missing_files:
-        name, more = facts.data.missing_files[0], len(facts.data.missing_files) - 1
-        others = f" and {more} more" if more else ""
-        return _Reason("files_missing", f"recorded file {name}{others} is gone: put it back, or retract it")
+        named = _first_of(facts.data.missing_files)
+        return _Reason("files_missing", f"recorded file {named} is gone: put it back, or retract it")
     if facts.data.trouble:
         if facts.data.trouble_code == FRAMEWORK_MISSING:
             return _Reason("framework_missing", facts.data.trouble)
@@ -232,9 +232,20 @@ def _no_rows(facts: Facts) -> _Reason | None:
     if facts.data.usable_drops == 0:
         waiting = facts.data.uninspected
         return _Reason(
-            "no_rows", f"no usable rows yet ({waiting} files to be inspected)" if waiting else "no usable rows"
+            "no_rows",
+            f"no usable rows yet ({waiting} files to be inspected)" if waiting else f"no usable rows{_without(facts)}",
         )
     return None
+
+
+def _without(facts: Facts) -> str:
+    """Which recorded files do not count because they are gone, as a clause."""
+    skipped = facts.data.skipped_files
+    return f"; goes on without {_first_of(skipped)}, which is gone" if skipped else ""
+
+
+def _first_of(paths: tuple[str, ...]) -> str:
+    return f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
 
 
 def _cannot_settle(policy: Policy, facts: Facts) -> _Reason | None:
@@ -254,12 +265,14 @@ def _cannot_settle(policy: Policy, facts: Facts) -> _Reason | None:
 def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
     """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there.
 
-    Who resumes a model whose last attempt was abandoned has mended the cause: it is tried once more.
+    Who resumes a model whose last attempt was abandoned has mended the cause: it is tried once more. So it is when a
+    file of that attempt is gone and left out now.
     """
     last = facts.last
     if last is None or last.policy_digest != policy.digest or last.champion_after != facts.champion.version:
         return None
-    if facts.data.retracted_since or (last.outcome == "abandoned" and facts.resumed_since_last):
+    tried_anew = facts.resumed_since_last or facts.data.skipped_since
+    if facts.data.retracted_since or (last.outcome == "abandoned" and tried_anew):
         return None
     if facts.data.since_last is None:
         return _Reason("new_rows_unknown", f"it is not known whether rows are new since attempt {last.id}")

@@ -72,8 +72,9 @@ class DataFacts:
     `new_rows`: rows no judged attempt has had. `unlearned_rows`: training rows the champion has not learned.
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
     rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
-    last attempt was retracted. `missing_files`: recorded and gone. `measuring`: how the names of the facts begin that
-    are not known yet, as their measurement is due or under way.
+    last attempt was retracted. `missing_files`: recorded, gone and waited for; `skipped_files`: recorded, gone and
+    left out of all counts; `skipped_since`: the last attempt had one of these. `measuring`: how the names of the facts
+    begin that are not known yet, as their measurement is due or under way.
     `folder_problem` and `trouble` (drops cannot be inspected, with its code) are sentences.
     """
 
@@ -88,6 +89,8 @@ class DataFacts:
     folder_problem: str = ""
     retracted_since: bool = False
     missing_files: tuple[str, ...] = ()
+    skipped_files: tuple[str, ...] = ()
+    skipped_since: bool = False
     trouble: str = ""
     trouble_code: str = ""
     measuring: tuple[str, ...] = ()

@@ -25,12 +25,17 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Watched:
-    """A drop folder as one model's policy names it: absolute `folder`, file name `pattern`, completion rule."""
+    """A drop folder as one model's policy names it: absolute `folder`, file name `pattern`, completion rule.
+
+    With `polling` the kernel is asked for no events of it; with `follow_links` a link counts as what it points to.
+    """
 
     model: str
     folder: str
     pattern: str
     complete: Completion
+    polling: bool = False
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ Remembers nothing between looks and never opens a file in the folder.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import os
 import stat
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from retrain_daemon.drops.found import UNREADABLE_SIZE, Found, Scan, Stamp, Unusable, Watched
@@ -32,11 +33,15 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Listing:
-    """A folder's device and names, and for those that matter their own state (of a link, not of what it points to)."""
+    """A folder's device and names, and for those that matter their state: a link's own, or, where links are followed,
+    that of what it points to. `broken` are followed links that lead nowhere, with the error number; their state is
+    their own.
+    """
 
     device: int
     names: frozenset[str]
     states: Mapping[str, os.stat_result]
+    broken: Mapping[str, int] = field(default_factory=dict)
 
 
 class Matching:
@@ -72,7 +77,7 @@ class Look:
         earlier: Mapping[str, Sighting],
     ) -> None:
         self._watched, self._known, self._now = watched, known, now
-        self._states, self._renamed, self._earlier = listing.states, renamed, earlier
+        self._listing, self._states, self._renamed, self._earlier = listing, listing.states, renamed, earlier
         self._now_ns = _nanoseconds(now - EPOCH)
         self._found: list[Found] = []
         self._unusable: list[Unusable] = []
@@ -84,7 +89,7 @@ class Look:
         state = self._states[name]
         stamp = stamp_of(state)
         path = inside(self._watched.folder, printable(name))
-        if self._known.get(path) == stamp:
+        if self._known.get(path) == stamp or self._is_lost(name, path):
             return
         remaining: int | None = 0
         if stat.S_ISREG(state.st_mode):
@@ -93,7 +98,7 @@ class Look:
         if remaining is None or remaining > 0:
             self._settling[path] = remaining
             return
-        trouble = _trouble(self._watched.folder, name, state)
+        trouble = _name_trouble(name) or self._trouble(name, state)
         if trouble is not None:
             self._refuse(path, stamp, *trouble)
         else:
@@ -110,6 +115,17 @@ class Look:
             settling=tuple(sorted(self._settling)),
             next_look=self._now + timedelta(microseconds=-(-min(waits) // 1000)) if waits else None,
         )
+
+    def _is_lost(self, name: str, path: str) -> bool:
+        """A link that pointed to a file and does not any more is gone, as the file is."""
+        known = self._known.get(path)
+        return name in self._listing.broken and known is not None and known.size != UNREADABLE_SIZE
+
+    def _trouble(self, name: str, state: os.stat_result) -> tuple[str, str] | None:
+        folder = self._watched.folder
+        if self._watched.follow_links and name in self._listing.broken:
+            return _link_trouble(folder, name, self._listing.broken[name])
+        return _trouble(folder, name, state)
 
     def _refuse(self, path: str, stamp: Stamp, reason: str, hint: str) -> None:
         stamp = stamp if stamp.size == 0 else replace(stamp, size=UNREADABLE_SIZE)
@@ -132,8 +148,10 @@ class Look:
             return 0
         if self._watched.complete.settle is None:
             return None
-        ages = (_nanoseconds(self._now - sighting.since), self._now_ns - max(state.st_mtime_ns, state.st_ctime_ns))
-        return _nanoseconds(self._watched.complete.settle) - max(ages)
+        seen = _nanoseconds(self._now - sighting.since)
+        untouched = self._now_ns - max(state.st_mtime_ns, state.st_ctime_ns)
+        age = seen if self._watched.polling else max(seen, untouched)
+        return _nanoseconds(self._watched.complete.settle) - age
 
     def _is_marked(self, name: str, state: os.stat_result, template: str) -> bool:
         marker = self._states.get(template.replace("{name}", name))
@@ -143,17 +161,21 @@ class Look:
         return marker.st_ctime_ns >= min(state.st_mtime_ns, state.st_ctime_ns)
 
 
-def list_folder(folder: str, matching: Matching) -> Listing:
+def list_folder(folder: str, matching: Matching, follow_links: bool) -> Listing:
     """Names and states by way of one open folder, so that a mount in between cannot mix two folders."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with os.scandir(descriptor) as entries:
             listed = list(entries)
-        states = ((entry.name, _state(entry)) for entry in listed if matching.matters(entry.name))
+        own = ((entry, _state(entry)) for entry in listed if matching.matters(entry.name))
+        states = {entry.name: state for entry, state in own if state is not None}
+        links = [entry for entry in listed if follow_links and entry.name in states and entry.is_symlink()]
+        targets = {entry.name: _target(entry) for entry in links}
         return Listing(
             device=os.fstat(descriptor).st_dev,
             names=frozenset(entry.name for entry in listed),
-            states={name: state for name, state in states if state is not None},
+            states=states | {name: state for name, state in targets.items() if not isinstance(state, int)},
+            broken={name: state for name, state in targets.items() if isinstance(state, int)},
         )
     finally:
         os.close(descriptor)
@@ -165,7 +187,7 @@ def mark(listing: Listing) -> int:
         (name, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         for name, state in listing.states.items()
     )
-    return hash((listing.device, listing.names, frozenset(states)))
+    return hash((listing.device, listing.names, frozenset(states), frozenset(listing.broken.items())))
 
 
 def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
@@ -175,20 +197,62 @@ def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
         return None
 
 
+def _target(link: os.DirEntry[str]) -> os.stat_result | int:
+    """The state of what a link points to, or the error number."""
+    try:
+        return link.stat(follow_symlinks=True)
+    except OSError as error:
+        return error.errno or 0
+
+
 def stamp_of(state: os.stat_result) -> Stamp:
     """The stamp of a folder entry; of what is no file only the inode counts, as a directory's times keep changing."""
     if not stat.S_ISREG(state.st_mode):
-        return Stamp(UNREADABLE_SIZE, 0, state.st_ino)
-    return Stamp(state.st_size, state.st_mtime_ns, state.st_ino)
+        return Stamp(UNREADABLE_SIZE, 0, _signed(state.st_ino))
+    return Stamp(state.st_size, _signed(state.st_mtime_ns), _signed(state.st_ino))
+
+
+def _signed(number: int) -> int:
+    """The same 64 bits as a number of SQLite: times after 2262 and inodes of some file systems are beyond it."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _name_trouble(name: str) -> tuple[str, str] | None:
+    shown = printable(name)
+    if shown == name:
+        return None
+    return f"The name '{shown}' has bytes that are no text, or control characters.", "Rename it to plain text."
+
+
+def _link_trouble(folder: str, name: str, number: int) -> tuple[str, str]:
+    """Why a link that is followed leads to no file."""
+    try:
+        target = f"{name} is a symbolic link to {printable(os.readlink(inside(folder, name)))}"  # noqa: PTH115 (texts)
+    except OSError:
+        target = f"{name} is a symbolic link"
+    match number:
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"{target}, which is not there.", "Put the file there, or remove the link."
+        case errno.ELOOP:
+            return f"{target}, and following it comes back to itself.", "Point it to a file."
+        case errno.EACCES:
+            return (
+                f"{target}, which the user of this process cannot reach.",
+                "Give it search permission on each folder on the way, or copy the file itself in.",
+            )
+        case _:
+            return f"{target}, which cannot be read ({os.strerror(number)}).", "Check the disk or mount it is on."
 
 
 def _trouble(folder: str, name: str, state: os.stat_result) -> tuple[str, str] | None:
     """Why something named like data is none, and what to do; None if it is an ordinary readable file with content."""
-    shown = printable(name)
-    if shown != name:
-        return f"The name '{shown}' has bytes that are no text, or control characters.", "Rename it to plain text."
     if stat.S_ISLNK(state.st_mode):
-        return f"{name} is a symbolic link, and links are not followed.", "Copy or rename the file itself in."
+        return (
+            f"{name} is a symbolic link, and links are not followed.",
+            "Copy or rename the file itself in, or write `follow_links: true` in the policy's data.",
+        )
+    if stat.S_ISDIR(state.st_mode) and os.path.islink(inside(folder, name)):  # noqa: PTH114 (a text, not a file)
+        return f"{name} is a symbolic link to a directory.", "Point it to a file."
     if stat.S_ISDIR(state.st_mode):
         return f"{name} is a directory, not a file.", "Move the files in it up into the drop folder, or move it away."
     if not stat.S_ISREG(state.st_mode):

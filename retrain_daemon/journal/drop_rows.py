@@ -9,10 +9,14 @@ from datetime import datetime
 
 from retrain_daemon.journal.database import to_moment
 
+#: Values of `missing`: the file is gone, and the model waits for it, or goes on without its rows.
+AWAITED, SKIPPED = 1, 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class DropRow:
-    """One revision of one file; `stamp` is (size, mtime_ns, inode).
+    """One revision of one file; `stamp` is (size, mtime_ns, inode). One that is `skipped` is missing, and its rows do
+    not count meanwhile.
 
     `suspect`: it is quarantined for something that a person may let pass. `released_at`: a person did, or not (None).
     `corrected`: rows that came with another label than before. `notes` are sentences about what was noticed.
@@ -26,6 +30,7 @@ class DropRow:
     state: str
     current: bool
     missing: bool
+    skipped: bool
     fingerprint: str
     rows: int
     usable: int
@@ -71,6 +76,7 @@ def drop_of(row: sqlite3.Row) -> DropRow:
         state=row["state"],
         current=bool(row["current"]),
         missing=bool(row["missing"]),
+        skipped=row["missing"] == SKIPPED,
         fingerprint=row["fingerprint"],
         rows=row["rows"],
         usable=row["usable"],

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
-from retrain_daemon.journal.drop_rows import DropRow, Inspected, drop_of
+from retrain_daemon.journal.drop_rows import AWAITED, SKIPPED, DropRow, Inspected, drop_of
 
-__all__ = ["DROPS_JUDGED", "DropRow", "Drops", "Inspected"]
+__all__ = ["AWAITED", "DROPS_JUDGED", "SKIPPED", "DropRow", "Drops", "Inspected"]
 
 _JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 #: Drops of the model ?1 that a judged attempt had, whatever its verdict.
@@ -93,10 +93,13 @@ class Drops:
         return tuple(row["attempt"] for row in rows)
 
     def known_rows(self, model: str) -> tuple[str, ...]:
-        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had."""
+        """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had.
+        Not of files that are gone and left out: what came with them may count in another.
+        """
         rows = self._database.rows(
             "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 OR id IN ({DROPS_JUDGED})) GROUP BY rows_file ORDER BY max(id)",
+            f" AND (state = 'recorded' AND current = 1 AND missing <> {SKIPPED} OR id IN ({DROPS_JUDGED}))"
+            " GROUP BY rows_file ORDER BY max(id)",
             model,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
@@ -160,6 +163,7 @@ class Drops:
             "UPDATE drops SET current = 1, missing = 0, path = ?, size = ?, mtime_ns = ?, inode = ? WHERE id = ?",
             drop.path, *drop.stamp, older.id,
         )  # fmt: skip
+        self._take_back(older, now)
 
     def set_aside(
         self, drop: DropRow, state: str, fingerprint: str, reason: str, hint: str, now: datetime, *,
@@ -170,7 +174,7 @@ class Drops:
         """
         self._supersede(drop, now)
         self._database.change_one(
-            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, suspect = ?, notes = '[]',"
+            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, suspect = ?, notes = '[]', usable = 0,"
             " changed_at = ? WHERE id = ?",
             state, fingerprint, reason, hint, int(suspect), to_text(now), drop.id,
         )  # fmt: skip
@@ -220,9 +224,11 @@ class Drops:
         self._database.run("UPDATE drops SET current = 0 WHERE id = ?", drop.id)
         self._change(drop.id, "superseded", reason, now)
 
-    def mark_missing(self, model: str, gone: frozenset[str], now: datetime) -> tuple[str, ...]:
-        """Note which recorded files are gone; returns those newly gone. Others that are gone need no care any more."""
-        newly = []
+    def mark_missing(self, model: str, gone: frozenset[str], now: datetime, *, skip: bool = False) -> tuple[str, ...]:
+        """Note which recorded files are gone; returns those newly gone. With `skip` their rows do not count until they
+        are back. Others that are gone need no care any more.
+        """
+        newly, value = [], SKIPPED if skip else AWAITED
         states = "'recorded', 'found', 'quarantined', 'duplicate'"
         for drop in self._select(f"model = ? AND current = 1 AND state IN ({states})", model):
             here = drop.path not in gone
@@ -231,26 +237,46 @@ class Drops:
                     self.leave(drop, f"removed; it was {drop.state}: {drop.reason}", now)
                 continue
             if here and drop.missing:
-                self._database.run("UPDATE drops SET missing = 0 WHERE id = ?", drop.id)
+                self._miss(drop, 0, now)
             elif not here and drop.state == "found":
-                self._vanish(drop, now)
+                self._vanish(drop, value, now)
+            elif not here and drop.missing and drop.skipped is not skip:
+                self._miss(drop, value, now)
             elif not here and not drop.missing and not self._take_duplicate(drop, gone, now):
-                self._database.run("UPDATE drops SET missing = 1 WHERE id = ?", drop.id)
+                self._miss(drop, value, now)
                 newly.append(drop.path)
         return tuple(newly)
 
-    def _vanish(self, drop: DropRow, now: datetime) -> None:
+    def _miss(self, drop: DropRow, value: int, now: datetime) -> None:
+        """The file is gone, in one of two ways, or back. Rows that cease to count with it may be new in later ones."""
+        self._database.run("UPDATE drops SET missing = ? WHERE id = ?", value, drop.id)
+        if value == SKIPPED:
+            self._count_again(drop, now)
+        else:
+            self._take_back(drop, now)
+
+    def _take_back(self, drop: DropRow, now: datetime) -> None:
+        """Others may have brought its rows while they did not count, or the policy come to mean other rows."""
+        if drop.skipped:
+            self._count_again(drop, now, itself=True)
+        self._database.run(
+            "UPDATE drops SET state = 'found', reason = 'inspected again', changed_at = ? WHERE id = ? AND missing = 0"
+            " AND state = 'recorded' AND inspected_as <> (SELECT inspected_as FROM model WHERE name = drops.model)",
+            to_text(now), drop.id,
+        )  # fmt: skip
+
+    def _vanish(self, drop: DropRow, value: int, now: datetime) -> None:
         """Gone before it could be inspected. What was recorded of the path before is missing, not forgotten."""
         if drop.usable:
             self._change(drop.id, "recorded", "", now)
-            self._database.run("UPDATE drops SET missing = 1 WHERE id = ?", drop.id)
+            self._miss(drop, value, now)
             return
         self._database.run("UPDATE drops SET current = 0 WHERE id = ?", drop.id)
         self._change(drop.id, "vanished", "gone before it could be inspected", now)
         self._database.run(
-            "UPDATE drops SET current = 1, missing = 1, state = 'recorded' WHERE id = (SELECT max(id) FROM drops"
+            "UPDATE drops SET current = 1, missing = ?, state = 'recorded' WHERE id = (SELECT max(id) FROM drops"
             " WHERE model = ? AND path = ? AND id < ? AND state IN ('recorded', 'found') AND usable > 0)",
-            drop.model, drop.path, drop.id,
+            value, drop.model, drop.path, drop.id,
         )  # fmt: skip
 
     def _take_duplicate(self, drop: DropRow, gone: frozenset[str], now: datetime) -> bool:
@@ -276,12 +302,14 @@ class Drops:
             )  # fmt: skip
             self._count_again(revision, now, except_for=drop.id)
 
-    def _count_again(self, drop: DropRow, now: datetime, except_for: int = -1) -> None:
-        """Rows counted as known because `drop` had them may be new now: later unused drops are inspected again."""
+    def _count_again(self, drop: DropRow, now: datetime, except_for: int = -1, *, itself: bool = False) -> None:
+        """Rows counted as known because `drop` had them may be new now: later unused drops, and with `itself` also this
+        one, are inspected again.
+        """
         self._database.run(
             "UPDATE drops SET state = 'found', reason = 'counted again', changed_at = ?4 WHERE model = ?1 AND id > ?2"
             f" AND id <> ?3 AND state = 'recorded' AND current = 1 AND missing = 0 AND id NOT IN ({DROPS_JUDGED})",
-            drop.model, drop.id, except_for, to_text(now),
+            drop.model, drop.id - itself, except_for, to_text(now),
         )  # fmt: skip
 
     def _change(self, number: int, state: str, reason: str, now: datetime) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retrain_daemon.journal.database import Database, to_moment
-from retrain_daemon.journal.drops import DROPS_JUDGED
+from retrain_daemon.journal.drops import DROPS_JUDGED, SKIPPED
 from retrain_daemon.journal.models import Learned
 
 
@@ -14,7 +14,8 @@ from retrain_daemon.journal.models import Learned
 class RowCounts:
     """`new`: rows no judged attempt had; `since_last`: of those, rows the last ended attempt did not have. At most
     `unlearned` rows can train that the champion has not learned, at most `judging` can judge it, of which at most
-    `judging_since` are in files that the last attempt did not have.
+    `judging_since` are in files that the last attempt did not have. Rows of `skipped` files, which are gone and left
+    out, are in none of these; `skipped_since`: the last ended attempt had one of them.
     """
 
     new: int
@@ -28,6 +29,8 @@ class RowCounts:
     uninspected: int
     quarantined: int
     missing: tuple[str, ...]
+    skipped: tuple[str, ...]
+    skipped_since: bool
 
 
 def count_rows(
@@ -41,7 +44,9 @@ def count_rows(
     learned_drops = _drops_of(database, learned.attempts if learned else ())
     totals = {"new": 0, "since_last": 0, "unlearned": 0, "judging": 0, "judging_since": 0}
     waiting: list[datetime] = []
-    rows = database.rows("SELECT * FROM drops WHERE model = ? AND state = 'recorded'", model)
+    recorded = database.rows("SELECT * FROM drops WHERE model = ? AND state = 'recorded'", model)
+    rows = [row for row in recorded if row["missing"] != SKIPPED]
+    skipped = [row for row in recorded if row["missing"] == SKIPPED]
     for row in rows:
         arrived = to_moment(row["arrived_at"])
         unused = row["id"] not in judged
@@ -62,6 +67,8 @@ def count_rows(
         uninspected=_number(database, "state = 'found'", model),
         quarantined=_number(database, "state = 'quarantined' AND current = 1", model),
         missing=tuple(row["path"] for row in rows if row["missing"]),
+        skipped=tuple(row["path"] for row in skipped),
+        skipped_since=any(row["id"] in last for row in skipped),
     )
 
 

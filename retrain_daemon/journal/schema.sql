@@ -46,7 +46,7 @@ CREATE TABLE drops (
                     'retracted',          -- taken out of training, judging and counts by a person
                     'vanished')),         -- gone before it could be inspected
     current      INTEGER NOT NULL DEFAULT 1,   -- the newest revision of its path
-    missing      INTEGER NOT NULL DEFAULT 0,   -- the file was there and is gone
+    missing      INTEGER NOT NULL DEFAULT 0,   -- 1: the file is gone and waited for, 2: its rows do not count meanwhile
     fingerprint  TEXT NOT NULL DEFAULT '',     -- sha256 of the bytes
     rows         INTEGER NOT NULL DEFAULT 0,
     usable       INTEGER NOT NULL DEFAULT 0,

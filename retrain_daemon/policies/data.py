@@ -8,18 +8,17 @@ import re
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
-from retrain_daemon.core.policy import Completion, DataSpec, Holdout, Outputs, Window
+from retrain_daemon.core.policy import Completion, DataSpec, Holdout, MissingFiles, Outputs, Window
 from retrain_daemon.policies.expectations import read_expectations
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
 from retrain_daemon.policies.target import NO_TARGET, check_outputs, read_target
-from retrain_daemon.policies.units import choice, count, duration, mapping, sequence, share, text, word, words
+from retrain_daemon.policies.units import choice, count, duration, mapping, sequence, share, switch, text, word, words
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
 
 _KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
-         "window", "holdout", "expect")  # fmt: skip
+         "window", "holdout", "expect", "missing", "polling", "follow_links")  # fmt: skip
 _LATER = {
-    "missing": "While a recorded file is gone, the model waits and names it.",
     "label_delay": "Drop rows when their labels are known.",
 }
 _WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
@@ -44,6 +43,9 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
         weight=section.take("weight", word, None),
         model_outputs=section.take("model_outputs", choice(Outputs), None),
         expect=section.take("expect", read_expectations, ()),
+        missing=section.take("missing", choice(MissingFiles), MissingFiles.REFUSE),
+        polling=section.take("polling", switch, False),
+        follow_links=section.take("follow_links", switch, False),
     )
     _check_columns(section, data)
     check_outputs(section, data)

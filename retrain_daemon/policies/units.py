@@ -98,6 +98,14 @@ def choice(kind: type[Choice]) -> Callable[[Node], Choice]:
     return read
 
 
+def switch(node: Node) -> bool:
+    """`true` or `false`, without quotes."""
+    value = node.value if isinstance(node, Scalar) and node.plain else None
+    if value not in ("true", "false"):
+        raise Wrong(f"`{node.name}` must be true or false, not {_shape(node)}.", "Write true or false, without quotes.")
+    return value == "true"
+
+
 def count(least: int, most: int = 10**12) -> Callable[[Node], int]:
     """A reader of a whole number within bounds."""
 

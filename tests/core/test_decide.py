@@ -189,6 +189,20 @@ def test_what_is_wrong_with_the_data_is_said(change: dict[str, object], code: st
     assert (decision.action, decision.code) == (Action.WAIT, code)
 
 
+def test_what_is_left_out_because_it_is_gone_is_said_and_keeps_nothing_from_starting() -> None:
+    data = some_data(skipped_files=("/srv/a.csv", "/srv/b.csv"))
+    for facts in (some_facts(data=data), some_facts(data=data, request=RetrainRequest("1", "ada", "audit"))):
+        decision = decide(a_policy(), facts, NOW)
+        assert decision.action is Action.TRAIN
+        assert decision.sentence.endswith("; goes on without /srv/a.csv and 1 more, which is gone")
+
+
+@pytest.mark.parametrize(("outcome", "action"), [("abandoned", Action.TRAIN), ("rejected", Action.WAIT)])
+def test_an_abandoned_attempt_is_tried_again_without_its_files_that_are_gone(outcome: str, action: Action) -> None:
+    facts = some_facts(last=last(outcome), data=some_data(since_last=0, skipped_since=True))
+    assert decide(a_policy(), facts, NOW).action is action
+
+
 def test_a_move_by_someone_else_can_be_a_rule() -> None:
     policy = a_policy(rules=(Rule("moved", "registry.champion_moved", Recipe()),))
     assert decide(policy, some_facts(champion_moved=True), NOW).rule == "moved"

@@ -12,64 +12,20 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from watchdog.observers.inotify_c import InotifyFD
 
 from retrain_daemon.core.policy import Completion
-from retrain_daemon.drops import DropFolders, Found, Scan, Stamp, Watched
+from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
+from retrain_daemon.drops.scan import stamp_of
+from tests.watching import DEADLINE, SETTLE, Watching, known, later, names, without_privileges
 
-DEADLINE = 10.0
-SETTLE = timedelta(seconds=30)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
-
-
-def later(seconds: float = 0) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)
-
-
-def known(scan: Scan) -> dict[str, Stamp]:
-    return {one.path: one.stamp for one in (*scan.found, *scan.unusable)}
-
-
-def names(found: tuple[Found, ...]) -> list[str]:
-    return [Path(one.path).name for one in found]
-
-
-class Watching:
-    """One drop folder, watched for one model, and what woke the loop."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.woken = threading.Event()
-        self.drops = DropFolders(self.woken.set)
-        self.watched = Watched("churn", str(folder), "*.csv", Completion(SETTLE))
-
-    def start(self, watched: Watched | None = None) -> None:
-        self.watched = watched or self.watched
-        self.drops.watch([self.watched])
-        self.drops.changed()
-        self.woken.clear()
-
-    def scan(self, known: dict[str, Stamp] | None = None, now: datetime | None = None) -> Scan:
-        return self.drops.scan(self.watched, known or {}, now or later())
-
-    def await_change(self) -> frozenset[str]:
-        assert self.woken.wait(DEADLINE)
-        self.woken.clear()
-        return self.drops.changed()
-
-    def await_scan(self, good: Callable[[Scan], bool]) -> Scan:
-        """Scan at each wake until the result is as awaited: one act may raise several events."""
-        until = time.monotonic() + DEADLINE
-        while not good(scan := self.scan()):
-            assert self.woken.wait(until - time.monotonic()), scan
-            self.woken.clear()
-        return scan
 
 
 @pytest.fixture
@@ -169,6 +125,17 @@ def test_a_modification_time_in_the_future_delays_a_file_by_the_settle_time_only
     scan = watching.scan(now=now)
     assert (scan.found, scan.next_look) == ((), now + SETTLE)
     assert names(watching.scan(now=now + SETTLE).found) == ["a.csv"]
+
+
+@pytest.mark.parametrize(("mtime_ns", "inode"), [(16_000_000_000_000_000_000, 7), (-5, 2**64 - 7), (7, 2**63)])
+def test_times_and_inodes_beyond_what_the_journal_holds_still_tell_revisions_apart(mtime_ns: int, inode: int) -> None:
+    state = SimpleNamespace(st_mode=0o100644, st_size=4, st_mtime_ns=mtime_ns, st_ino=inode)
+    other = SimpleNamespace(st_mode=0o100644, st_size=4, st_mtime_ns=mtime_ns + 1, st_ino=inode)
+    stamp = stamp_of(state)  # type: ignore[arg-type]
+    assert all(-(2**63) <= number < 2**63 for number in (stamp.mtime_ns, stamp.inode))
+    assert stamp != stamp_of(other)  # type: ignore[arg-type]
+    link = SimpleNamespace(st_mode=0o120777, st_ino=inode)
+    assert -(2**63) <= stamp_of(link).inode < 2**63  # type: ignore[arg-type]
 
 
 def test_a_clock_set_back_does_not_hold_a_file(watching: Watching) -> None:
@@ -313,18 +280,6 @@ def reachable() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Root may read everything, so act as somebody else for a while."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def test_an_unreadable_file_is_unusable_until_its_permissions_are_given(reachable: Path) -> None:

@@ -17,6 +17,7 @@ from retrain_daemon.core.policy import (
     Completion,
     Expectation,
     Holdout,
+    MissingFiles,
     Mode,
     Pace,
     Policy,
@@ -126,6 +127,13 @@ def test_every_key_of_data_is_read() -> None:
 )
 def test_a_window_is_an_age_a_number_of_rows_or_of_files(text: str, window: Window) -> None:
     assert policy_of(with_data(f"window: {text}")).data.window == window
+
+
+def test_how_a_folder_is_looked_into_is_read() -> None:
+    data = policy_of(with_data("missing: skip", "polling: true", "follow_links: true")).data
+    assert (data.missing, data.polling, data.follow_links) == (MissingFiles.SKIP, True, True)
+    data = policy_of(MINIMAL).data
+    assert (data.missing, data.polling, data.follow_links) == (MissingFiles.REFUSE, False, False)
 
 
 def test_the_newest_rows_may_judge() -> None:
@@ -322,11 +330,15 @@ BAD_DATA = [
     (with_data("holdout: 95%"), "between 1% and 90%"),
     (with_data("holdout: 20"), "Did you mean 20%?"),
     (with_data("holdout: some"), "must be a percentage"),
+    (with_data("missing: ignore"), "5:12: `data.missing` cannot be `ignore`. Write one of: refuse, skip."),
+    (with_data("polling: yes"), "5:12: `data.polling` must be true or false, not `yes`. Write true or false"),
+    (with_data('follow_links: "true"'), "5:17: `data.follow_links` must be true or false, not `true`."),
+    (with_data("polling: [true]"), "`data.polling` must be true or false, not a list."),
     (with_data("holdout: {oldest: 3d}"), "`data.holdout.newest` is missing"),
     (with_data("holdout: {newest: 14d}", "group: id"), "groups come back over time"),
     (with_data("holdout: {newest: 14d}", "window: 7d"), "nothing would be left to train on"),
     *((with_data(f"{key}: 1"), f"5:3: `data.{key}` is not built yet.") for key in
-      ("missing", "label_delay")),
+      ("label_delay",)),
     (with_data("expect: {}"), "5:11: `data.expect` is empty."),
     (with_data("expect: age"), "must be a mapping"),
     (with_data("expect: {age: 3}"), "`data.expect.age` must say what is expected. Write {at_least: 0"),
