@@ -50,7 +50,7 @@ from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
 from retrain_daemon.shortage import made
-from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained
+from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained, dated
 
 _log = get_logger()
 
@@ -245,23 +245,19 @@ class Acting:
     def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
         """For a challenger that is compared again, the rows of the champion it continued from are out as well."""
         policy = attempt.policy
-        unit = unit_of(policy.data)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
         versions |= {attempt.offered} if attempt.offered is not None else set()
-        learned = [self._journal.models.learned(attempt.model, version, unit) for version in sorted(versions)]
-        unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
-        unlike = self._journal.drops.incomparable_until(attempt.model, unknown_until) if unknown_until else None
-        until = max(unknown_until, unlike) if unknown_until and unlike else unknown_until
+        barred = self._journal.barred(attempt.model, sorted(versions), unit_of(policy.data))
         return Train(
             attempt=attempt.id,
             key=self._effects.key(attempt),
             source=self.source(attempt.model, attempt.champion_version),
             data=policy.data,
             recipe=attempt.recipe,
-            drops=tuple(_dated(drop, until, self._clock()) for drop in drops),
-            learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
-            unknown_until=until,
-            early=self._journal.drops.units_until(attempt.model, unknown_until) if unknown_until else (),
+            drops=tuple(dated(drop, barred.unknown_until, self._clock()) for drop in drops),
+            learned=barred.learned,
+            unknown_until=barred.unknown_until,
+            early=barred.early,
             learned_file=str(self._learned / f"{unique_name(attempt)}.{attempt.round}.npy"),
             metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
             confidence=policy.promote.confidence,
@@ -343,13 +339,6 @@ def _limits(attempt: Attempt) -> Limits:
 def job_key(attempt: Attempt) -> str:
     """The name of the job of an attempt's present start."""
     return f"{unique_name(attempt)}.{attempt.round}.{attempt.starts}"
-
-
-def _dated(drop: DropFile, until: datetime | None, now: datetime) -> DropFile:
-    """A drop of a time to come was dated by a clock that was wrong: nobody knows that it came after `until`."""
-    if until is None or drop.first_seen <= now:
-        return drop
-    return replace(drop, first_seen=min(drop.first_seen, until))
 
 
 def _attempt_of(key: str) -> str:

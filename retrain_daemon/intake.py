@@ -203,6 +203,7 @@ class Intake:
             data=policy.data,
             files=files,
             known_rows=self._journal.drops.known_rows(policy.model),
+            newer_rows=self._journal.drops.known_rows(policy.model, since=waiting[0].id),
             rows_folder=str(rows),
             reference=self._journal.drops.reference(policy.model),
             needs_framework=_needs_framework(policy),

@@ -296,9 +296,14 @@ def _nothing_learned_judges(look: Look) -> Iterator[str]:
         held_out = int(np.sum(_judges(learned, share)))
         if held_out:
             yield f"{attempt['id']} learned {held_out} rows that are held out"
-        rows, most = json.loads(attempt["evidence"])["rows"], len(_may_judge(look, attempt, learned, share))
+        evidence = json.loads(attempt["evidence"])
+        rows, most = evidence["rows"], len(_may_judge(look, attempt, learned, share))
         if rows > most:
             yield f"{attempt['id']} was judged by {rows} rows, {most} may judge it"
+        before = [link for link in _chain(look, attempt) if link["changed_at"] < attempt["started_at"]]
+        recorded = len(np.union1d(learned, _keys(link["learned_file"] for link in before)))
+        if (evidence["checked_keys"] or 0) < recorded:
+            yield f"{attempt['id']} was checked against {evidence['checked_keys']} learned keys of {recorded}"
 
 
 def named(key: str) -> str:
@@ -397,17 +402,23 @@ def _judges(keys: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     return np.asarray(mixed < np.uint64(int(share * 2.0**64)), dtype=np.bool_)
 
 
+def _chain(look: Look, attempt: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is recorded of the champion that an attempt was judged against, and of all it continued from."""
+    lineage = {row["version"]: row for row in look.rows("SELECT * FROM lineage WHERE model = ?", look.world.model)}
+    found, version = [], attempt["champion_version"]
+    while version in lineage:
+        found.append(lineage.pop(version))
+        version = found[-1]["continues"]
+    return found
+
+
 def _may_judge(
     look: Look, attempt: Mapping[str, Any], learned: NDArray[np.uint64], share: float
 ) -> NDArray[np.uint64]:  # fmt: skip
     """Held-out keys of its drops without what either side may have learned."""
-    lineage = {row["version"]: row for row in look.rows("SELECT * FROM lineage WHERE model = ?", look.world.model)}
-    files, unknown_until, version = [], "", attempt["champion_version"]
-    while version in lineage:
-        row = lineage.pop(version)
-        files += [row["learned_file"]] if row["learned_file"] else []
-        unknown_until = max(unknown_until, row["unknown_until"] or "")
-        version = row["continues"]
+    chain = _chain(look, attempt)
+    files = [link["learned_file"] for link in chain]
+    unknown_until = max((link["unknown_until"] or "" for link in chain), default="")
     used = look.rows(
         "SELECT arrived_at, units_file FROM drops JOIN attempt_drop ON drop_id = id WHERE attempt = ?", attempt["id"]
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from retrain_daemon.settings import Settings
+from retrain_daemon.worker.job import Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +33,4 @@ class Arguments:
     backup: str | None = None
     yes: bool = False
     quarantined: bool = False
+    side: Side = ""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from retrain_daemon import __version__
 from retrain_daemon.cli import (
+    accounting,
     asking,
     checking,
     demonstrating,
@@ -96,6 +97,11 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")
+    data = _verb(verbs, "data", accounting.data, "Say what became of every dropped row.")
+    data.add_argument("model")
+    forms = data.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print JSON for programs")
+    forms.add_argument("--side", choices=("train", "judge"), default="", help="print the rows of one side as csv")
     _verb(verbs, "status", reading.status, "Show every model on one screen.", json=True)
     _verb(verbs, "doctor", diagnosing.doctor, "Check everything the daemon rests on, changing nothing.", json=True)
     history = _verb(verbs, "history", reading.history, "Show what happened, oldest first.", json=True)

@@ -233,6 +233,9 @@ def _print_verdict(attempt: Attempt) -> None:
         return
     print(f"judged on {evidence.rows:,} rows; left out: {evidence.excluded:,} that a model learned from,"
           f" {evidence.too_early:,} older than a record of what was learned")  # fmt: skip
+    if evidence.checked_keys is not None:
+        print(f"checked against {evidence.checked_keys:,} keys of what both and their ancestors learned: none is among"
+              " the judging rows")  # fmt: skip
     findings: tuple[Finding, ...] = attempt.verdict.findings if attempt.verdict else ()
     for finding in findings:
         mark = {True: "yes", False: "no ", None: "?  "}[finding.holds]

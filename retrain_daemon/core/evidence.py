@@ -34,7 +34,9 @@ class Evidence:
     """Everything `judge` may look at. `rows` judged; `excluded` rows were left out because one of the two, or an
     ancestor it continued from, learned from them; `too_early` because they are older than an ancestor whose learning
     is not recorded. `groups` counts units where rows are grouped. Digests identify the stored model files;
-    `not_a_number` counts judging rows for which a model predicted NaN or infinity.
+    `not_a_number` counts judging rows for which a model predicted NaN or infinity. `checked_keys`: so many keys of what
+    the two and their ancestors learned were looked for among the judging rows right before the comparison, and none was
+    found; None where a version that did not look made the evidence.
     """
 
     champion_version: int
@@ -50,6 +52,7 @@ class Evidence:
     identical_predictions: bool = False
     champion_not_a_number: int = 0
     challenger_not_a_number: int = 0
+    checked_keys: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

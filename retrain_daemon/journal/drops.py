@@ -92,17 +92,25 @@ class Drops:
         rows = self._database.rows("SELECT attempt FROM attempt_drop WHERE drop_id = ? ORDER BY attempt", drop.id)
         return tuple(row["attempt"] for row in rows)
 
-    def known_rows(self, model: str) -> tuple[str, ...]:
+    def known_rows(self, model: str, since: int = 0) -> tuple[str, ...]:
         """Records of rows that are not new any more, oldest first: of drops in use and of those judged attempts had.
-        Not of files that are gone and left out: what came with them may count in another.
+        Not of files that are gone and left out: what came with them may count in another. Only those from the drop
+        `since` on.
         """
         rows = self._database.rows(
             "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
             f" AND (state = 'recorded' AND current = 1 AND missing <> {SKIPPED} OR id IN ({DROPS_JUDGED}))"
-            " GROUP BY rows_file ORDER BY max(id)",
-            model,
+            " GROUP BY rows_file HAVING max(id) >= ?2 ORDER BY max(id)",
+            model, since,
         )  # fmt: skip
         return tuple(row["rows_file"] for row in rows)
+
+    def key_files(self, model: str) -> tuple[str, ...]:
+        """The records of rows and the keys for the leak check of drops in use."""
+        rows = self._database.rows(
+            "SELECT rows_file, units_file FROM drops WHERE model = ? AND state = 'recorded' ORDER BY id", model
+        )
+        return tuple(file for row in rows for file in dict.fromkeys(tuple(row)) if file)
 
     def units_until(self, model: str, moment: datetime) -> tuple[str, ...]:
         """Key files of what was seen up to a moment, also of revisions whose bytes are gone."""

@@ -167,6 +167,11 @@ class Models:
         row = self._database.row("SELECT * FROM lineage WHERE model = ? AND version = ?", name, version)
         return None if row is None else _lineage(row)
 
+    def lineages(self, name: str) -> tuple[Lineage, ...]:
+        """What is recorded of every version, by number."""
+        rows = self._database.rows("SELECT * FROM lineage WHERE model = ? ORDER BY version", name)
+        return tuple(_lineage(row) for row in rows)
+
     def record_lineage(self, name: str, lineage: Lineage, now: datetime) -> None:
         """Write what a version learned; a record replaces an assumption."""
         self._database.run(
@@ -229,7 +234,7 @@ class Models:
 
     def versions_of_attempts(self, name: str, attempts: tuple[str, ...]) -> tuple[int, ...]:
         """Versions that came from these attempts, or continue from one that did."""
-        links = [_lineage(row) for row in self._database.rows("SELECT * FROM lineage WHERE model = ?", name)]
+        links = self.lineages(name)
         found = {link.version for link in links if link.attempt in attempts}
         grown = True
         while grown:

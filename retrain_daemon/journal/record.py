@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,17 @@ class HistoryLine:
     detail: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Barred:
+    """What may not judge versions: units in the key files `learned`, rows first seen up to `unknown_until`, and units
+    in the key files `early`, which were seen by then.
+    """
+
+    learned: tuple[str, ...]
+    unknown_until: datetime | None
+    early: tuple[str, ...]
+
+
 class Journal:
     """Everything the daemon knows, decided and did."""
 
@@ -58,6 +70,17 @@ class Journal:
     ) -> RowCounts:
         """Sums of rows over the drops in use, given what the champion learned and the last ended attempt."""
         return count_rows(self._database, model, learned, last_attempt, now)
+
+    def barred(self, model: str, versions: Sequence[int], unit: str) -> Barred:
+        """What may not judge these versions, as they or an ancestor learned it or may have."""
+        learned = [self.models.learned(model, version, unit) for version in versions]
+        unknown_until = max((each.unknown_until for each in learned if each.unknown_until), default=None)
+        unlike = self.drops.incomparable_until(model, unknown_until) if unknown_until else None
+        return Barred(
+            learned=tuple(dict.fromkeys(file for each in learned for file in each.files)),
+            unknown_until=max(unknown_until, unlike) if unknown_until and unlike else unknown_until,
+            early=self.drops.units_until(model, unknown_until) if unknown_until else (),
+        )
 
     def integrity(self) -> str:
         """What is wrong with the file, every page and index looked at; "" for a sound one."""

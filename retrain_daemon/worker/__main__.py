@@ -29,6 +29,7 @@ from retrain_daemon.shortage import free_room, full, is_shortage, sentence, spea
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
 from retrain_daemon.worker.job import (
     RESULT_NOT_WRITTEN,
+    AccountRows,
     Failed,
     InspectDrops,
     InspectModel,
@@ -186,6 +187,10 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.drift import measure_drift
 
         return measure_drift(job, progress)
+    if isinstance(job, AccountRows):
+        from retrain_daemon.worker.accounting import account_rows
+
+        return account_rows(job, progress)
     if isinstance(job, InspectModel):
         from retrain_daemon.worker.model_inspection import inspect_model
 

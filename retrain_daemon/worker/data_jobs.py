@@ -4,7 +4,7 @@ that `job.py` writes and reads; imports no framework and nothing of the daemon.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -12,6 +12,8 @@ from retrain_daemon.core.policy import DataSpec
 
 #: A file is compared with at most so many drops before it.
 COMPARED_WITH = 20
+#: A side of the holdout; "" for none in particular.
+Side = Literal["", "train", "judge"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,13 @@ class DropFile:
     first_seen: datetime
     fingerprint: str = ""
     released: bool = False
+
+
+def dated(drop: DropFile, until: datetime | None, now: datetime) -> DropFile:
+    """A drop of a time to come was dated by a clock that was wrong: nobody knows that it came after `until`."""
+    if until is None or drop.first_seen <= now:
+        return drop
+    return replace(drop, first_seen=min(drop.first_seen, until))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +60,13 @@ class InspectDrops:
     """Read each file once: fingerprint, rows, fit with the model's signature, row keys.
 
     `known_rows` are records of rows that are not new any more, oldest first; files of this job count after one another
-    in the order given. The record of a file's rows is written to `rows_folder` as `<fingerprint>.rows.npy` (uint64, one
-    a distinct row), and the keys of the leak check as `<fingerprint>.units.npy`. `reference` is an earlier drop, whose
-    columns patterns in `data.features` stand for; without one it is the first file. With `needs_framework` a model
-    whose framework is not installed here is refused by name before any file is read. `profiles` are drops in use,
-    oldest first: each file is compared with those before it. Its own profile is written to `rows_folder` as
-    `<fingerprint>.profile.npz`.
+    in the order given. `newer_rows` are those of them that are of no older drops than the first file: where files are
+    inspected again, what came after them corrected them and not they it. The record of a file's rows is written to
+    `rows_folder` as `<fingerprint>.rows.npy` (uint64, one a distinct row), and the keys of the leak check as
+    `<fingerprint>.units.npy`. `reference` is an earlier drop, whose columns patterns in `data.features` stand for;
+    without one it is the first file. With `needs_framework` a model whose framework is not installed here is refused by
+    name before any file is read. `profiles` are drops in use, oldest first: each file is compared with those
+    before it. Its own profile is written to `rows_folder` as `<fingerprint>.profile.npz`.
     """
 
     kind: Literal["inspect_drops"] = "inspect_drops"
@@ -68,6 +78,7 @@ class InspectDrops:
     reference: str = ""
     needs_framework: bool = False
     profiles: tuple[ProfiledDrop, ...] = ()
+    newer_rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,28 +215,40 @@ class DropsScored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccountRows:
-    """Say of each row of the drops what it counts as. With a `side`, the rows of that side are written to `listing` as
-    csv: file, row number from 1 without the header, and the columns of `row_id`.
+class VersionRecord:
+    """What one version and its ancestors learned, as for a training: key files `learned`, and the time up to which a
+    part of it is not recorded, with the key files of what was seen by then.
+    """
 
-    `learned` pairs each version in question with the key files of what it and its ancestors learned.
+    version: int
+    learned: tuple[str, ...]
+    unknown_until: datetime | None = None
+    early: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountRows:
+    """Say of each row of the drops what it counts as, and what the versions have of it. With a `side`, the rows of that
+    side are written to `listing` as csv: file, row number from 1 without the header, and the columns of `row_id`, else
+    of `group`. `source` is the version whose columns are read.
     """
 
     kind: Literal["account_rows"] = "account_rows"
     source: Source
     data: DataSpec
     drops: tuple[DropFile, ...]
-    learned: tuple[tuple[int, tuple[str, ...]], ...]
+    versions: tuple[VersionRecord, ...] = ()
     now: datetime
-    side: Literal["", "train", "judge"] = ""
+    side: Side = ""
     listing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowsOfDrop:
-    """What became of one file's rows: `rows` in the file, `usable` with a label, of which `repeated` came again later,
-    or twice, and `corrected` with another label then; the others are on the `training` or `judging` side, or `outside`
-    the window. `learned` pairs a version with how many of them it or an ancestor learned from.
+    """What became of one file's rows. Of its `rows`, `usable` have a label; `repeated` of these come again later, in
+    this file or in a newer one, `corrected` of them with another label; the others train or judge (`training`,
+    `judging`: the side), or are `outside` of the window. `learned` pairs a version with how many of the usable rows it
+    or an ancestor learned from.
     """
 
     drop: int
@@ -240,8 +263,25 @@ class RowsOfDrop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowsOfVersion:
+    """What one version has of the rows that count once: how many it or an ancestor `learned` from; how many of the
+    judging side may still judge it, are `excluded`, as their unit was learned or trains now, or are `too_early`.
+    """
+
+    version: int
+    learned: int
+    judging: int
+    excluded: int
+    too_early: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowsAccounted:
-    """Result of `AccountRows`: one account for each drop, in the order of the job."""
+    """Result of `AccountRows`: one account for each drop and each version, in the order of the job. `units` is how many
+    different units the rows in the window have.
+    """
 
     kind: Literal["rows_accounted"] = "rows_accounted"
     drops: tuple[RowsOfDrop, ...]
+    versions: tuple[RowsOfVersion, ...] = ()
+    units: int = 0

@@ -54,9 +54,14 @@ def read_window(
     if scratch is not None and schema.tensor is not None:
         keep = FeatureFile(scratch / "features", schema.tensor.dtype).keep
     every = joined([read_rows(drop, spec, schema, keep).rows for drop in drops])
+    return in_window(every, spec, [drop.drop for drop in drops], now)
+
+
+def in_window(every: Rows, spec: DataSpec, drops: Sequence[int], now: datetime) -> Rows:
+    """Of all usable rows of `drops` (oldest first) those that training and judging see, each once."""
     if spec.event_time is not None:
         every = every.take(every.event_time <= moment(now) + FUTURE_ALLOWED)
-    return _windowed(_distinct(every), spec.window, [drop.drop for drop in drops], now)
+    return _windowed(_distinct(every), spec.window, drops, now)
 
 
 def split(

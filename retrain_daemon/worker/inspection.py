@@ -56,7 +56,8 @@ def inspect_drops(job: InspectDrops, progress: Tell) -> DropsInspected:
     progress(Progress(phase=f"reading the signature of {job.source.model}"))
     flavor = _installed(job.source) if job.needs_framework and job.source.version is not None else ""
     schema = _schema(job.source, job.data, (job.reference, *(file.path for file in job.files)))
-    known, earlier = KnownRows(job.known_rows), Earlier(job.profiles, job.data.target.columns)
+    known = KnownRows(job.known_rows, frozenset(job.newer_rows))
+    earlier = Earlier(job.profiles, job.data.target.columns)
     reports = []
     for done, file in enumerate(job.files):
         progress(Progress(phase=f"reading {shown(file.path)}", done=done, total=len(job.files)))

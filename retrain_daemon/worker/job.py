@@ -34,8 +34,12 @@ from retrain_daemon.worker.data_jobs import (
     RecordLearned,
     RowsAccounted,
     RowsOfDrop,
+    RowsOfVersion,
     ScoreDrops,
+    Side,
     Source,
+    VersionRecord,
+    dated,
 )
 from retrain_daemon.worker.durable import write_whole
 
@@ -66,10 +70,14 @@ __all__ = [
     "Result",
     "RowsAccounted",
     "RowsOfDrop",
+    "RowsOfVersion",
     "ScoreDrops",
+    "Side",
     "Source",
     "Train",
     "Trained",
+    "VersionRecord",
+    "dated",
     "is_kept",
     "read_job",
     "read_progress",

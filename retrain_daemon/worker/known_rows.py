@@ -7,7 +7,7 @@ counts, the second a correction from the report. Neither says who may judge: tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,9 +59,13 @@ def label_keys(target: pd.Series | pd.DataFrame) -> Keys:
 class KnownRows:
     """Rows seen so far with their newest label, in sorted pieces of falling size, so that adding files stays cheap."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        """The rows of record files, oldest first. Raises StateUnusable like `load_keys`."""
-        self._pieces = [_newest(np.concatenate([_words(path) for path in paths]))] if paths else []
+    def __init__(self, paths: Sequence[str], newer: Collection[str] = ()) -> None:
+        """The rows of record files, oldest first; those of `newer` are known, but their labels are later ones than of
+        what is to be compared. Raises StateUnusable like `load_keys`.
+        """
+        words = [_words(path) & ~_LABEL for path in paths if path in newer]
+        words += [_words(path) for path in paths if path not in newer]
+        self._pieces = [_newest(np.concatenate(words))] if words else []
 
     def compare(self, record: RowRecord) -> tuple[Mask, Mask]:
         """Of each row of a record whether it is new, and whether its label is another one than it came with before,

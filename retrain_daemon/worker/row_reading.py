@@ -38,7 +38,8 @@ def read_rows(
 ) -> FileRows:
     """The rows of one drop that have a target (and an event time, where the policy names one).
 
-    Rows without, or with an infinite target, are set aside and only counted. `keep` takes the features of each piece.
+    Rows without, or with an infinite target, are set aside and only counted. `keep` takes the features of each piece,
+    whose index is the place of each row in the file, from 0.
     Raises DataProblem when the file cannot be used; `temporary` when it may be later, as when it is not the file that
     was recorded.
     """
@@ -140,7 +141,7 @@ def _rows(
     units = _unit_keys(canonical, spec, schema)
     several = target.reset_index(drop=True)
     return Rows(
-        features=keep(features.reset_index(drop=True)),
+        features=keep(features),
         target=several if spec.target.more else several[spec.target.column],
         unit_keys=units,
         row_keys=unit_keys(canonical, spec.row_id or sorted(_identity(spec, schema))),

@@ -25,10 +25,11 @@ from retrain_daemon.worker.kept import Kept, keep, new_token, read_kept
 from retrain_daemon.worker.lesson import Lesson, Record, Tell
 from retrain_daemon.worker.loaded import Loaded, load
 from retrain_daemon.worker.requirements import differing
-from retrain_daemon.worker.rows import save_keys
+from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.schema import NETWORKS, Schema, unit_name
 from retrain_daemon.worker.signature import read_schema
 from retrain_daemon.worker.trainable import Meaning, Trainable
+from retrain_daemon.worker.verification import verify_unlearned
 from retrain_daemon.worker.window import JobRows, manifest, read_job_rows, refuse_no_training_rows
 
 
@@ -98,9 +99,9 @@ def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
     rows = window.sides.judging if len(window.sides.judging) else window.training
     notes = (*window.notes, *record.notes, *check_predicts(champion, challenger, rows))
     stage.tell(Progress(phase="comparing"))
-    evidence = measure(job, champion, challenger, "", window.sides)
-    stage.tell(Progress(phase="storing"))
     save_keys(job.learned_file, window.training.learned_keys)
+    evidence = _compared(stage, challenger, "", job.learned_file)
+    stage.tell(Progress(phase="storing"))
     kept = Kept(
         token=new_token(),
         champion_run=champion.files.card.info.run_id or "",
@@ -119,6 +120,7 @@ def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
 def _put_into_mlflow(job: Train, kept: Kept, folder: Path, tell: Tell) -> tuple[Challenger, Evidence, tuple[str, ...]]:
     """What was trained stays on disk until MLflow has it: a later worker goes on from here."""
     tell(Progress(phase="logging"))
+    load_keys([job.learned_file])  # a version whose record is lost could never be judged
     try:
         connect(job.source)
         logged = log_challenger(job, kept, folder)
@@ -161,8 +163,15 @@ def _judge_given(stage: _Stage, challenger: Challenger) -> tuple[Challenger, Evi
             "Someone changed them; start another attempt.",
         )
     digest = loaded.files.digest
-    evidence = measure(stage.job, stage.champion, loaded.model, digest, stage.window.sides)
+    evidence = _compared(stage, loaded.model, digest, challenger.learned_file)
     return replace(challenger, digest=digest), evidence, notes
+
+
+def _compared(stage: _Stage, challenger: Trainable, digest: str, learned_file: str) -> Evidence:
+    """The evidence, after a check from the files that no row judges what either model learned."""
+    sides = stage.window.sides
+    checked = verify_unlearned(stage.job, stage.schema, sides.judging, learned_file)
+    return replace(measure(stage.job, stage.champion, challenger, digest, sides), checked_keys=checked)
 
 
 def _described(stage: _Stage, challenger: Challenger) -> tuple[ModelCard, Schema]:

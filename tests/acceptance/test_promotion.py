@@ -65,11 +65,29 @@ def test_show_tells_why_with_what_and_what_settled_it(promoted: tuple[Box, Attem
     box, attempt = promoted
     shown = box.run("show", attempt.id)
     assert shown.code == 0
-    for word in ("promoted", "enough fresh rows", "monday.csv", "accuracy", "registered as version 2", "refit"):
+    for word in ("promoted", "enough fresh rows", "monday.csv", "accuracy", "registered as version 2", "refit",
+                 "none is among the judging rows"):  # fmt: skip
         assert word in shown.out
     parsed: Any = box.run("show", attempt.id, "--json").json
     assert parsed["attempt"]["version"] == 2
     assert [drop["rows"] for drop in parsed["drops"]] == [2000]
+
+
+def test_data_says_of_each_row_what_the_attempt_did_with_it(promoted: tuple[Box, Attempt]) -> None:
+    box, attempt = promoted
+    assert attempt.challenger is not None
+    assert attempt.evidence is not None
+    said: Any = box.run("data", "shop", "--json").json
+    [file] = [each["account"] for each in said["files"]]
+    champion = next(each for each in said["versions"] if each["champion"])
+    assert (file["rows"], file["usable"], file["repeated"], file["outside"]) == (2000, 2000, 0, 0)
+    assert file["training"] == attempt.challenger.training_rows == champion["account"]["learned"]
+    assert file["judging"] == attempt.evidence.rows + attempt.evidence.excluded + attempt.evidence.too_early
+    assert [2, file["training"]] in file["learned"]
+    assert champion["account"]["judging"] == file["judging"]
+    assert attempt.evidence.checked_keys == attempt.challenger.training_rows
+    judging = box.run("data", "shop", "--side", "judge").out.splitlines()
+    assert (judging[0], len(judging) - 1) == ("file,row", file["judging"])
 
 
 def test_nothing_starts_again_on_the_rows_that_led_to_the_promotion(promoted: tuple[Box, Attempt]) -> None:

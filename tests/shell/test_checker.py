@@ -62,7 +62,7 @@ def write_keys(folder: Path) -> None:
     save_keys(folder / "state" / "units.npy", np.concatenate([keys[~judges(keys, SHARE)], judging]))
     save_keys(folder / "state" / "adopted.npy", np.empty(0, dtype=np.uint64))
     change(folder / "state" / "journal.db",
-           f"UPDATE attempt SET evidence = json_set(evidence, '$.rows', {JUDGING})",
+           f"UPDATE attempt SET evidence = json_set(evidence, '$.rows', {JUDGING}, '$.checked_keys', 1000)",
            f"UPDATE drops SET units_file = '{folder}/state/units.npy' WHERE state = 'recorded'",
            f"UPDATE lineage SET learned_file = '{folder}/state/adopted.npy' WHERE version = {CHAMPION}")  # fmt: skip
 
@@ -160,6 +160,12 @@ BREAKS: list[tuple[int, str, Callable[[World], World]]] = [
     (11, "the challenger learned held-out rows", learned_judges),
     (11, "the champion learned rows that judged", champion_learned_judges),
     (11, "more rows than may judge", by_sql("UPDATE attempt SET evidence = json_set(evidence, '$.rows', 101)")),
+    (
+        11,
+        "it was checked against too little",
+        by_sql("UPDATE attempt SET evidence = json_set(evidence, '$.checked_keys', 99)"),
+    ),
+    (11, "it was not checked", by_sql("UPDATE attempt SET evidence = json_set(evidence, '$.checked_keys', NULL)")),
     (12, "a run is left open", open_run),
     (13, "a worker is left", lambda world: replace(world, workers=("churn-1.0.1",))),
     (14, "a job folder is left", lambda world: replace(world, jobs=("churn-1.0.1",))),

@@ -118,6 +118,19 @@ def test_corrected_labels_are_in_the_history_and_with_the_drop(tmp_path: Path) -
     assert journal.drops.listing("churn")[0].corrected == 3
 
 
+def test_what_is_known_is_told_oldest_first_and_from_one_drop_on(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    for name in "abc":
+        journal.drops.add("churn", f"/drops/{name}.csv", (1, 2, 3), NOW)
+    for drop, rows_file in zip(journal.drops.to_inspect("churn"), ("/r/2", "/r/1", "/r/2"), strict=True):
+        found = Inspected(
+            fingerprint=str(drop.id), rows=9, usable=9, new=9, training=7, judging=2, rows_file=rows_file, units_file=""
+        )
+        journal.drops.record(drop, found, "purpose", NOW)
+    assert journal.drops.known_rows("churn") == ("/r/1", "/r/2")
+    assert journal.drops.known_rows("churn", since=3) == ("/r/2",)
+
+
 def test_a_file_that_is_no_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"this is not a database, but it is long enough to look like one" * 20)
     with pytest.raises(StateUnusable, match=r"journal\.db"):

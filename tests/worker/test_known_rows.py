@@ -33,9 +33,13 @@ def write(path: Path, ids: list[int], labels: list[object], **columns: object) -
     return str(path)
 
 
-def inspect(folder: Path, *paths: str, known: tuple[str, ...] = (), spec: DataSpec = NAMED) -> tuple[DropReport, ...]:
+def inspect(
+    folder: Path, *paths: str, known: tuple[str, ...] = (), newer: tuple[str, ...] = (), spec: DataSpec = NAMED
+) -> tuple[DropReport, ...]:
     files = tuple(DropFile(drop=number, path=path, first_seen=NOW) for number, path in enumerate(paths, 1))
-    job = InspectDrops(source=SOURCE, data=spec, files=files, known_rows=known, rows_folder=str(folder))
+    job = InspectDrops(
+        source=SOURCE, data=spec, files=files, known_rows=known, newer_rows=newer, rows_folder=str(folder)
+    )
     return inspect_drops(job, ignore).reports
 
 
@@ -58,6 +62,13 @@ def test_a_label_is_compared_with_the_newest_one_known(tmp_path: Path) -> None:
     [second] = inspect(tmp_path, paths[1], known=(first.rows_file,))
     assert counted(inspect(tmp_path, paths[2], known=(first.rows_file, second.rows_file))) == [(0, 0)]
     assert counted(inspect(tmp_path, paths[2], known=(first.rows_file,))) == [(0, 1)]
+
+
+def test_a_file_that_is_inspected_again_is_not_taken_for_a_correction_of_what_came_after_it(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{at}.csv", [1, 2], labels) for at, labels in enumerate(([0, 0], [1, 0], [1, 1]))]
+    known = tuple(report.rows_file for report in inspect(tmp_path, *paths))
+    assert counted(inspect(tmp_path, *paths, known=known, newer=known)) == [(0, 0), (0, 1), (0, 1)]
+    assert counted(inspect(tmp_path, *paths[1:], known=known, newer=known[1:])) == [(0, 1), (0, 1)]
 
 
 def test_a_row_that_one_file_has_twice_with_different_labels_is_reported(tmp_path: Path) -> None:

@@ -23,10 +23,12 @@ from sklearn.preprocessing import StandardScaler
 
 from retrain_daemon.core.policy import DataSpec, Holdout, Mode, Recipe, Target
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, TrainingFailed
-from retrain_daemon.worker import training
+from retrain_daemon.worker import training, window
 from retrain_daemon.worker.cards import read_version
+from retrain_daemon.worker.dataset import Split
 from retrain_daemon.worker.frameworks.sklearn_storage import trusted_types
 from retrain_daemon.worker.job import DropFile, Progress, Source, Train, Trained, is_kept
+from retrain_daemon.worker.labelled import Rows
 from retrain_daemon.worker.model_files import fetch
 from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.store import initialise
@@ -305,6 +307,32 @@ def test_a_given_challenger_is_only_judged_and_not_on_what_it_learned(store: Sto
     assert again.evidence.challenger_digest == first.challenger.digest != again.evidence.champion_digest
     assert len(mlflow.search_runs([store.experiment])) == runs
     assert not (tmp_path / "unused.npy").exists()
+
+
+def test_what_is_compared_was_checked_from_the_files_right_before(store: Store, tmp_path: Path) -> None:
+    first = run(store.job("churn", learned_file=str(tmp_path / "first.npy")), tmp_path)
+    assert first.evidence.checked_keys == first.challenger.training_rows
+    again = run(store.job("churn", challenger=first.challenger), tmp_path)
+    assert again.evidence.checked_keys == first.challenger.training_rows
+
+
+@pytest.mark.parametrize("compared", ["trained", "given"])
+def test_a_learned_row_that_slipped_through_the_split_ends_the_job_before_anything_is_compared(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: str
+) -> None:
+    job = store.job("churn", learned_file=str(tmp_path / "first.npy"))
+    if compared == "given":
+        job = replace(job, challenger=run(job, tmp_path).challenger)
+    true = window.split
+
+    def leaking(rows: Rows, spec: DataSpec, *others: Any) -> Split:
+        sides = true(rows, spec, *others)
+        return replace(sides, judging=rows.take(np.arange(len(rows))))
+
+    monkeypatch.setattr(window, "split", leaking)
+    monkeypatch.setattr(training, "measure", lambda *_: pytest.fail("they were compared"))
+    with pytest.raises(Refused, match=r"3\d\d of 400 judging rows are rows that the champion, the challenger"):
+        run(job, tmp_path)
 
 
 def test_a_challenger_whose_files_changed_is_not_judged(store: Store, tmp_path: Path) -> None:

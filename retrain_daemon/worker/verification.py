@@ -1,0 +1,93 @@
+"""Law 5 once more, right before two models are compared: no judging row is one that either of them learned.
+
+Independent of the split: what was learned is read from the key files again, and the units of the judging rows are made
+anew, from the features that the models are about to be given or from the dropped files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from retrain_daemon.errors import Refused
+from retrain_daemon.worker.features import Counted, Table
+from retrain_daemon.worker.job import Train
+from retrain_daemon.worker.labelled import Mask, Rows, moment
+from retrain_daemon.worker.row_reading import read_rows
+from retrain_daemon.worker.rows import Keys, contains, load_keys, unit_keys
+from retrain_daemon.worker.schema import Schema
+
+_HINT = "This must not happen: keep the state folder as it is and report it. Nothing was compared."
+
+
+def verify_unlearned(job: Train, schema: Schema, judging: Rows, challenger_learned: str) -> int:
+    """How many keys of learned units the judging rows were checked against; none of them is among the rows.
+
+    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned. Raises Refused, with
+    numbers, when a row is among them or may have been learned before there was a record.
+    """
+    files = tuple(dict.fromkeys((*job.learned, *([challenger_learned] if challenger_learned else []))))
+    learned = load_keys(files)
+    units = _units(job, schema, judging)
+    if (known := contains(learned, units)).any():
+        raise Refused(
+            f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that the champion, the challenger or an "
+            f"ancestor learned: {_where(files, units)}.",
+            _HINT,
+        )
+    if (early := _early(job, judging, units)).any():
+        raise Refused(
+            f"{int(early.sum()):,} of {len(judging):,} judging rows may have been learned: they were seen by "
+            f"{job.unknown_until}, and until then it is not recorded what was learned.",
+            _HINT,
+        )
+    return len(learned)
+
+
+def _units(job: Train, schema: Schema, judging: Rows) -> Keys:
+    """The units of the rows, made anew; raises Refused where they are not those the rows were split by."""
+    table = judging.groups is None and isinstance(judging.features, Table)
+    # Columns of no known kind can take another one where files are put together: then only the files can tell.
+    if table and np.array_equal(unit_keys(judging.features.frame(), sorted(schema.names)), judging.unit_keys):
+        return judging.unit_keys
+    units = _read_again(job, schema, judging)
+    if (other := units != judging.unit_keys).any():
+        raise Refused(
+            f"{int(other.sum()):,} of {len(judging):,} judging rows have other units in their files than they were "
+            f"split by.",
+            _HINT,
+        )
+    return units
+
+
+def _read_again(job: Train, schema: Schema, judging: Rows) -> Keys:
+    """The units of the rows as the files have them; a row is known by its drop and its row key."""
+    units = ~judging.unit_keys  # what no file has stays another one
+    for drop in job.drops:
+        here = np.flatnonzero(judging.drop == drop.drop)
+        if not len(here):
+            continue
+        rows = read_rows(drop, job.data, schema, Counted).rows
+        order = np.argsort(rows.row_keys, kind="stable")
+        places = np.searchsorted(rows.row_keys[order], judging.row_keys[here], side="right") - 1
+        copies = order[np.maximum(places, 0)]  # of equal rows the last
+        found = rows.row_keys[copies] == judging.row_keys[here]
+        units[here[found]] = rows.unit_keys[copies[found]]
+    return units
+
+
+def _early(job: Train, judging: Rows, units: Keys) -> Mask:
+    """Rows of drops, or of units, that were there before it was recorded what was learned."""
+    if job.unknown_until is None:
+        return np.zeros(len(judging), dtype=np.bool_)
+    old = [drop.drop for drop in job.drops if moment(drop.first_seen) <= moment(job.unknown_until)]
+    early = load_keys(job.early)
+    seen = contains(early, units) | np.isin(judging.drop, old)
+    return seen if judging.feature_keys is None else seen | contains(early, judging.feature_keys)
+
+
+def _where(files: Sequence[str], units: Keys) -> str:
+    counts = {Path(file).name: int(contains(load_keys([file]), units).sum()) for file in files}
+    return ", ".join(f"{count:,} by {name}" for name, count in counts.items() if count)
