@@ -77,6 +77,8 @@ def kind_of(key: str) -> str:
 
 
 def written(path: Path, _content: bytes) -> str:
+    if path.name.endswith(".profile.npz"):
+        return "write of a profile"
     if path.suffix != ".npy":
         return f"write of {path.name}"
     kind = "learned" if path.parent.name == "learned" else "unit" if path.name.endswith(".units.npy") else "row"
