@@ -78,6 +78,8 @@ def kind_of(key: str) -> str:
 
 
 def written(path: Path, _content: bytes) -> str:
+    if path.name.endswith(".profile.npz"):
+        return "write of a profile"
     if path.suffix != ".npy":
         return f"write of {path.name}"
     kind = "learned" if path.parent.name == "learned" else "unit" if path.name.endswith(".units.npy") else "row"
@@ -88,6 +90,7 @@ REGISTRY, FLUENT, WORKER = "retrain_daemon.registry", "mlflow.tracking.fluent", 
 JOBS = "retrain_daemon.executor.jobs"
 EFFECTS = (
     Effect("retrain_daemon.journal.database", "Database.run", committed),
+    Effect("retrain_daemon.journal.drops", "Drops.release", called("release of a file")),
     Effect(JOBS, "ProcessExecutor.start", lambda _self, key, *_, **__: f"start of {kind_of(key)}"),
     Effect(JOBS, "ProcessExecutor.discard", lambda _self, key: f"removal of {kind_of(key)}"),
     Effect("retrain_daemon.executor.launch", "launch", called("launch")),

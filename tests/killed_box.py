@@ -222,13 +222,16 @@ def _seen(done: Callable[[], object]) -> bool:
 
 
 def a_story(box: KilledBox) -> list[Stage]:
-    """A promotion, a rejection, a person's challenger and move, a rollback, a failure for good, a retraction."""
+    """A promotion, a rejection, a person's challenger and move, a rollback, a release, a failure for good, a
+    retraction.
+    """
     folder = box.folder / "drops" / box.model
 
     def monday() -> None:
         first = box.put("monday.csv", 2)
         (folder / "again.csv").write_bytes(first.read_bytes())
         (folder / "bad.csv").write_text("nothing,of,this\n1,2,3\n")
+        (folder / "torn.csv").write_text(buyers(9, 50).to_csv(index=False).rstrip("\n"))
 
     def tuesday() -> None:
         box.register(box.model, alias="challenger", rows=buyers(7, 300))
@@ -242,13 +245,16 @@ def a_story(box: KilledBox) -> list[Stage]:
 
     return [
         Stage("the first look", lambda: None, box.adopted),
-        Stage("a promotion", monday, lambda: box.ended_attempts() >= 1 and box.settled("again.csv", "bad.csv")),
+        Stage("a promotion", monday,
+              lambda: box.ended_attempts() >= 1 and box.settled("again.csv", "bad.csv", "torn.csv")),
         Stage("a rejection and a person's challenger", tuesday,
               lambda: box.ended_attempts() >= 3 and box.alias("challenger") is None),
         Stage("a person's move", lambda: box.move_champion(1), lambda: box.alias("previous_champion") == 2),
         Stage("a rollback", lambda: box.order("rollback", champion="1"),
               lambda: box.answered() and box.alias("champion") == 2),
         Stage("a resume", lambda: box.order("resume"), box.answered),
+        Stage("a release", lambda: box.order("release", file="torn.csv"),
+              lambda: box.answered() and box.drops(box.model)["torn.csv"].state == "recorded"),
         Stage("another mode", go_incremental, in_force),
         Stage("a failure for good", lambda: box.order("retrain"), lambda: box.answered() and box.ended_attempts() >= 4),
         Stage("a retraction", lambda: box.order("retract", file="tuesday.csv"), box.answered),

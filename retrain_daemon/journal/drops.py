@@ -9,7 +9,7 @@ from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
 from retrain_daemon.journal.drop_rows import AWAITED, SKIPPED, DropRow, Inspected, drop_of
 
-__all__ = ["DROPS_JUDGED", "DropRow", "Drops", "Inspected"]
+__all__ = ["AWAITED", "DROPS_JUDGED", "SKIPPED", "DropRow", "Drops", "Inspected"]
 
 _JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 #: Drops of the model ?1 that a judged attempt had, whatever its verdict.
@@ -182,7 +182,7 @@ class Drops:
         """
         self._supersede(drop, now)
         self._database.change_one(
-            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, suspect = ?, notes = '[]',"
+            "UPDATE drops SET state = ?, fingerprint = ?, reason = ?, hint = ?, suspect = ?, notes = '[]', usable = 0,"
             " changed_at = ? WHERE id = ?",
             state, fingerprint, reason, hint, int(suspect), to_text(now), drop.id,
         )  # fmt: skip

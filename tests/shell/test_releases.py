@@ -11,7 +11,7 @@ import pytest
 
 from retrain_daemon.cli.main import main
 from retrain_daemon.journal.drops import DropRow
-from retrain_daemon.worker.job import DropFile, DropReport, InspectDrops
+from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops
 from tests.fake_box import MODEL, FakeBox
 
 ODD = "Column 'age' of it has no value in any of 5,000 rows."
@@ -133,6 +133,22 @@ def test_what_cannot_be_used_is_not_released_and_is_inspected_again(box: FakeBox
     box.report = lambda _job, _file: None
     release(box, "bad.csv")
     assert box.drops() == [("bad.csv", "recorded")]
+
+
+def test_a_file_in_use_that_is_found_wrong_and_removed_is_not_waited_for(box: FakeBox) -> None:
+    box.drop("a.csv", "bad")
+    box.report = lambda _job, _file: None
+    box.live()
+    box.report = report
+    box.edit_policy("retrain:", "  expect: {x: {at_least: 0}}\nretrain:")
+    box.live()
+    box.inspection_failure = lambda _job: Failed(message="no memory", temporary=True)
+    release(box, "a.csv")
+    (box.root / "drops" / "a.csv").unlink()
+    box.drop("b.csv", "1")
+    box.live()
+    assert box.drops() == [("b.csv", "found")]
+    assert box.standing()[0] != "files_missing"
 
 
 def test_what_was_refused_unread_is_not_read_because_someone_asks(box: FakeBox) -> None:
