@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrain_daemon.errors import StateUnusable
-from retrain_daemon.worker.columns import MISSING_WORDS, cast, is_text, to_arrow
+from retrain_daemon.worker.columns import MISSING_WORDS, as_written, cast, is_text, to_arrow
 from retrain_daemon.worker.durable import write_whole
 
 __all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
@@ -136,6 +136,7 @@ def _numpy(data: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if pa.types.is_timestamp(data.type):
         unit = data.type.unit
         return np.asarray(data.cast(pa.int64()).fill_null(0)).view(f"datetime64[{unit}]"), missing
+    data = as_written(data)
     return np.asarray(data.fill_null(False if pa.types.is_boolean(data.type) else 0)), missing
 
 
