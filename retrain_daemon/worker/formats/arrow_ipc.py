@@ -62,7 +62,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             yield stream
         except MemoryError:
             raise
-        except (pa.ArrowException, Damaged) as error:
+        except (pa.ArrowException, Damaged, UnicodeDecodeError) as error:
             raise DataProblem(f"{shown(path)} is an Arrow file cut short or damaged.", DROP_AGAIN) from error
         except OSError as error:
             if error.errno is not None:

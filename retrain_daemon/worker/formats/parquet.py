@@ -59,7 +59,7 @@ def _opened(path: str, dictionaries: Sequence[str] = ()) -> Iterator[Any]:
                 yield file
         except MemoryError:
             raise
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataProblem(f"{shown(path)} is a parquet file cut short or damaged.", DROP_AGAIN) from error
         except OSError as error:
             if error.errno is not None:
