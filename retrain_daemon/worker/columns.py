@@ -6,7 +6,7 @@ fit is refused with its column and row; nothing is coerced to missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,7 @@ def _without_missing_words(text: Any) -> Any:
 def _numbers(data: Any, expected: str = "a number") -> Values:
     """Float64 with NaN for missing; true is 1 and false 0, as in files that know truth values."""
     if is_text(data):
-        return _numbers_from_text(_without_missing_words(data), expected, {"true": 1.0, "false": 0.0})
+        return _numbers_from_text(data, expected, {"true": 1.0, "false": 0.0})
     if pa.types.is_null(data.type):
         return np.full(len(data), np.nan)
     if pa.types.is_boolean(data.type):
@@ -181,12 +181,19 @@ def _numbers(data: Any, expected: str = "a number") -> Values:
 
 
 def _numbers_from_text(text: Any, expected: str, words: Mapping[str, float]) -> Values:
-    try:
-        return np.asarray(text.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64).copy()
-    except pa.ArrowInvalid:
-        return np.array(
-            [_number(value, at, expected, words) for at, value in enumerate(text.to_pylist())], dtype=np.float64
-        )
+    """As Arrow reads them; words for missing values and other spellings are looked for only where it cannot."""
+    for spelled in _spellings(text):
+        try:
+            return np.asarray(spelled.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64).copy()
+        except pa.ArrowInvalid:
+            continue  # the next one takes more spellings
+    values = _without_missing_words(text).to_pylist()
+    return np.array([_number(value, at, expected, words) for at, value in enumerate(values)], dtype=np.float64)
+
+
+def _spellings(text: Any) -> Iterator[Any]:
+    yield text
+    yield _without_missing_words(text)
 
 
 def _number(value: str | None, position: int, expected: str, words: Mapping[str, float]) -> float:
@@ -204,11 +211,12 @@ def _number(value: str | None, position: int, expected: str, words: Mapping[str,
 
 def _integers(data: Any, low: int = -(2**63), high: int = 2**63 - 1) -> Values:
     expected = "a whole number" if low == -(2**63) else f"a whole number from {low} to {high}"
-    if is_text(data):
+    whole = None if data.null_count else _exact_integers(data)
+    if whole is None and is_text(data):
         data = _without_missing_words(data)
+        whole = None if data.null_count else _exact_integers(data)
     if data.null_count:
         raise _Unfit(_first(data.is_null()), expected)
-    whole = _exact_integers(data)
     if whole is None:
         numbers = _numbers(data, expected)
         fits = np.isfinite(numbers) & (np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**63)
@@ -315,7 +323,7 @@ def _as_found(data: Any) -> Values:
 
 def _plain_numbers(text: Any) -> Values:
     """A column of texts that are numbers, every one."""
-    return _numbers_from_text(_without_missing_words(text), "a number", {})
+    return _numbers_from_text(text, "a number", {})
 
 
 def _plain_booleans(data: Any) -> Values:
