@@ -193,12 +193,29 @@ def test_feather_of_version_1_is_refused_by_name(tmp_path: Path) -> None:
         read_file(str(tmp_path / "a.feather"), ["a"])
 
 
+@pytest.mark.parametrize("place", [b"column_name", b"value_in_s"])
+def test_damaged_names_and_values_are_one_sentence(tmp_path: Path, place: bytes) -> None:
+    for kind in (".parquet", ".arrow", ".feather"):
+        path = table(tmp_path / f"a{kind}", pa.table({"column_name": ["value_in_s"] * 3}))
+        path.write_bytes(path.read_bytes().replace(place, b"\xff" + place[1:]))
+        with pytest.raises(DataProblem, match=f"a{kind}"):
+            read_file(str(path), ["column_name"])
+
+
 def test_texts_that_are_not_utf8_are_refused_in_binary_files_too(tmp_path: Path) -> None:
     broken = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")])
     for kind in (".parquet", ".arrow", ".feather"):
         path = table(tmp_path / f"a{kind}", pa.table({"s": broken}))
         with pytest.raises(DataProblem, match=f"Column 's' of a{kind} holds text that is not UTF-8"):
             read_file(str(path), ["s"])
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "PLAIN"])
+def test_parquet_of_every_encoding_of_texts_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.parquet"
+    cells = [f"{'p' * 5_000}{number}" for number in range(300)]
+    pa.parquet.write_table(pa.table({"s": cells}), path, use_dictionary=False, column_encoding={"s": encoding})
+    assert [cell for piece in read_pieces(str(path), ["s"]) for cell in piece["s"]] == cells
 
 
 # npz
