@@ -14,7 +14,7 @@ from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
 from retrain_daemon.policies.target import NO_TARGET, check_outputs, read_target
 from retrain_daemon.policies.units import choice, count, duration, mapping, sequence, share, switch, text, word, words
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl")
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl", ".arrow", ".feather", ".npz")
 
 _KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
          "window", "holdout", "missing", "polling", "follow_links", "expect")  # fmt: skip
@@ -73,8 +73,6 @@ def _path(node: Node, folder: str) -> tuple[str, str]:
 def _check_suffix(node: Node, pattern: str) -> None:
     if pattern.endswith(SUFFIXES):
         return
-    if pattern.endswith((".arrow", ".feather")):
-        raise Wrong(f"`{node.name}`: arrow and feather files are not built yet.", "Drop parquet files.")
     known = ", ".join(SUFFIXES)
     hint = f"End it with one of {known}, such as `*.csv`; one policy reads one kind of file."
     raise Wrong(f"`{node.name}` ends in `{pattern}`, which does not say what kind of file it is.", hint)

@@ -6,7 +6,7 @@ fit is refused with its column and row; nothing is coerced to missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from retrain_daemon.worker.schema import NARROW_KINDS, Column, Schema
 
 #: Texts that mean "no value" in a column of numbers, truth values or times (what spreadsheets and pandas write).
 MISSING_WORDS = ("", "NA", "N/A", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None", "NaT")
-TRUE_WORDS = ("true", "1")
-FALSE_WORDS = ("false", "0")
+#: What a column of truth values may hold besides, in any case; where no kind is known only true and false count.
+TRUE_WORDS = ("true", "1", "1.0", "t", "yes", "y", "on")
+FALSE_WORDS = ("false", "0", "0.0", "f", "no", "n", "off")
 _INT32 = (-(2**31), 2**31 - 1)
 
 Values = NDArray[Any]
@@ -80,7 +81,7 @@ def missing(values: pd.Series, kind: str) -> NDArray[np.bool_]:
 
 def _all_numbers(text: Any) -> bool:
     try:
-        _numbers_from_text(text, "")
+        _numbers_from_text(text, "", {})
     except _Unfit:
         return False
     return True
@@ -95,25 +96,39 @@ def to_arrow(values: pd.Series) -> Any:
     return _plain(data.combine_chunks() if isinstance(data, pa.ChunkedArray) else data)
 
 
+def as_written(data: Any) -> Any:
+    """Numbers of 32 bits as the number that their shortest text says, as 64 bits; anything else as it is.
+
+    So 0.1 of 32 bits is the 0.1 that a csv of the same rows holds.
+    """
+    if pa.types.is_float32(data.type):
+        return data.cast(pa.large_string()).cast(pa.float64())
+    return data
+
+
 def is_text(data: Any) -> bool:
     """Whether an Arrow array holds texts."""
     return bool(pa.types.is_large_string(data.type) or pa.types.is_string(data.type))
 
 
 def _plain(data: Any) -> Any:
-    """Dictionary, decimal and 16- or 32-bit float columns as the plain type with the same written value.
+    """Dictionary, decimal and 16-bit float columns, and times of day, as the plain type with the same written value.
 
-    A 32-bit 0.1 becomes the number that its shortest text "0.1" says: what a csv of the same rows holds.
+    Decimals are texts, as whole ones may have more digits than a float holds.
     """
     if pa.types.is_dictionary(data.type):
         data = data.dictionary_decode()
     if pa.types.is_float16(data.type):
-        data = data.cast(pa.float32())
-    if pa.types.is_float32(data.type) or pa.types.is_decimal(data.type):
-        return data.cast(pa.large_string()).cast(pa.float64())
-    if pa.types.is_string(data.type) or pa.types.is_time(data.type) or pa.types.is_duration(data.type):
-        return data.cast(pa.large_string())
-    return data
+        return _halves(data)
+    texts = (pa.types.is_string, pa.types.is_decimal, pa.types.is_time, pa.types.is_duration)
+    return data.cast(pa.large_string()) if any(test(data.type) for test in texts) else data
+
+
+def _halves(data: Any) -> Any:
+    """Numbers of 16 bits, of which there are few, as the number that their shortest text says."""
+    halves, places = np.unique(data.to_numpy(zero_copy_only=False).astype(np.float16), return_inverse=True)
+    written = np.array([float(str(half)) for half in halves], dtype=np.float64)
+    return pa.array(written[places], mask=np.asarray(data.is_null()))
 
 
 def _missing(value: object) -> bool:
@@ -152,26 +167,36 @@ def _without_missing_words(text: Any) -> Any:
 
 
 def _numbers(data: Any, expected: str = "a number") -> Values:
-    """Float64 with NaN for missing."""
+    """Float64 with NaN for missing; true is 1 and false 0, as in files that know truth values."""
     if is_text(data):
-        return _numbers_from_text(_without_missing_words(data), expected)
+        return _numbers_from_text(data, expected, {"true": 1.0, "false": 0.0})
     if pa.types.is_null(data.type):
         return np.full(len(data), np.nan)
     if pa.types.is_boolean(data.type):
         data = data.cast(pa.int8())
     if not (pa.types.is_integer(data.type) or pa.types.is_floating(data.type)):
         raise _Unfit(_first(data.is_valid()), expected)
+    data = as_written(data)
     return np.asarray(data.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64).copy()
 
 
-def _numbers_from_text(text: Any, expected: str) -> Values:
-    try:
-        return np.asarray(text.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64).copy()
-    except pa.ArrowInvalid:
-        return np.array([_number(value, at, expected) for at, value in enumerate(text.to_pylist())], dtype=np.float64)
+def _numbers_from_text(text: Any, expected: str, words: Mapping[str, float]) -> Values:
+    """As Arrow reads them; words for missing values and other spellings are looked for only where it cannot."""
+    for spelled in _spellings(text):
+        try:
+            return np.asarray(spelled.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64).copy()
+        except pa.ArrowInvalid:
+            continue  # the next one takes more spellings
+    values = _without_missing_words(text).to_pylist()
+    return np.array([_number(value, at, expected, words) for at, value in enumerate(values)], dtype=np.float64)
 
 
-def _number(value: str | None, position: int, expected: str) -> float:
+def _spellings(text: Any) -> Iterator[Any]:
+    yield text
+    yield _without_missing_words(text)
+
+
+def _number(value: str | None, position: int, expected: str, words: Mapping[str, float]) -> float:
     if value is None:
         return np.nan
     try:
@@ -179,16 +204,19 @@ def _number(value: str | None, position: int, expected: str) -> float:
             return float(value)
     except ValueError:
         pass
+    if (number := words.get(value.lower())) is not None:
+        return number
     raise _Unfit(position, expected)
 
 
 def _integers(data: Any, low: int = -(2**63), high: int = 2**63 - 1) -> Values:
     expected = "a whole number" if low == -(2**63) else f"a whole number from {low} to {high}"
-    if is_text(data):
+    whole = None if data.null_count else _exact_integers(data)
+    if whole is None and is_text(data):
         data = _without_missing_words(data)
+        whole = None if data.null_count else _exact_integers(data)
     if data.null_count:
         raise _Unfit(_first(data.is_null()), expected)
-    whole = _exact_integers(data)
     if whole is None:
         numbers = _numbers(data, expected)
         fits = np.isfinite(numbers) & (np.floor(numbers) == numbers) & (np.abs(numbers) < 2.0**63)
@@ -212,6 +240,8 @@ def _exact_integers(data: Any) -> Values | None:
 
 
 def _singles(data: Any) -> Values:
+    if pa.types.is_float32(data.type):
+        return np.asarray(data.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64).copy()
     numbers = _numbers(data)
     with np.errstate(over="ignore"):
         singles = numbers.astype(np.float32).astype(np.float64)
@@ -221,11 +251,13 @@ def _singles(data: Any) -> Values:
     return singles
 
 
-def _booleans(data: Any) -> Values:
+def _booleans(data: Any, spellings: int | None = None) -> Values:
+    """Truth values, of whose words the first few or all count."""
     expected = "true or false"
     if is_text(data):
         words = pc.utf8_lower(_without_missing_words(data))
-        yes, no = (np.asarray(pc.is_in(words, pa.array(known, words.type))) for known in (TRUE_WORDS, FALSE_WORDS))
+        known = (TRUE_WORDS[:spellings], FALSE_WORDS[:spellings])
+        yes, no = (np.asarray(pc.is_in(words, pa.array(some, words.type))) for some in known)
     else:
         numbers = _numbers(data, expected)
         yes, no = numbers == 1, numbers == 0
@@ -239,6 +271,7 @@ def _texts(data: Any) -> Values:
         raise _Unfit(_first(data.is_valid()), "text")
     if is_text(data):
         return np.array(data.to_pylist(), dtype=object)
+    data = as_written(data)
     return np.array([None if value is None else str(value) for value in data.to_pylist()], dtype=object)
 
 
@@ -276,15 +309,26 @@ def _as_found(data: Any) -> Values:
     """What a column without a kind holds: numbers, truth values, times, else text."""
     if pa.types.is_temporal(data.type):
         return _times(data)
-    converts = (
-        (_booleans,) if pa.types.is_boolean(data.type) else (_numbers, _booleans) if is_text(data) else (_numbers,)
-    )
+    if pa.types.is_boolean(data.type):
+        converts: tuple[Callable[[Any], Values], ...] = (_booleans,)
+    else:
+        converts = (_plain_numbers, _plain_booleans) if is_text(data) else (_numbers,)
     for convert in converts:
         try:
             return convert(data)
         except _Unfit:
             continue  # not a column of this type; the next one decides
     return _texts(data)
+
+
+def _plain_numbers(text: Any) -> Values:
+    """A column of texts that are numbers, every one."""
+    return _numbers_from_text(text, "a number", {})
+
+
+def _plain_booleans(data: Any) -> Values:
+    """A column of yes and no whose kind nobody named may be meant as text: labels are."""
+    return _booleans(data, 2)
 
 
 def _whole(values: Values) -> Values:

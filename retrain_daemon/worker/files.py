@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from retrain_daemon.errors import DataProblem
-from retrain_daemon.worker.formats import DROP_AGAIN, FORMATS, Format, csv_text, refuse_many, shown
+from retrain_daemon.worker.formats import DROP_AGAIN, FORMATS, Format, refuse_many, shown
 
 
 class FileUnsettled(DataProblem):
@@ -71,10 +71,13 @@ def column_names(path: str) -> tuple[str, ...]:
 
 
 def refuse_cut_short(path: str) -> None:
-    """Raise SuspectData where a csv ends within a row; other kinds of files are refused by their readers when cut."""
-    if path.lower().endswith((".csv", ".csv.gz")):
-        with _readable(path):
-            csv_text.refuse_cut_short(path)
+    """Raise SuspectData where a file can be read and yet may be cut: within its last row, or within quotes.
+
+    Other damage is found when the file is read. Raises DataProblem like `read_file`.
+    """
+    kind = _format(path)
+    with _readable(path):
+        kind.refuse_cut_short(path)
 
 
 def _tables(path: str, columns: Collection[str]) -> Iterator[Any]:

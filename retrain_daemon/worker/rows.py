@@ -25,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from retrain_daemon.errors import StateUnusable
-from retrain_daemon.worker.columns import MISSING_WORDS, cast, is_text, to_arrow
+from retrain_daemon.worker.columns import MISSING_WORDS, as_written, cast, is_text, to_arrow
 from retrain_daemon.worker.durable import write_whole
 
 __all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
@@ -34,6 +34,8 @@ Keys = NDArray[np.uint64]
 
 # Domains keep the integer 1, the float with the same bits, a moment and a text apart.
 _MISSING, _WHOLE, _FRACTION, _MOMENT, _TEXT, _TRUTH = (np.uint64(salt) for salt in range(1, 7))
+_MISSING_TEXTS, _MISSING_INT, _TEXT_INT = frozenset(MISSING_WORDS), int(_MISSING), int(_TEXT)
+_NUMBER_STARTS = frozenset("+-0123456789")
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0x5EED0F0F0F0F5EED)
 _JUDGING = np.uint64(0x0DD5B0A7D5EED5A1)
@@ -136,6 +138,7 @@ def _numpy(data: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if pa.types.is_timestamp(data.type):
         unit = data.type.unit
         return np.asarray(data.cast(pa.int64()).fill_null(0)).view(f"datetime64[{unit}]"), missing
+    data = as_written(data)
     return np.asarray(data.fill_null(False if pa.types.is_boolean(data.type) else 0)), missing
 
 
@@ -171,15 +174,16 @@ def _distinct_keys(data: Any) -> Keys:
 
 def _text_form(text: str) -> tuple[int, int]:
     """Bits and domain of a text's canonical form."""
-    if text in MISSING_WORDS:
-        return 0, int(_MISSING)
-    if _NUMBER.fullmatch(text):
-        return _number_form(text)
-    if text.lower() in ("true", "false"):
+    if text in _MISSING_TEXTS:
+        return 0, _MISSING_INT
+    if text[0] in _NUMBER_STARTS:
+        if _NUMBER.fullmatch(text):
+            return _number_form(text)
+        if _MOMENT_TEXT.fullmatch(text) and (moment := _nanoseconds(text)) is not None:
+            return moment & (2**64 - 1), int(_MOMENT)
+    elif len(text) < 6 and text.lower() in ("true", "false"):
         return int(text.lower() == "true"), int(_TRUTH)
-    if _MOMENT_TEXT.fullmatch(text) and (moment := _nanoseconds(text)) is not None:
-        return moment & (2**64 - 1), int(_MOMENT)
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"), int(_TEXT)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little"), _TEXT_INT
 
 
 def _number_form(text: str) -> tuple[int, int]:

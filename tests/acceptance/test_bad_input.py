@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,27 @@ def filled(box: Box) -> dict[str, Any]:
     box.drop("only_wide.csv", wide(rows.head(20)).drop(columns=["visits", "basket", "age"]))
     whole = box.drop("whole.parquet", rows, "bigshop").read_bytes()
     (big / "truncated.parquet").write_bytes(whole[: len(whole) // 2])
+    unfit(folder, rows)
+    pd.DataFrame(1, index=range(2_000_000), columns=rows.columns).to_parquet(big / "bomb.parquet")
+    (big / "zip.parquet").write_bytes(b"PK\x03\x04" + whole)
     box.drop("good.csv", rows)
-    box.until(lambda: settled(box, 11, 2))
+    box.until(lambda: settled(box, 19, 4))
     listed: Any = box.run("drop", "list", "--json").json
     return {Path(drop["path"]).name: drop for drop in listed}
+
+
+def unfit(folder: Path, rows: pd.DataFrame) -> None:
+    """Files of text that are wrong in ways that people meet, and two that only look so (`bom` and `cells`)."""
+    text = rows.to_csv(index=False)
+    head = text.splitlines()[0] + "\n"
+    (folder / "bom.csv").write_text(text, "utf-8-sig")
+    (folder / "cells.csv").write_text(rows.head(3).assign(note="x" * 2**20).to_csv(index=False))
+    (folder / "header.csv").write_text(head)
+    (folder / "semicolons.csv").write_text(text.replace(",", ";"))
+    (folder / "utf16.csv").write_text(text, "utf-16")
+    (folder / "mixed.csv").write_bytes(text.replace("visits", "visits,note", 1).encode() + b"1,2,\xe9,4,5\n")
+    (folder / "twice.csv").write_text(rows.assign(more=1).rename(columns={"more": "basket"}).to_csv(index=False))
+    (folder / "gzip.csv").write_bytes(gzip.compress(text.encode()))
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
@@ -72,10 +90,10 @@ def settled(box: Box, csv: int, parquet: int) -> bool:
     return not waits and len(found[0]) >= csv - 1 and len(found[1]) >= parquet
 
 
-@pytest.mark.parametrize("name", ["good.csv", "wide.csv", "whole.parquet"])
+@pytest.mark.parametrize("name", ["good.csv", "wide.csv", "whole.parquet", "bom.csv", "cells.csv"])
 def test_good_files_are_used_beside_bad_ones(filled: dict[str, Any], name: str) -> None:
     assert filled[name]["state"] == "recorded"
-    assert filled[name]["rows"] in (20, 400)
+    assert filled[name]["rows"] in (3, 20, 400)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +107,14 @@ def test_good_files_are_used_beside_bad_ones(filled: dict[str, Any], name: str) 
         ("words.csv", "visits"),
         ("only_wide.csv", "visits"),
         ("truncated.parquet", "parquet"),
+        ("header.csv", "not one row"),
+        ("semicolons.csv", "semicolons"),
+        ("utf16.csv", "UTF-16"),
+        ("mixed.csv", "mixed.csv"),
+        ("twice.csv", "basket"),
+        ("gzip.csv", "gzip"),
+        ("bomb.parquet", "unfolds"),
+        ("zip.parquet", "zip archive"),
     ],
 )
 def test_each_bad_file_is_set_aside_with_a_sentence_about_it(filled: dict[str, Any], name: str, word: str) -> None:

@@ -168,6 +168,9 @@ def test_a_text_stays_as_written_whatever_yaml_makes_of_it(column: str) -> None:
     ("path", "folder", "pattern"),
     [
         ("/srv/a/*.parquet", "/srv/a", "*.parquet"),
+        ("/srv/a/*.arrow", "/srv/a", "*.arrow"),
+        ("/srv/a/*.feather", "/srv/a", "*.feather"),
+        ("/srv/a/images-*.npz", "/srv/a", "images-*.npz"),
         ("drops/*.csv.gz", "/etc/retraind/drops", "*.csv.gz"),
         ("../drops/day-?.jsonl", "/etc/drops", "day-?.jsonl"),
         ("*.csv", "/etc/retraind", "*.csv"),
@@ -278,7 +281,6 @@ BAD_DATA = [
     (instead("*.csv", ""), "Write /srv/drops/churn/*.csv"),
     (instead("/*.csv", "/*"), "does not say what kind of file"),
     (instead("/*.csv", "/*.txt"), "does not say what kind of file"),
-    (instead("/*.csv", "/*.feather"), "arrow and feather files are not built yet"),
     (instead("/srv", "s3://srv"), "must be a folder of this machine"),
     (instead("/srv", "~/srv"), "must be a folder of this machine"),
     (instead("/srv/drops/churn/*.csv", "*.csv"), "has a meaning of its own in YAML"),

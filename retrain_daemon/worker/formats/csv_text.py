@@ -34,7 +34,7 @@ def read(path: str, columns: Collection[str]) -> Iterator[Any]:
     with _text(path) as stream:
         start = _start(path, stream)
         wanted = choose(path, _header(path, start), columns)
-        pieces = Pieces(limits_of(path), len(wanted))
+        pieces = Pieces(limits_of(path), len(wanted), checked=True)
         try:
             for batch in _batches(pa.PythonFile(_Joined(start, stream), mode="r"), wanted):
                 yield from pieces.of(pa.Table.from_batches([batch]))
@@ -154,8 +154,9 @@ def _header(path: str, start: bytes) -> list[str]:
     whole = len(start) < _HEADER_BYTES
     line = start if whole else start[: start.rfind(b"\n") + 1]
     try:
-        text = line.decode("utf-8-sig", errors="strict" if b"\n" not in line else "replace")
-        header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+        errors = "strict" if b"\n" not in line else "replace"
+        text = io.TextIOWrapper(io.BytesIO(line), "utf-8-sig", errors, newline="")  # decodes no more than is needed
+        header = next(csv.reader(text, strict=True), [])
     except UnicodeDecodeError as error:
         raise DataProblem(f"{shown(path)} is not UTF-8 text.", "Save it as UTF-8.") from error
     except csv.Error as error:

@@ -39,7 +39,8 @@ def read(path: str, columns: Collection[str]) -> Iterator[Any]:
         texts = [name for name in wanted if _is_text(file.schema_arrow.field(name).type)]
         chunks = _chunks(file.metadata, wanted)
         _refuse_bombs(path, limits, file.metadata, chunks)
-        rows = _rows_at_once(limits, file.metadata.num_rows, chunks, len(wanted))
+        texts = _by_dictionary(texts, chunks)
+        rows = _rows_at_once(file.metadata.num_rows, chunks, texts, len(wanted))
     pieces = Pieces(limits, len(wanted))
     with _opened(path, texts) as file:
         for batch in file.iter_batches(rows, columns=wanted, use_threads=False):
@@ -59,7 +60,7 @@ def _opened(path: str, dictionaries: Sequence[str] = ()) -> Iterator[Any]:
                 yield file
         except MemoryError:
             raise
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataProblem(f"{shown(path)} is a parquet file cut short or damaged.", DROP_AGAIN) from error
         except OSError as error:
             if error.errno is not None:
@@ -92,10 +93,25 @@ def _refuse_bombs(path: str, limits: Limits, metadata: Any, chunks: Sequence[tup
             )
 
 
-def _rows_at_once(limits: Limits, rows: int, chunks: Sequence[tuple[int, Any]], columns: int) -> int:
-    """Fewer where rows are long, or where texts may repeat the beginning of the one before."""
-    fitting = piece_rows(columns)
+def _by_dictionary(texts: Sequence[str], chunks: Sequence[tuple[int, Any]]) -> list[str]:
+    """The columns of texts that Arrow can leave as they are packed: each text once."""
+    other = {chunk.path_in_schema for _, chunk in chunks if not chunk.has_dictionary_page or _is_delta(chunk)}
+    return [name for name in texts if name not in other]
+
+
+def _is_delta(chunk: Any) -> bool:
+    return any(encoding.startswith("DELTA_") for encoding in chunk.encodings)
+
+
+def _rows_at_once(rows: int, chunks: Sequence[tuple[int, Any]], dictionaries: Collection[str], columns: int) -> int:
+    """Fewer where rows are long, or where texts share bytes, so that any of them may be as long as all together."""
     each = sum(chunk.total_uncompressed_size for _, chunk in chunks) / max(rows, 1)
-    fitting = min(fitting, int(PIECE_BYTES / max(each, 1)))
-    shared = [int(chunk.total_uncompressed_size) for _, chunk in chunks if _SHARING in chunk.encodings]
+    shared = [
+        int(chunk.total_uncompressed_size)
+        for _, chunk in chunks
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.path_in_schema not in dictionaries
+        and (chunk.has_dictionary_page or _SHARING in chunk.encodings)
+    ]
+    fitting = min(piece_rows(columns), int(PIECE_BYTES / max(each, 1)))
     return max(1, min([fitting, *(max(64, PIECE_BYTES // max(size, 1)) for size in shared)]))
