@@ -1,6 +1,7 @@
-"""Peak memory of one training as the data grow: real workers, Keras and PyTorch, on 1, 4 and 16 times the rows.
+"""Peak memory of one incremental training as the data grow: real workers on 1, 4 and 16 times the rows.
 
-`.venv/bin/python benchmarks/memory.py [--rows 25000] [--models keras torch]`. Everything lies in a temporary folder.
+`.venv/bin/python benchmarks/memory.py [--rows 25000] [--models sklearn torch keras]`. Everything lies in a temporary
+folder.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from retrain_daemon.worker.store import artifact_root, initialise
 
 COLUMNS = 64
 FILES = 4
+MODELS = ("sklearn", "torch", "keras")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=25_000, help="rows of the smallest data")
-    parser.add_argument("--models", nargs="+", default=["torch", "keras"], choices=["torch", "keras"])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retraind-memory-") as name:
         folder = Path(name)
@@ -66,21 +68,24 @@ def _trained(folder: Path, uri: str, model: str, rows: int) -> tuple[float, floa
 
 
 def _job(folder: Path, uri: str, model: str, rows: int) -> Train:
-    drops = []
+    network, drops = model != "sklearn", []
     for number in range(1, FILES + 1):
         path = folder / f"{number}.parquet"
-        _rows(rows // FILES, number).to_parquet(path)
+        made = _rows(rows // FILES, number)
+        (made if network else made.astype("float64")).to_parquet(path)
         drops.append(DropFile(drop=number, path=str(path), first_seen=NOW))
     data = DataSpec(
         folder=str(folder), pattern="*.parquet", target=Target("label", classes=(0, 1)), features=("x_*",),
-        model_outputs=Outputs.LOGITS,
+        model_outputs=Outputs.LOGITS if network else None,
     )  # fmt: skip
+    hyperparameters = {"epochs": 1, "batch_size": 256} if network else {}
     return Train(
         attempt=f"{model}-{rows}", key=f"benchmark/{model}-{rows}",
         source=Source(tracking_uri=uri, registry_uri=uri, model=model, version=1), data=data,
-        recipe=Recipe(mode=Mode.INCREMENTAL, hyperparameters={"epochs": 1, "batch_size": 256}), drops=tuple(drops),
+        recipe=Recipe(mode=Mode.INCREMENTAL, hyperparameters=hyperparameters), drops=tuple(drops),
         learned=(), unknown_until=None, learned_file=str(folder / "learned.npy"), metrics=("accuracy",),
         confidence=0.95, min_rows=200, now=NOW, seed=1, policy_text="", experiment=f"retraind/{model}",
+        kept_folder=str(folder / "kept"),
     )  # fmt: skip
 
 
@@ -91,7 +96,7 @@ def _rows(rows: int, seed: int) -> pd.DataFrame:
 
 
 def register(model: str, uri: str) -> None:
-    """A small network, untrained, in a process of its own."""
+    """A small model, hardly trained, in a process of its own."""
     initialise(uri)
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment(model, artifact_location=artifact_root(uri)))
@@ -101,7 +106,18 @@ def register(model: str, uri: str) -> None:
         "pip_requirements": ["mlflow"],
     }  # fmt: skip
     with mlflow.start_run():
-        if model == "torch":
+        if model == "sklearn":
+            from sklearn.linear_model import SGDClassifier
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import StandardScaler
+
+            some = _rows(1000, 0)
+            features, label = some.drop(columns="label").astype("float64"), some["label"]
+            estimator = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", random_state=0))
+            estimator.fit(features, label)
+            how |= {"signature": infer_signature(features, label), "serialization_format": "cloudpickle"}
+            mlflow.sklearn.log_model(estimator, **how)
+        elif model == "torch":
             from torch import nn
 
             network = nn.Sequential(nn.Linear(COLUMNS, 32), nn.ReLU(), nn.Linear(32, 2))
