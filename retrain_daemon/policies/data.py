@@ -176,7 +176,7 @@ def _check_delay(section: MappingNode, data: DataSpec) -> None:
         return
     if data.event_time is None:
         section.entries["label_delay"].problem(
-            f"`{section.name}.label_delay` needs `{section.name}.event_time`: without it nobody knows how old a row is.",
+            f"`{section.name}.label_delay` needs `{section.name}.event_time`: nothing else says how old a row is.",
             "Name the column that says when a row happened.",
         )
     if data.window.age is not None and data.label_delay >= data.window.age:

@@ -28,7 +28,7 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.worker.columns import MISSING_WORDS, cast, is_text, to_arrow
 from retrain_daemon.worker.durable import write_whole
 
-__all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
+__all__ = ["Keys", "cast", "contains", "each_once", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
 
 Keys = NDArray[np.uint64]
 
@@ -70,7 +70,18 @@ def stops(keys: Keys, share: float) -> NDArray[np.bool_]:
 def load_keys(paths: Iterable[str | Path]) -> Keys:
     """All keys of the files, sorted, each once. Raises StateUnusable if one is not there or no key file."""
     parts = [_load(Path(path)) for path in paths]
-    return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+    if len(parts) == 1:
+        return each_once(parts[0])
+    return each_once(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+
+
+def each_once(keys: Keys) -> Keys:
+    """The keys, sorted, each once; copied no more often than it takes."""
+    found = np.sort(keys)
+    other = np.empty(len(found), dtype=np.bool_)
+    other[:1] = True
+    np.not_equal(found[1:], found[:-1], out=other[1:])
+    return found if other.all() else found[other]
 
 
 def save_keys(path: str | Path, keys: Keys) -> None:

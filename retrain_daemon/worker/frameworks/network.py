@@ -20,7 +20,7 @@ from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.evaluate import Predictions, canonical
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks.hyperparameters import BALANCED, EarlyStopping
-from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.rows import Keys, stops
 from retrain_daemon.worker.schema import Tensor
@@ -176,7 +176,7 @@ def _factors(given: str | Mapping[str, float], classes: NDArray[Any]) -> NDArray
     return np.array([given.get(name, 1.0) for name in names])
 
 
-def training_sides(rows: Rows, stopping: EarlyStopping | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def training_sides(rows: LabelledRows, stopping: EarlyStopping | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions to train on, and those that early stopping watches, if it is asked for."""
     if stopping is None:
         return np.arange(len(rows)), np.empty(0, dtype=np.int64)
