@@ -76,7 +76,7 @@ def kind_of(key: str) -> str:
     return "an inspection" if key.startswith("inspect-") else "an attempt"
 
 
-def written(path: Path, _content: bytes) -> str:
+def written(path: Path, *_content: bytes | memoryview) -> str:
     if path.suffix != ".npy":
         return f"write of {path.name}"
     kind = "learned" if path.parent.name == "learned" else "unit" if path.name.endswith(".units.npy") else "row"

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from retrain_daemon.core.policy import DataSpec, Window
 from retrain_daemon.errors import TrainingFailed
@@ -77,6 +79,7 @@ def _read(drops: Sequence[DropFile], spec: DataSpec, schema: Schema, scratch: Pa
     for drop in drops:
         for piece in read_row_pieces(drop, spec, schema, files.features.keep):
             files.add(piece.rows)
+        pa.default_memory_pool().release_unused()  # a reader's buffers, megabytes for each column
     return files.rows()
 
 
@@ -195,37 +198,38 @@ def _not_after(times: Times, until: datetime | None) -> Mask:
 def _distinct(rows: LabelledRows) -> LabelledRows:
     """The last of equal rows, with the time at which the row, and its unit, was seen first."""
     newest = np.zeros(len(rows), dtype=np.bool_)
-    row_seen = np.empty(len(rows), dtype="datetime64[ns]")
-    for at in _parts(rows.row_keys):
+    seen = np.empty(len(rows), dtype="datetime64[ns]")
+    for at in _parts(rows, "row_keys"):
         part = rows.take(at)
-        _, places = np.unique(part.row_keys, return_inverse=True)
-        last = np.empty(int(places.max()) + 1, dtype=np.int64)
-        last[places] = at  # of a place that is named several times the last value stays
+        _, equal = np.unique(part.row_keys, return_inverse=True)
+        last = np.empty(int(equal.max()) + 1, dtype=np.int64)
+        last[equal] = at  # where one is named several times, the last value stays
         newest[last] = True
-        row_seen[at] = _earliest(places, part.first_seen)
-    unit_seen = np.empty(len(rows), dtype="datetime64[ns]")
-    for at in _parts(rows.unit_keys):
+        seen[at] = _earliest(equal, part.first_seen)
+    distinct = rows.seen_first("first_seen", seen)
+    seen = np.empty(len(rows), dtype="datetime64[ns]")
+    for at in _parts(rows, "unit_keys"):
         part = rows.take(at)
-        _, places = np.unique(part.unit_keys, return_inverse=True)
-        unit_seen[at] = _earliest(places, part.first_seen)
-    return rows.seen_first(row_seen, unit_seen).take(newest)
+        seen[at] = _earliest(np.unique(part.unit_keys, return_inverse=True)[1], part.first_seen)
+    return distinct.seen_first("unit_first_seen", seen).take(newest)
 
 
-def _parts(keys: Keys) -> Iterator[Positions]:
-    """Positions by the keys' first bits, so that equal keys are in one part; keys are hashes, so parts are alike."""
-    part_of = (keys >> np.uint64(64 - (_PARTS - 1).bit_length())).astype(np.uint8)
-    del keys
+def _parts(rows: LabelledRows, keys: Literal["row_keys", "unit_keys"]) -> Iterator[Positions]:
+    """Positions by the first bits of keys, so that equal keys are in one part; keys are hashes, so parts are alike."""
+    shift = np.uint64(64 - (_PARTS - 1).bit_length())
+    found = [(getattr(piece, keys) >> shift).astype(np.uint8) for piece in rows.pieces()]
+    part_of = np.concatenate(found) if found else np.empty(0, dtype=np.uint8)
     for part in range(_PARTS):
         at = np.flatnonzero(part_of == part)
         if len(at):
             yield at
 
 
-def _earliest(places: Positions, times: Times) -> Times:
-    """For each row the earliest time among rows of the same place."""
-    first = np.full(int(places.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, places, times.view(np.int64))
-    return first[places].view("datetime64[ns]")
+def _earliest(equal: Positions, times: Times) -> Times:
+    """For each row the earliest time among rows of the same number."""
+    first = np.full(int(equal.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, equal, times.view(np.int64))
+    return first[equal].view("datetime64[ns]")
 
 
 def _in_window(rows: LabelledRows, window: Window, drops: Sequence[int], now: datetime) -> LabelledRows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from retrain_daemon.worker.features import Features, Joinable, Positions, stacked
 from retrain_daemon.worker.rows import Keys, contains, each_once
 
-__all__ = ["LabelledRows", "Mask", "Positions", "Rows", "Times", "joined", "moment"]
+__all__ = ["LabelledRows", "Mask", "Positions", "Rows", "Seen", "Times", "joined", "moment"]
 
 Times = NDArray[np.datetime64]
 Mask = NDArray[np.bool_]
+Seen = Literal["first_seen", "unit_first_seen"]
 
 _PIECE_ROWS = 2**16
 
@@ -66,8 +67,8 @@ class LabelledRows(Protocol):
     def pieces(self) -> Iterator[LabelledRows]:
         """All rows, some at a time."""
 
-    def seen_first(self, rows: Times, units: Times) -> LabelledRows:
-        """The same rows with other times at which they, and their units, were seen first."""
+    def seen_first(self, field: Seen, times: Times) -> LabelledRows:
+        """The same rows with other times at which they, or their units, were seen first."""
 
     @property
     def seen_keys(self) -> Keys:
@@ -98,8 +99,8 @@ class OfKeys:
     def seen_keys(self: LabelledRows) -> Keys:
         """See `LabelledRows`."""
         if self.feature_keys is None:
-            return each_once(self.unit_keys)
-        return each_once(np.concatenate([self.unit_keys, self.feature_keys]))
+            return each_once([self.unit_keys])
+        return each_once([self.unit_keys, self.feature_keys])
 
     def seen_in(self: LabelledRows, sorted_keys: Keys) -> Mask:
         """See `LabelledRows`."""
@@ -110,8 +111,8 @@ class OfKeys:
     def learned_keys(self: LabelledRows) -> Keys:
         """See `LabelledRows`."""
         if self.groups is None:
-            return each_once(self.unit_keys)
-        return each_once(np.concatenate([self.unit_keys, self.row_keys]))
+            return each_once([self.unit_keys])
+        return each_once([self.unit_keys, self.row_keys])
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,9 @@ class Rows(OfKeys):
             feature_keys=None if self.feature_keys is None else self.feature_keys[chosen],
         )
 
-    def seen_first(self, rows: Times, units: Times) -> Rows:
-        """The same rows with other times at which they, and their units, were seen first."""
-        return replace(self, first_seen=rows, unit_first_seen=units)
+    def seen_first(self, field: Seen, times: Times) -> Rows:
+        """The same rows with other times at which they, or their units, were seen first."""
+        return replace(self, first_seen=times) if field == "first_seen" else replace(self, unit_first_seen=times)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.worker.features import Features, numbered
-from retrain_daemon.worker.labelled import Mask, OfKeys, Positions, Rows, Times
+from retrain_daemon.worker.labelled import Mask, OfKeys, Positions, Rows, Seen, Times
 from retrain_daemon.worker.rows import Keys
 from retrain_daemon.worker.schema import Schema
 from retrain_daemon.worker.stored import FeatureFile, RecordFile, TableFile
@@ -54,10 +54,12 @@ class RowFiles:
         """A further column, with values at `places`; the others' rows are not asked for any more."""
         path = self._folder / name
         path.unlink(missing_ok=True)
-        every = np.zeros(self._rows, dtype=values.dtype)
-        every[places] = values
+        if len(places) < self._rows:
+            every = np.zeros(self._rows, dtype=values.dtype)
+            every[places] = values
+            values = every
         file = RecordFile(path, values.dtype)
-        file.append(every)
+        file.append(values)
         return file
 
 
@@ -81,13 +83,9 @@ class StoredRows(OfKeys):
         places = self._places[chosen]
         return StoredRows(self._files, self._columns, places, several=self._several, grouped=self._grouped)
 
-    def seen_first(self, rows: Times, units: Times) -> StoredRows:
-        """The same rows with other times at which they, and their units, were seen first."""
-        seen = {
-            "first_seen": self._files.column("rows_seen", self._places, rows),
-            "unit_first_seen": self._files.column("units_seen", self._places, units),
-        }
-        columns = {**self._columns, **seen}
+    def seen_first(self, field: Seen, times: Times) -> StoredRows:
+        """The same rows with other times at which they, or their units, were seen first."""
+        columns = {**self._columns, field: self._files.column(f"{field}_of_all", self._places, times)}
         return StoredRows(self._files, columns, self._places, several=self._several, grouped=self._grouped)
 
     @property

@@ -69,26 +69,25 @@ def stops(keys: Keys, share: float) -> NDArray[np.bool_]:
 
 def load_keys(paths: Iterable[str | Path]) -> Keys:
     """All keys of the files, sorted, each once. Raises StateUnusable if one is not there or no key file."""
-    parts = [_load(Path(path)) for path in paths]
-    if len(parts) == 1:
-        return each_once(parts[0])
-    return each_once(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+    return each_once([_load(Path(path)) for path in paths])
 
 
-def each_once(keys: Keys) -> Keys:
-    """The keys, sorted, each once; copied no more often than it takes."""
-    found = np.sort(keys)
-    other = np.empty(len(found), dtype=np.bool_)
+def each_once(parts: Sequence[Keys]) -> Keys:
+    """All keys of the parts, sorted, each once; in memory at most twice, as they may be many."""
+    keys = np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
+    keys.sort()
+    other = np.empty(len(keys), dtype=np.bool_)
     other[:1] = True
-    np.not_equal(found[1:], found[:-1], out=other[1:])
-    return found if other.all() else found[other]
+    np.not_equal(keys[1:], keys[:-1], out=other[1:])
+    return keys if other.all() else keys[other]
 
 
 def save_keys(path: str | Path, keys: Keys) -> None:
     """Write keys as a .npy file that is whole or not there, and survives a crash once this returned."""
-    stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(keys, dtype="<u8"), allow_pickle=False)
-    write_whole(Path(path), stream.getvalue())
+    plain = np.ascontiguousarray(keys, dtype="<u8")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(plain))
+    write_whole(Path(path), header.getvalue(), plain.data)
 
 
 def contains(sorted_keys: Keys, keys: Keys) -> NDArray[np.bool_]:
