@@ -38,6 +38,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0x5EED0F0F0F0F5EED)
 _JUDGING = np.uint64(0x0DD5B0A7D5EED5A1)
 _STOPPING = np.uint64(0x57095A7E12C4B9D3)
+#: Keys looked up at a time: places take as much memory as keys, several times over.
+_LOOKED_UP = 2**16
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
 _MOMENT_TEXT = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
@@ -92,10 +94,12 @@ def save_keys(path: str | Path, keys: Keys) -> None:
 
 def contains(sorted_keys: Keys, keys: Keys) -> NDArray[np.bool_]:
     """Whether each of `keys` is among `sorted_keys`, which are sorted."""
-    if not len(sorted_keys):
-        return np.zeros(len(keys), dtype=np.bool_)
-    places = np.searchsorted(sorted_keys, keys)
-    return np.asarray(sorted_keys[np.minimum(places, len(sorted_keys) - 1)] == keys, dtype=np.bool_)
+    found = np.zeros(len(keys), dtype=np.bool_)
+    for start in range(0, len(keys) if len(sorted_keys) else 0, _LOOKED_UP):
+        some = keys[start : start + _LOOKED_UP]
+        places = np.minimum(np.searchsorted(sorted_keys, some), len(sorted_keys) - 1)
+        found[start : start + _LOOKED_UP] = sorted_keys[places] == some
+    return found
 
 
 def _load(path: Path) -> Keys:
