@@ -1,6 +1,7 @@
-"""Peak memory of one training as the data grow: real workers, Keras and PyTorch, on 1, 4 and 16 times the rows.
+"""Peak memory of one incremental training as the data grow: real workers on 1, 4 and 16 times the rows.
 
-`.venv/bin/python benchmarks/memory.py [--rows 25000] [--models keras torch]`. Everything lies in a temporary folder.
+`.venv/bin/python benchmarks/memory.py [--rows 25000] [--models sklearn torch keras]`. Everything lies in a temporary
+folder.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from retrain_daemon.worker.job import DropFile, Source, Train, read_result, writ
 from retrain_daemon.worker.store import artifact_root, initialise
 
 COLUMNS = 64
-FILES = 4
+#: New rows come in files of this many; a larger parquet file takes more memory while it is read, see the README.
+FILE_ROWS = 6_250
+MODELS = ("sklearn", "torch", "keras")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=25_000, help="rows of the smallest data")
-    parser.add_argument("--models", nargs="+", default=["torch", "keras"], choices=["torch", "keras"])
+    parser.add_argument("--file-rows", type=int, default=FILE_ROWS, help="rows of a file")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retraind-memory-") as name:
         folder = Path(name)
@@ -43,7 +47,7 @@ def main() -> int:
         for model in asked.models:
             first = 0.0
             for times in (1, 4, 16):
-                peak, seconds = _trained(folder, uri, model, asked.rows * times)
+                peak, seconds = _trained(folder, uri, model, asked.rows * times, asked.file_rows)
                 first = first or peak
                 size = asked.rows * times * COLUMNS * 4 / 1e6
                 shown = f"{size:12.0f} {peak:9.0f} {peak / first:6.2f} {seconds:8.1f}"
@@ -51,11 +55,12 @@ def main() -> int:
     return 0
 
 
-def _trained(folder: Path, uri: str, model: str, rows: int) -> tuple[float, float]:
+def _trained(folder: Path, uri: str, model: str, rows: int, file_rows: int) -> tuple[float, float]:
     """Peak resident memory in MB, of a worker alone, and its seconds."""
     job = folder / f"{model}-{rows}"
     job.mkdir()
-    write_job(job, _job(job, uri, model, rows))
+    drops = _dropped(job, model, rows, file_rows)
+    write_job(job, _job(job, uri, model, drops))
     started = time.monotonic()
     worker = subprocess.Popen([sys.executable, "-m", "retrain_daemon.worker", str(job)], stderr=subprocess.DEVNULL)
     _, _, used = os.wait4(worker.pid, 0)
@@ -65,22 +70,30 @@ def _trained(folder: Path, uri: str, model: str, rows: int) -> tuple[float, floa
     return used.ru_maxrss / 1024, time.monotonic() - started
 
 
-def _job(folder: Path, uri: str, model: str, rows: int) -> Train:
+def _dropped(folder: Path, model: str, rows: int, file_rows: int) -> tuple[DropFile, ...]:
     drops = []
-    for number in range(1, FILES + 1):
+    for number, start in enumerate(range(0, rows, file_rows), 1):
         path = folder / f"{number}.parquet"
-        _rows(rows // FILES, number).to_parquet(path)
+        made = _rows(min(file_rows, rows - start), number)
+        (made.astype("float64") if model == "sklearn" else made).to_parquet(path)
         drops.append(DropFile(drop=number, path=str(path), first_seen=NOW))
+    return tuple(drops)
+
+
+def _job(folder: Path, uri: str, model: str, drops: tuple[DropFile, ...]) -> Train:
+    network = model != "sklearn"
     data = DataSpec(
         folder=str(folder), pattern="*.parquet", target=Target("label", classes=(0, 1)), features=("x_*",),
-        model_outputs=Outputs.LOGITS,
+        model_outputs=Outputs.LOGITS if network else None,
     )  # fmt: skip
+    hyperparameters = {"epochs": 1, "batch_size": 256} if network else {}
     return Train(
-        attempt=f"{model}-{rows}", key=f"benchmark/{model}-{rows}",
+        attempt=folder.name, key=f"benchmark/{folder.name}",
         source=Source(tracking_uri=uri, registry_uri=uri, model=model, version=1), data=data,
-        recipe=Recipe(mode=Mode.INCREMENTAL, hyperparameters={"epochs": 1, "batch_size": 256}), drops=tuple(drops),
+        recipe=Recipe(mode=Mode.INCREMENTAL, hyperparameters=hyperparameters), drops=drops,
         learned=(), unknown_until=None, learned_file=str(folder / "learned.npy"), metrics=("accuracy",),
         confidence=0.95, min_rows=200, now=NOW, seed=1, policy_text="", experiment=f"retraind/{model}",
+        kept_folder=str(folder / "kept"),
     )  # fmt: skip
 
 
@@ -91,7 +104,7 @@ def _rows(rows: int, seed: int) -> pd.DataFrame:
 
 
 def register(model: str, uri: str) -> None:
-    """A small network, untrained, in a process of its own."""
+    """A small model, hardly trained, in a process of its own."""
     initialise(uri)
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment(model, artifact_location=artifact_root(uri)))
@@ -101,7 +114,18 @@ def register(model: str, uri: str) -> None:
         "pip_requirements": ["mlflow"],
     }  # fmt: skip
     with mlflow.start_run():
-        if model == "torch":
+        if model == "sklearn":
+            from sklearn.linear_model import SGDClassifier
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import StandardScaler
+
+            some = _rows(1000, 0)
+            features, label = some.drop(columns="label").astype("float64"), some["label"]
+            estimator = make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss", random_state=0))
+            estimator.fit(features, label)
+            how |= {"signature": infer_signature(features, label), "serialization_format": "cloudpickle"}
+            mlflow.sklearn.log_model(estimator, **how)
+        elif model == "torch":
             from torch import nn
 
             network = nn.Sequential(nn.Linear(COLUMNS, 32), nn.ReLU(), nn.Linear(32, 2))

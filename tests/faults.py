@@ -77,7 +77,7 @@ def kind_of(key: str) -> str:
     return kinds.get(key.partition("-")[0], "an attempt")
 
 
-def written(path: Path, _content: bytes) -> str:
+def written(path: Path, *_content: bytes | memoryview) -> str:
     if path.name.endswith(".profile.npz"):
         return "write of a profile"
     if path.suffix != ".npy":

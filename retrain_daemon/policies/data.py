@@ -17,16 +17,13 @@ from retrain_daemon.policies.units import choice, count, duration, mapping, sequ
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl", ".arrow", ".feather", ".npz")
 
 _KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
-         "window", "holdout", "missing", "polling", "follow_links", "expect")  # fmt: skip
-_LATER = {
-    "label_delay": "Drop rows when their labels are known.",
-}
+         "window", "holdout", "missing", "polling", "follow_links", "expect", "label_delay")  # fmt: skip
 _WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
 
 
 def read_data(section: MappingNode, folder: str) -> DataSpec:
     """Given the `data` mapping and the folder of the policy file, its value; what is wrong is noted."""
-    section.expect(_KEYS, _LATER).require("path", "target")
+    section.expect(_KEYS).require("path", "target")
     place, pattern = section.take("path", lambda node: _path(node, folder), ("", ""))
     data = DataSpec(
         folder=place,
@@ -50,6 +47,7 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
     _check_columns(section, data)
     check_outputs(section, data)
     _check_shape(section, data)
+    _check_delay(section, data)
     _check_holdout(section, data)
     return data
 
@@ -170,18 +168,36 @@ def _check_shape(section: MappingNode, data: DataSpec) -> None:
     section.entries["shape"].problem(f"{message} are named as features.", "Both must be as many.")
 
 
+def _check_delay(section: MappingNode, data: DataSpec) -> None:
+    """How old a row is only its event time says: files may bring rows of any age."""
+    if data.label_delay is None:
+        return
+    if data.event_time is None:
+        section.entries["label_delay"].problem(
+            f"`{section.name}.label_delay` needs `{section.name}.event_time`: nothing else says how old a row is.",
+            "Name the column that says when a row happened.",
+        )
+    if data.window.age is not None and data.label_delay >= data.window.age:
+        section.entries["label_delay"].problem(
+            f"`{section.name}.label_delay` is as long as `{section.name}.window`: nothing would be left.",
+            "Write a longer window or a shorter delay.",
+        )
+
+
 def _check_holdout(section: MappingNode, data: DataSpec) -> None:
     newest = data.holdout.newest
     if newest is None:
         return
+    delay = data.label_delay or timedelta(0)
     if data.group is not None:
         section.keys["group"].problem(
             "`data.group` cannot go with holdout {newest}: groups come back over time, "
             "so the same group would be trained on and judge.",
             "Leave out group, or write `holdout: 20%`.",
         )
-    if data.window.age is not None and newest >= data.window.age:
+    if data.window.age is not None and delay < data.window.age <= newest + delay:
+        together = "`data.holdout.newest` and `data.label_delay` together are" if delay else "`data.holdout.newest` is"
         section.entries["holdout"].problem(
-            "`data.holdout.newest` is as long as `data.window`: nothing would be left to train on.",
+            f"{together} as long as `data.window`: nothing would be left to train on.",
             "Write a longer window or a shorter holdout.",
         )

@@ -14,7 +14,7 @@ from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, Pace, Poli
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Wrong, read_nodes
 from retrain_daemon.policies.promotion import check_metrics, read_promotion
-from retrain_daemon.policies.training import NOTHING, read_change
+from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 from retrain_daemon.secrets import has_credentials
 
@@ -105,7 +105,7 @@ def _read_document(document: Document, folder: str) -> FileReading:
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
     root.expect(_KEYS, _LATER).require("model", "data", "retrain", "promote")
-    requested = root.take("train", read_change, NOTHING).over(Recipe())
+    requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
     promote = root.take("promote", read_promotion, None)
     if data is not None and promote is not None:
@@ -171,7 +171,7 @@ def _rule(node: Node, requested: Recipe) -> Rule:
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", _when, ""),
-        recipe=section.take("train", read_change, NOTHING).over(requested),
+        recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
     )
 
 

@@ -10,13 +10,14 @@ from datetime import timedelta
 from retrain_daemon.core.policy import Hyperparameter, Mode, Recipe
 from retrain_daemon.core.policy import Scalar as PolicyScalar
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong
-from retrain_daemon.policies.units import anything, choice, count, duration, mapping, number, size, word
+from retrain_daemon.policies.units import anything, choice, count, duration, mapping, number, size, text, word
 
-_KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python")
+_KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python", "replay")
 LEAST_CPUS, MOST_CPUS = 0.1, 4096
-_LATER = {"search": "Write single hyperparameters.", "replay": ""}
+_LATER = {"search": "Write single hyperparameters."}
 _SEARCHED = frozenset({"low", "high", "choices", "log", "step"})
 _YES_OR_NO = frozenset({"yes", "no", "true", "false", "on", "off"})
+_ROWS = re.compile(r"([0-9]{1,12}) ?rows?")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -46,11 +47,14 @@ class Change:
     trainer: str | None = None
     network: str | None = None
     python: str | None = None
+    replay: int | None = None
 
     def over(self, recipe: Recipe) -> Recipe:
-        """The recipe with this change, merged key by key."""
+        """The recipe with this change, merged key by key; replay goes with its mode, so another mode unsets it."""
+        mode = self.mode or recipe.mode
+        replayed = recipe.replay if mode is Mode.INCREMENTAL else 0
         return Recipe(
-            mode=self.mode or recipe.mode,
+            mode=mode,
             hyperparameters={**recipe.hyperparameters, **(self.hyperparameters or {})},
             run_for=self.limits.run_for or recipe.run_for,
             memory=self.limits.memory or recipe.memory,
@@ -61,15 +65,24 @@ class Change:
             trainer=recipe.trainer if self.trainer is None else self.trainer,
             network=recipe.network if self.network is None else self.network,
             python=recipe.python if self.python is None else self.python,
+            replay=replayed if self.replay is None else self.replay,
         )
 
 
-NOTHING = Change()
-
-
-def read_change(node: Node) -> Change:
-    """What a `train` mapping sets; what is wrong is noted."""
+def read_recipe(node: Node, before: Recipe) -> Recipe:
+    """The recipe that a `train` mapping makes of the one `before`; what is wrong is noted."""
     section = mapping(node).expect(_KEYS, _LATER)
+    recipe = _change(section).over(before)
+    if recipe.replay and recipe.mode is not Mode.INCREMENTAL:
+        section.entries["replay"].problem(
+            f"`{section.name}.replay` goes with mode incremental, and the mode is {recipe.mode.value}, which trains on "
+            "older rows anyway.",
+            "Leave it out, or write `mode: incremental`.",
+        )
+    return recipe
+
+
+def _change(section: MappingNode) -> Change:
     return Change(
         mode=section.take("mode", choice(Mode), None),
         hyperparameters=section.take("hyperparameters", _hyperparameters, None),
@@ -78,6 +91,7 @@ def read_change(node: Node) -> Change:
         trainer=section.take("with", _or_nothing(_reference), None),
         network=section.take("model", _or_nothing(_reference), None),
         python=section.take("python", _or_nothing(_interpreter), None),
+        replay=section.take("replay", _replay, None),
     )
 
 
@@ -90,6 +104,18 @@ def _limits(node: Node) -> Bounds:
         cpus=section.take("cpus", _cpus, None),
         gpus=section.take("gpus", count(0, 64), None),
     )
+
+
+def _replay(node: Node) -> int:
+    """A number of rows; null unsets what was set for all rules."""
+    if isinstance(node, Scalar) and node.plain and node.value == "null":
+        return 0
+    value = text(node)
+    found = _ROWS.fullmatch(value)
+    if not found or not int(found[1]):
+        hint = f"Write {value} rows." if value.isdigit() and int(value) else "Write one such as 20000 rows, or null."
+        raise Wrong(f"`{node.name}` must be a number of rows, not `{value}`.", hint)
+    return int(found[1])
 
 
 def _cpus(node: Node) -> float:

@@ -31,13 +31,12 @@ from retrain_daemon.worker.job import (
     VersionRecord,
 )
 from retrain_daemon.worker.known_rows import label_keys
-from retrain_daemon.worker.labelled import Mask, Rows, joined
+from retrain_daemon.worker.labelled import LabelledRows, Mask, Positions, Rows, joined
 from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import Keys, contains, load_keys
 from retrain_daemon.worker.signature import read_schema
 
 Tell = Callable[[Progress], None]
-Positions = NDArray[np.int64]
 
 
 def account_rows(job: AccountRows, progress: Tell) -> RowsAccounted:
@@ -133,7 +132,7 @@ class _Sides:
     corrected: Mask
     training: Mask
     judging: Mask
-    window: Rows
+    window: LabelledRows
 
     @property
     def outside(self) -> Mask:
@@ -177,7 +176,7 @@ def _sides(every: Rows, job: AccountRows) -> _Sides:
 _NONE: Keys = np.empty(0, dtype=np.uint64)
 
 
-def _positions(rows: Rows) -> Positions:
+def _positions(rows: LabelledRows) -> Positions:
     assert isinstance(rows.features, Places)  # all rows here are read by `_Numbering`
     return rows.features.positions
 

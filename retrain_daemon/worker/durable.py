@@ -9,11 +9,11 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, *content: bytes | memoryview) -> None:
     """Write `content`; once this returned it survives a crash and a loss of power."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as stream:
-        stream.write(content)
+        stream.writelines(content)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)

@@ -68,6 +68,21 @@ class Scored:
     positive_problem: str
 
 
+def following(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions of one model for some rows after others, at least once, as one."""
+
+    def together(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+        given = [array for array in arrays if array is not None]
+        return np.concatenate(given) if given else None
+
+    return Predictions(
+        labels=together([part.labels for part in parts]),
+        probabilities=together([part.probabilities for part in parts]),
+        values=together([part.values for part in parts]),
+        classes=parts[0].classes,
+    )
+
+
 def count_not_a_number(predictions: Predictions) -> int:
     """How many rows have a prediction that is missing, NaN or infinite."""
     bad = [_not_a_number(array) for array in _outputs(predictions)]

@@ -14,8 +14,16 @@ from numpy.typing import NDArray
 
 from retrain_daemon.errors import TrainingFailed
 
-Chosen = NDArray[np.bool_] | NDArray[np.int64]
+Positions = NDArray[np.integer[Any]]
+"""Places of rows, counted from 0."""
+
+Chosen = NDArray[np.bool_] | Positions
 """Which rows: a mask over all, or positions in the wanted order."""
+
+
+def numbered(rows: int) -> Positions:
+    """The places of all of so many rows, in four bytes each where that is enough."""
+    return np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
 
 
 class Features(Protocol):
@@ -28,14 +36,18 @@ class Features(Protocol):
     def __len__(self) -> int:
         """How many rows."""
 
-    def take(self, chosen: Chosen) -> Features:
+    def take(self, chosen: Chosen) -> Self:
         """Some of the rows; nothing is copied where they lie on disk."""
 
     def frame(self) -> pd.DataFrame:
         """All rows in memory, with an index from 0."""
 
-    def array(self, positions: NDArray[np.int64] | slice, dtype: str) -> NDArray[Any]:
+    def array(self, positions: Positions | slice, dtype: str) -> NDArray[Any]:
         """Rows at `positions` as numbers, (rows, columns); only these are in memory."""
+
+
+class Joinable(Features, Protocol):
+    """Features in memory, of which several may become one."""
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -64,7 +76,7 @@ class Table:
         """The rows themselves."""
         return self._frame
 
-    def array(self, positions: NDArray[np.int64] | slice, dtype: str) -> NDArray[Any]:
+    def array(self, positions: Positions | slice, dtype: str) -> NDArray[Any]:
         """Rows at `positions` as numbers, (rows, columns); raises ValueError where a column holds none."""
         return self._frame.iloc[positions].to_numpy(dtype=dtype)
 
@@ -93,7 +105,7 @@ class Counted:
     def __len__(self) -> int:
         return self._rows
 
-    def take(self, chosen: Chosen) -> Features:
+    def take(self, chosen: Chosen) -> Counted:
         """Nothing was kept; asking is a bug."""
         raise AssertionError("these features were counted, not kept")
 
@@ -101,7 +113,7 @@ class Counted:
         """Nothing was kept; asking is a bug."""
         raise AssertionError("these features were counted, not kept")
 
-    def array(self, positions: NDArray[np.int64] | slice, dtype: str) -> NDArray[Any]:
+    def array(self, positions: Positions | slice, dtype: str) -> NDArray[Any]:
         """Nothing was kept; asking is a bug."""
         raise AssertionError("these features were counted, not kept")
 

@@ -17,7 +17,7 @@ from retrain_daemon.worker.dataset import Split
 from retrain_daemon.worker.evaluate import Predictions, canonical, count_not_a_number, identical
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.job import Train
-from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.loaded import Loaded
 from retrain_daemon.worker.model_files import input_example
 from retrain_daemon.worker.trainable import Trainable
@@ -25,7 +25,7 @@ from retrain_daemon.worker.trainable import Trainable
 CHECKED_ROWS = 100
 
 
-def check_predicts(champion: Loaded, challenger: Trainable, rows: Rows) -> tuple[str, ...]:
+def check_predicts(champion: Loaded, challenger: Trainable, rows: LabelledRows) -> tuple[str, ...]:
     """The challenger must predict before it is logged: some rows, and the champion's example where there is one.
 
     Returns sentences for a reviewer; raises TrainingFailed when it does not.
@@ -123,7 +123,9 @@ def measure(job: Train, champion: Loaded, challenger: Trainable, digest: str, si
     return _measured(job, known, champion.model, challenger, sides.judging) if len(sides.judging) else known
 
 
-def _measured(job: Train, known: Evidence, champion: Trainable, challenger: Trainable, judging: Rows) -> Evidence:
+def _measured(
+    job: Train, known: Evidence, champion: Trainable, challenger: Trainable, judging: LabelledRows
+) -> Evidence:
     ours = predict(champion, judging.features, "champion")
     theirs = predict(challenger, judging.features, "challenger")
     truth = champion.truth(judging.target)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrain_daemon.core.policy import Hyperparameter, Mode
 from retrain_daemon.worker.job import Progress
-from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.labelled import LabelledRows
 
 Tell = Callable[[Progress], None]
 
@@ -29,7 +29,7 @@ class Lesson:
 
     mode: Mode
     hyperparameters: Mapping[str, Hyperparameter]
-    rows: Rows
+    rows: LabelledRows
     seed: int
     tell: Tell
 

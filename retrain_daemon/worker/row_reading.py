@@ -16,7 +16,7 @@ from retrain_daemon.core.policy import DataSpec
 from retrain_daemon.errors import DataProblem
 from retrain_daemon.worker.columns import cast_column, cast_target, cast_times, missing
 from retrain_daemon.worker.feature_names import expanded, has_patterns
-from retrain_daemon.worker.features import Features, Table
+from retrain_daemon.worker.features import Joinable, Table
 from retrain_daemon.worker.files import FileUnsettled, fingerprint, read_file, read_pieces, stamp
 from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.job import DropFile
@@ -34,7 +34,7 @@ class FileRows:
 
 
 def read_rows(
-    drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Features] = Table
+    drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Joinable] = Table
 ) -> FileRows:
     """The rows of one drop that have a target (and an event time, where the policy names one).
 
@@ -43,6 +43,15 @@ def read_rows(
     Raises DataProblem when the file cannot be used; `temporary` when it may be later, as when it is not the file that
     was recorded.
     """
+    parts = list(read_row_pieces(drop, spec, schema, keep))
+    usable = [part.rows for part in parts if len(part.rows)]
+    return FileRows(joined(usable or [parts[0].rows]), sum(part.total for part in parts))
+
+
+def read_row_pieces(
+    drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Joinable]
+) -> Iterator[FileRows]:
+    """The same, some rows after others; what is wrong late in a file is raised late."""
     before = stamp(drop.path)
     if drop.fingerprint and fingerprint(drop.path) != drop.fingerprint:
         raise FileUnsettled(
@@ -50,12 +59,17 @@ def read_rows(
             "Put the recorded file back, or wait until the new one is recorded in its place.",
         )
     _refuse_other_columns(drop.path, spec, schema)
-    parts, total = _read(drop, spec, schema, keep)
+    usable = 0
+    for frame in _pieces(drop.path, spec, schema):
+        rows = _rows(frame, drop, spec, schema, keep)
+        usable += len(rows)
+        yield FileRows(rows, len(frame))
+    if not usable:
+        _refuse_empty_columns(drop, spec, schema)
     if stamp(drop.path) != before:
         raise FileUnsettled(
             f"{shown(drop.path)} changed while it was read.", "Rename files into the folder when complete."
         )
-    return FileRows(joined(parts), total)
 
 
 def read_units(path: str, spec: DataSpec, schema: Schema) -> Keys:
@@ -68,27 +82,15 @@ def read_units(path: str, spec: DataSpec, schema: Schema) -> Keys:
     return np.concatenate(keys)
 
 
-def _read(
-    drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Features]
-) -> tuple[list[Rows], int]:
-    parts: list[Rows] = []
-    total = 0
-    for frame in _pieces(drop.path, spec, schema):
-        total += len(frame)
-        rows = _rows(frame, drop, spec, schema, keep)
-        if len(rows) or not parts:
-            parts.append(rows)
-    usable = [part for part in parts if len(part)]
-    if not usable:
-        _refuse_empty_columns(drop, spec, schema)
-    return usable or parts[:1], total
+def kinds_known(spec: DataSpec, schema: Schema) -> bool:
+    """Whether it is said of every column what it holds, so that no file has to be in memory to tell."""
+    return all(column.kind for column in (*schema.features, *target_columns(spec, schema)))
 
 
 def _pieces(path: str, spec: DataSpec, schema: Schema) -> Iterator[pd.DataFrame]:
     """What a column holds is decided over the whole file where nobody says it."""
-    known = all(column.kind for column in (*schema.features, *target_columns(spec, schema)))
     columns = _read_columns(spec, schema)
-    return read_pieces(path, columns) if known else iter((read_file(path, columns),))
+    return read_pieces(path, columns) if kinds_known(spec, schema) else iter((read_file(path, columns),))
 
 
 def target_columns(spec: DataSpec, schema: Schema) -> tuple[Column, ...]:
@@ -123,7 +125,7 @@ def _identity(spec: DataSpec, schema: Schema) -> list[str]:
 
 
 def _rows(
-    frame: pd.DataFrame, drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Features]
+    frame: pd.DataFrame, drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Joinable]
 ) -> Rows:
     labels = target_columns(spec, schema)
     frame = frame[_present(frame, spec, labels)]

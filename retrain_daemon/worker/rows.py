@@ -28,7 +28,7 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.worker.columns import MISSING_WORDS, as_written, cast, is_text, to_arrow
 from retrain_daemon.worker.durable import write_whole
 
-__all__ = ["Keys", "cast", "contains", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
+__all__ = ["Keys", "cast", "contains", "each_once", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
 
 Keys = NDArray[np.uint64]
 
@@ -40,6 +40,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0x5EED0F0F0F0F5EED)
 _JUDGING = np.uint64(0x0DD5B0A7D5EED5A1)
 _STOPPING = np.uint64(0x57095A7E12C4B9D3)
+#: Keys looked up at a time: places take as much memory as keys, several times over.
+_LOOKED_UP = 2**16
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
 _MOMENT_TEXT = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
@@ -71,23 +73,35 @@ def stops(keys: Keys, share: float) -> NDArray[np.bool_]:
 
 def load_keys(paths: Iterable[str | Path]) -> Keys:
     """All keys of the files, sorted, each once. Raises StateUnusable if one is not there or no key file."""
-    parts = [_load(Path(path)) for path in paths]
-    return np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.uint64)
+    return each_once([_load(Path(path)) for path in paths])
+
+
+def each_once(parts: Sequence[Keys]) -> Keys:
+    """All keys of the parts, sorted, each once; in memory at most twice, as they may be many."""
+    keys = np.concatenate(parts) if parts else np.empty(0, dtype=np.uint64)
+    keys.sort()
+    other = np.empty(len(keys), dtype=np.bool_)
+    other[:1] = True
+    np.not_equal(keys[1:], keys[:-1], out=other[1:])
+    return keys if other.all() else keys[other]
 
 
 def save_keys(path: str | Path, keys: Keys) -> None:
     """Write keys as a .npy file that is whole or not there, and survives a crash once this returned."""
-    stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(keys, dtype="<u8"), allow_pickle=False)
-    write_whole(Path(path), stream.getvalue())
+    plain = np.ascontiguousarray(keys, dtype="<u8")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(plain))
+    write_whole(Path(path), header.getvalue(), plain.data)
 
 
 def contains(sorted_keys: Keys, keys: Keys) -> NDArray[np.bool_]:
     """Whether each of `keys` is among `sorted_keys`, which are sorted."""
-    if not len(sorted_keys):
-        return np.zeros(len(keys), dtype=np.bool_)
-    places = np.searchsorted(sorted_keys, keys)
-    return np.asarray(sorted_keys[np.minimum(places, len(sorted_keys) - 1)] == keys, dtype=np.bool_)
+    found = np.zeros(len(keys), dtype=np.bool_)
+    for start in range(0, len(keys) if len(sorted_keys) else 0, _LOOKED_UP):
+        some = keys[start : start + _LOOKED_UP]
+        places = np.minimum(np.searchsorted(sorted_keys, some), len(sorted_keys) - 1)
+        found[start : start + _LOOKED_UP] = sorted_keys[places] == some
+    return found
 
 
 def _load(path: Path) -> Keys:

@@ -27,7 +27,7 @@ from retrain_daemon.worker.evaluate import (
     measure_of,
     value_of,
 )
-from retrain_daemon.worker.features import Chosen, Features, Table
+from retrain_daemon.worker.features import Chosen, Positions, Table
 from retrain_daemon.worker.flavors import refuse_missing
 from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.job import DropFile, DropScore, DropsScored, Progress, ScoreDrops
@@ -63,7 +63,7 @@ class Predicted:
         """Nothing was kept; asking is a bug."""
         raise AssertionError("these features were predicted, not kept")
 
-    def array(self, positions: NDArray[np.int64] | slice, dtype: str) -> NDArray[Any]:
+    def array(self, positions: Positions | slice, dtype: str) -> NDArray[Any]:
         """Nothing was kept; asking is a bug."""
         raise AssertionError("these features were predicted, not kept")
 
@@ -133,8 +133,8 @@ def _scores(scorer: _Scorer, drop: DropFile) -> Iterator[DropScore]:
         yield from _without_value(scorer, drop, 0, f"The version cannot predict its rows: {error.message}")
 
 
-def _predicting(model: Trainable) -> Callable[[pd.DataFrame], Features]:
-    def predicted(frame: pd.DataFrame) -> Features:
+def _predicting(model: Trainable) -> Callable[[pd.DataFrame], Predicted]:
+    def predicted(frame: pd.DataFrame) -> Predicted:
         columns = tuple(str(name) for name in frame.columns)
         return Predicted(columns, model.predict(Table(frame)) if len(frame) else Predictions())
 

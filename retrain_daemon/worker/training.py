@@ -30,7 +30,7 @@ from retrain_daemon.worker.schema import NETWORKS, Schema, unit_name
 from retrain_daemon.worker.signature import read_schema
 from retrain_daemon.worker.trainable import Meaning, Trainable
 from retrain_daemon.worker.verification import verify_unlearned
-from retrain_daemon.worker.window import JobRows, manifest, read_job_rows, refuse_no_training_rows
+from retrain_daemon.worker.window import JobRows, manifest, read_job_rows, refuse_too_few
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
     connect(job.source)
     stage = _set_stage(job, folder, tell)
     window, champion = stage.window, stage.champion
-    refuse_no_training_rows(window)
+    refuse_too_few(job, window)
     stage.tell(Progress(phase="training"))
     challenger, record = _trained(stage)
     stage.tell(Progress(phase="checking"))
@@ -107,7 +107,7 @@ def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
         champion_run=champion.files.card.info.run_id or "",
         flavor=champion.files.card.flavor,
         parameters={**_parameters(job, window), **record.parameters},
-        manifest=manifest(job, window.rows),
+        manifest=manifest(job, window),
         evidence=evidence,
         epochs=record.epochs,
         notes=notes,
@@ -224,12 +224,13 @@ def _parameters(job: Train, window: JobRows) -> Mapping[str, Scalar]:
     return {
         "mode": recipe.mode.value,
         "champion_version": job.source.version,
-        "window_rows": len(window.rows),
+        "window_rows": len(window),
         "training_rows": len(window.training),
         "judging_rows": len(window.sides.judging),
         "excluded_rows": window.sides.excluded,
         "too_early_rows": window.sides.too_early,
         "seed": job.seed,
+        **({"replayed_rows": window.replayed} if recipe.replay else {}),
         **{key: value for key, value in named.items() if value},
         **{name: _shown(value) for name, value in recipe.hyperparameters.items()},
     }

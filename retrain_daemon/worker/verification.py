@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from retrain_daemon.errors import Refused
-from retrain_daemon.worker.features import Counted, Table
+from retrain_daemon.worker.features import Counted
 from retrain_daemon.worker.job import Train
-from retrain_daemon.worker.labelled import Mask, Rows, moment
+from retrain_daemon.worker.labelled import LabelledRows, Mask, moment
 from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import Keys, contains, load_keys, unit_keys
 from retrain_daemon.worker.schema import Schema
@@ -22,7 +22,7 @@ from retrain_daemon.worker.schema import Schema
 _HINT = "This must not happen: keep the state folder as it is and report it. Nothing was compared."
 
 
-def verify_unlearned(job: Train, schema: Schema, judging: Rows, challenger_learned: str) -> int:
+def verify_unlearned(job: Train, schema: Schema, judging: LabelledRows, challenger_learned: str) -> int:
     """How many keys of learned units the judging rows were checked against; none of them is among the rows.
 
     `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned. Raises Refused, with
@@ -46,14 +46,14 @@ def verify_unlearned(job: Train, schema: Schema, judging: Rows, challenger_learn
     return len(learned)
 
 
-def _units(job: Train, schema: Schema, judging: Rows) -> Keys:
+def _units(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
     """The units of the rows, made anew; raises Refused where they are not those the rows were split by."""
-    table = judging.groups is None and isinstance(judging.features, Table)
+    split_by = judging.unit_keys
     # Columns of no known kind can take another one where files are put together: then only the files can tell.
-    if table and np.array_equal(unit_keys(judging.features.frame(), sorted(schema.names)), judging.unit_keys):
-        return judging.unit_keys
+    if judging.groups is None and schema.tensor is None and np.array_equal(_of_features(judging, schema), split_by):
+        return split_by
     units = _read_again(job, schema, judging)
-    if (other := units != judging.unit_keys).any():
+    if (other := units != split_by).any():
         raise Refused(
             f"{int(other.sum()):,} of {len(judging):,} judging rows have other units in their files than they were "
             f"split by.",
@@ -62,23 +62,31 @@ def _units(job: Train, schema: Schema, judging: Rows) -> Keys:
     return units
 
 
-def _read_again(job: Train, schema: Schema, judging: Rows) -> Keys:
+def _of_features(judging: LabelledRows, schema: Schema) -> Keys:
+    """The units as the features say them, where no group does."""
+    names = sorted(schema.names)
+    made = (unit_keys(piece.features.frame(), names) for piece in judging.pieces())
+    return np.concatenate([np.empty(0, dtype=np.uint64), *made])
+
+
+def _read_again(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
     """The units of the rows as the files have them; a row is known by its drop and its row key."""
     units = ~judging.unit_keys  # what no file has stays another one
+    of_drop, row_keys = judging.drop, judging.row_keys
     for drop in job.drops:
-        here = np.flatnonzero(judging.drop == drop.drop)
+        here = np.flatnonzero(of_drop == drop.drop)
         if not len(here):
             continue
         rows = read_rows(drop, job.data, schema, Counted).rows
         order = np.argsort(rows.row_keys, kind="stable")
-        places = np.searchsorted(rows.row_keys[order], judging.row_keys[here], side="right") - 1
+        places = np.searchsorted(rows.row_keys[order], row_keys[here], side="right") - 1
         copies = order[np.maximum(places, 0)]  # of equal rows the last
-        found = rows.row_keys[copies] == judging.row_keys[here]
+        found = rows.row_keys[copies] == row_keys[here]
         units[here[found]] = rows.unit_keys[copies[found]]
     return units
 
 
-def _early(job: Train, judging: Rows, units: Keys) -> Mask:
+def _early(job: Train, judging: LabelledRows, units: Keys) -> Mask:
     """Rows of drops, or of units, that were there before it was recorded what was learned."""
     if job.unknown_until is None:
         return np.zeros(len(judging), dtype=np.bool_)

@@ -96,6 +96,7 @@ def with_key(key: str, value: str) -> str:
         place.pop("better_by")
     if last == "model_outputs":
         place["target"] = '{column: churned, classes: ["no", "yes"]}'
+    place |= {"label_delay": {"event_time": "at"}, "replay": {"mode": "incremental"}}.get(last, {})
     place[last] = value
     return "\n".join(rendered(tree)) + "\n"
 

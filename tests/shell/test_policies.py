@@ -194,6 +194,20 @@ def test_a_rule_is_merged_key_by_key_over_the_recipe_above_it() -> None:
     assert (recipe.hyperparameters, recipe.run_for) == ({"a": 1, "b": 0.001}, timedelta(hours=2))
 
 
+def test_replay_goes_with_its_mode_when_a_rule_is_merged() -> None:
+    top = "train: {mode: incremental, replay: 20000 rows}\n"
+    changes = {"retries: 1": 20000, "mode: refit": 0, "replay: null": 0, "replay: 1 row": 1}
+    for change, replay in changes.items():
+        rule = f"    when: failures == 0\n    train: {{{change}}}\n"
+        policy = policy_of(top + MINIMAL.replace("    when: data.new_rows >= 100\n", rule))
+        assert (policy.requested.replay, policy.rules[0].recipe.replay) == (20000, replay)
+
+
+def test_labels_may_be_given_time_to_settle() -> None:
+    data = policy_of(with_data("label_delay: 1w", "event_time: at", "window: 22d", "holdout: {newest: 14d}")).data
+    assert data.label_delay == timedelta(days=7)
+
+
 def test_limits_of_a_rule_are_merged_key_by_key() -> None:
     top = "train: {limits: {processes: 64, cpus: 1.5, gpus: 2}}\n"
     rule = "    when: failures == 0\n    train: {limits: {gpus: 0, cpus: 2}}\n"
@@ -339,8 +353,6 @@ BAD_DATA = [
     (with_data("holdout: {oldest: 3d}"), "`data.holdout.newest` is missing"),
     (with_data("holdout: {newest: 14d}", "group: id"), "groups come back over time"),
     (with_data("holdout: {newest: 14d}", "window: 7d"), "nothing would be left to train on"),
-    *((with_data(f"{key}: 1"), f"5:3: `data.{key}` is not built yet.") for key in
-      ("label_delay",)),
     (with_data("expect: {}"), "5:11: `data.expect` is empty."),
     (with_data("expect: age"), "must be a mapping"),
     (with_data("expect: {age: 3}"), "`data.expect.age` must say what is expected. Write {at_least: 0"),
@@ -360,6 +372,11 @@ BAD_DATA = [
     (with_data("expect: {land: {values: [DE, DE]}}"), "names `DE` twice"),
     (with_data("expect: {age: {missing: 101%}}"), "between 0% and 100%"),
     (with_data("expect: {age: {missing: 5}}"), "Did you mean 5%?"),
+    (with_data("label_delay: 7d"), "`data.label_delay` needs `data.event_time`"),
+    (with_data("label_delay: 7", "event_time: at"), "must be a duration, not `7`"),
+    (with_data("label_delay: 7d", "event_time: at", "window: 7d"), "nothing would be left"),
+    (with_data("label_delay: 7d", "event_time: at", "window: 21d", "holdout: {newest: 14d}"),
+     "`data.holdout.newest` and `data.label_delay` together are as long as `data.window`"),
 ]  # fmt: skip
 
 
@@ -408,8 +425,12 @@ BAD_TRAIN = [
     (f"{MINIMAL}train: {{hyperparameters: {{x: .nan}}}}\n", "must be finite"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: 1e999}}}}\n", "finite number"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: }}}}\n", "is empty"),
-    *((f"{MINIMAL}train: {{{key}: x}}\n", f"11:9: `train.{key}` is not built yet.") for key in
-      ("search", "replay")),
+    (f"{MINIMAL}train: {{search: x}}\n", "11:9: `train.search` is not built yet."),
+    (f"{MINIMAL}train: {{mode: incremental, replay: 20000}}\n", "Write 20000 rows."),
+    (f"{MINIMAL}train: {{mode: incremental, replay: 0 rows}}\n", "must be a number of rows, not `0 rows`"),
+    (f"{MINIMAL}train: {{mode: incremental, replay: 10%}}\n", "must be a number of rows, not `10%`"),
+    (f"{MINIMAL}train: {{mode: refit, replay: 9 rows}}\n", "goes with mode incremental, and the mode is refit"),
+    (f"{MINIMAL}train: {{replay: 9 rows}}\n", "goes with mode incremental, and the mode is warm_start"),
 ]  # fmt: skip
 
 BAD_RULES = [

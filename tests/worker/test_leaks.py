@@ -93,8 +93,8 @@ def test_a_wrong_year_in_one_row_does_not_move_the_newest_holdout(tmp_path: Path
     right = write(tmp_path / "right.csv", 1200, t=times)
     wrong = write(tmp_path / "wrong.csv", 1200, t=["2062-01-01 00:00:00", *times[1:]])
     sides = [split(read_window([file], spec, SCHEMA, NOW), spec, NONE_LEARNED, None) for file in (right, wrong)]
-    assert [len(side.judging) for side in sides] == [14 * 24, 14 * 24]
-    assert [len(side.training) for side in sides] == [36 * 24, 36 * 24 - 1]
+    assert [len(side.judging) for side in sides] == [14 * 24 + 1, 14 * 24 + 1]
+    assert [len(side.training) for side in sides] == [36 * 24 - 1, 36 * 24 - 2]
 
 
 class Store:

@@ -36,6 +36,7 @@ from sklearn.svm import LinearSVC
 from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused, TrainingFailed
+from retrain_daemon.worker.features import Table
 from retrain_daemon.worker.frameworks.sklearn import (
     Continued,
     continue_training,
@@ -67,6 +68,10 @@ def champion(estimator: Any, truth: Any = labels) -> Any:
     return estimator.fit(features, truth(features))
 
 
+def nobody(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
 def go_on(estimator: Any, mode: Mode, features: pd.DataFrame | None = None, target: Any = None, **hyper: Any) -> Any:
     return continued(estimator, mode, features, target, **hyper).estimator
 
@@ -76,7 +81,7 @@ def continued(
 ) -> Continued:
     features = rows(250, seed=1, shift=1.0) if features is None else features
     target = labels(features) if target is None else target
-    return continue_training(estimator, mode, hyper, features, target, seed=7, progress=lambda done, total: None)
+    return continue_training(estimator, mode, hyper, Table(features), target, seed=7, progress=nobody)
 
 
 def pipeline() -> Any:
@@ -200,7 +205,13 @@ def test_incremental_learns_in_batches_and_says_how_far_it_is() -> None:
     steps: list[tuple[int, int]] = []
     features = rows(2500, seed=5)
     continue_training(
-        pipeline(), Mode.INCREMENTAL, {}, features, labels(features), seed=1, progress=lambda *step: steps.append(step)
+        pipeline(),
+        Mode.INCREMENTAL,
+        {},
+        Table(features),
+        labels(features),
+        seed=1,
+        progress=lambda *step: steps.append(step),
     )
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
@@ -424,7 +435,7 @@ def test_a_regression_with_several_outputs_learns_and_predicts_them_all(estimato
     past, new = rows(200), rows(400, seed=1)
     fitted = estimator.fit(past, two_numbers(past))
     assert (task_of(fitted), outputs_of(fitted)) == (Task.REGRESSION, 2)
-    continued = continue_training(fitted, mode, {}, new, two_numbers(new), seed=1, progress=lambda done, total: None)
+    continued = continue_training(fitted, mode, {}, Table(new), two_numbers(new), seed=1, progress=nobody)
     values = predict(continued.estimator, new).values
     assert values is not None
     assert values.shape == (400, 2)
@@ -444,7 +455,7 @@ def test_rows_of_weight_zero_teach_nothing(mode: Mode, piped: bool) -> None:
     wrong = labels(new).map({"yes": "no", "no": "yes"})
     told = labels(new).where(new.index < 300, wrong)
     weight = np.where(new.index < 300, 1.0, 0.0)
-    continued = continue_training(fitted, mode, {}, new, told, weight=weight, seed=1, progress=lambda d, t: None)
+    continued = continue_training(fitted, mode, {}, Table(new), told, weight=weight, seed=1, progress=nobody)
     assert (predict(continued.estimator, new).labels == labels(new).to_numpy()).mean() > 0.85
 
 
@@ -454,12 +465,26 @@ def test_a_model_that_takes_no_weights_is_refused_and_so_are_weights_that_are_al
     ones = np.ones(len(features))
     with pytest.raises(Refused, match="KNeighborsClassifier takes no weights in fit"):
         continue_training(
-            neighbours, Mode.REFIT, {}, features, labels(features), weight=ones, seed=1, progress=lambda d, t: None
+            neighbours,
+            Mode.REFIT,
+            {},
+            Table(features),
+            labels(features),
+            weight=ones,
+            seed=1,
+            progress=nobody,
         )
     linear = SGDClassifier().fit(features, labels(features))
     with pytest.raises(TrainingFailed, match="All training rows have the weight 0"):
         continue_training(
-            linear, Mode.REFIT, {}, features, labels(features), weight=ones * 0, seed=1, progress=lambda d, t: None
+            linear,
+            Mode.REFIT,
+            {},
+            Table(features),
+            labels(features),
+            weight=ones * 0,
+            seed=1,
+            progress=nobody,
         )
 
 
@@ -468,16 +493,16 @@ def test_hyperparameters_may_be_lists_and_factors_by_class() -> None:
     network = MLPClassifier((4,), max_iter=20, random_state=0).fit(features, labels(features))
     words: dict[str, Any] = {"hidden_layer_sizes": (8, 3)}
     made = continue_training(
-        network, Mode.REFIT, words, features, labels(features), seed=1, progress=lambda d, t: None
+        network, Mode.REFIT, words, Table(features), labels(features), seed=1, progress=nobody
     ).estimator
     assert [weights.shape[1] for weights in made.coefs_[:-1]] == [8, 3]
     codes = (features["a"] > 0).astype(int)
     linear = SGDClassifier(random_state=0).fit(features, codes)
     weighted = continue_training(
-        linear, Mode.REFIT, {"class_weight": {"1": 50.0}}, features, codes, seed=1, progress=lambda d, t: None
+        linear, Mode.REFIT, {"class_weight": {"1": 50.0}}, Table(features), codes, seed=1, progress=nobody
     ).estimator
     assert weighted.class_weight == {1: 50.0}
     with pytest.raises(Refused, match=r"class_weight names the class '7'. The model knows 0, 1"):
         continue_training(
-            linear, Mode.REFIT, {"class_weight": {"7": 2.0}}, features, codes, seed=1, progress=lambda d, t: None
+            linear, Mode.REFIT, {"class_weight": {"7": 2.0}}, Table(features), codes, seed=1, progress=nobody
         )

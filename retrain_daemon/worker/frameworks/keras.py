@@ -22,14 +22,14 @@ from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.custom import build
 from retrain_daemon.worker.evaluate import Predictions
-from retrain_daemon.worker.features import Features, Table
+from retrain_daemon.worker.features import Features, Positions, Table
 from retrain_daemon.worker.frameworks import keras_files, keras_storage
 from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters, read_hyperparameters
 from retrain_daemon.worker.frameworks.keras_errors import said_by
 from retrain_daemon.worker.frameworks.keras_storage import load_keras
 from retrain_daemon.worker.frameworks.network import (
     as_classes,
-    class_codes,
+    codes_of,
     declared_classes,
     note_early_stop,
     note_missing_classes,
@@ -161,10 +161,14 @@ class KerasModel:
             model, wanted, kind, self.outputs, lesson.mode, self.recompile, like=self.estimator
         )
         codes, weights, found = self._codes(lesson, wanted)
-        targets = (
-            _values(lesson) if codes is None else targets_for(compiled.form, codes, len(self._known), self.outputs)
+        known = 0 if self.classes is None else len(self.classes)
+        material = Material(
+            lesson.rows.features,
+            _values(lesson) if codes is None else codes,
+            weights,
+            self._tensor,
+            lambda chosen: chosen if codes is None else targets_for(compiled.form, chosen, known, self.outputs),
         )
-        material = Material(lesson.rows.features, targets, weights, self._tensor)
         course = Course(model, wanted, lesson.tell)
         training, watched = training_sides(lesson.rows, wanted.early_stopping)
         with _told(), frozen(model, wanted.freeze), clipped(model.optimizer, wanted.gradient_clip):
@@ -243,10 +247,10 @@ class KerasModel:
 
     def _codes(
         self, lesson: Lesson, wanted: Hyperparameters
-    ) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None, tuple[str, ...]]:
+    ) -> tuple[Positions | None, NDArray[np.float32] | None, tuple[str, ...]]:
         if self.classes is None:
             return None, row_weights(lesson.weight, wanted.class_weight, None, None), ()
-        codes = class_codes(np.asarray(lesson.target.to_numpy()), self.classes)
+        codes = codes_of(lesson.rows, self.classes)
         weights = row_weights(lesson.weight, wanted.class_weight, codes, self.classes)
         return codes, weights, note_missing_classes(codes, self.classes)
 

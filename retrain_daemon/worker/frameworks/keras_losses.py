@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrain_daemon.core.policy import Outputs
 from retrain_daemon.errors import Refused
+from retrain_daemon.worker.features import Positions
 
 CROSS_ENTROPY = "cross_entropy"
 _SPARSE, _CATEGORICAL, _BINARY = (
@@ -103,10 +104,10 @@ def compiled_goal(loss: Any, kind: Outputs, outputs: int) -> Goal:
     return Goal(name, loss, form, logits)
 
 
-def targets_for(form: Form, codes: NDArray[np.int64], classes: int, outputs: int) -> NDArray[Any]:
+def targets_for(form: Form, codes: Positions, classes: int, outputs: int) -> NDArray[Any]:
     """Class codes as a loss takes them: codes, one column of 0 and 1, or a column a class."""
     if form is Form.CODES:
-        return codes
+        return codes.astype(np.int64)
     if outputs == 1:
         return codes.astype(np.float32).reshape(-1, 1)
     return np.eye(classes, dtype=np.float32)[codes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrain_daemon.errors import Refused
-from retrain_daemon.worker.features import Features
+from retrain_daemon.worker.features import Features, Positions
 from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
 from retrain_daemon.worker.frameworks.keras_compile import inner
 from retrain_daemon.worker.frameworks.network import (
     batches,
+    count_batches,
     diverged,
     phase_of,
     predicted_at_once,
@@ -28,19 +30,26 @@ from retrain_daemon.worker.schema import Tensor
 
 @dataclass(frozen=True)
 class Material:
-    """What is learned: features (n rows), targets (n, ...) as the loss takes them, weights (n,) or None."""
+    """What is learned: features (n rows), targets (n, ...), which `as_taken` makes what the loss takes, and weights
+    (n,) or None.
+    """
 
     features: Features
     targets: NDArray[Any]
     weights: NDArray[np.float32] | None
     tensor: Tensor
+    as_taken: Callable[[NDArray[Any]], NDArray[Any]]
 
-    def batch(self, positions: NDArray[np.int64] | slice) -> NDArray[Any]:
+    def batch(self, positions: Positions | slice) -> NDArray[Any]:
         """The rows at `positions` in the shape the model takes."""
         rows = self.features.array(positions, self.tensor.dtype)
         return rows.reshape(len(rows), *self.tensor.shape)
 
-    def weights_of(self, positions: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    def targets_of(self, positions: Positions) -> NDArray[Any]:
+        """Their targets."""
+        return self.as_taken(self.targets[positions])
+
+    def weights_of(self, positions: Positions) -> NDArray[np.float32] | None:
         """Their weights."""
         return None if self.weights is None else self.weights[positions]
 
@@ -55,7 +64,7 @@ class Course:
     epochs: list[Epoch] = field(default_factory=list)
 
 
-def run(course: Course, material: Material, training: NDArray[np.int64], watched: NDArray[np.int64], seed: int) -> None:
+def run(course: Course, material: Material, training: Positions, watched: Positions, seed: int) -> None:
     """Train for the wanted epochs, or until the loss on the `watched` rows has stopped falling; then weights and
     optimizer of the best epoch are put back. Raises TrainingFailed when a loss is no number.
     """
@@ -88,17 +97,17 @@ def _state(model: Any) -> list[tuple[Any, NDArray[Any]]]:
 
 
 def _epoch(
-    course: Course, material: Material, training: NDArray[np.int64], number: int, generator: np.random.Generator
+    course: Course, material: Material, training: Positions, number: int, generator: np.random.Generator
 ) -> dict[str, float]:
-    parts = list(batches(training, course.wanted.batch_size, generator))
+    count = count_batches(len(training), course.wanted.batch_size)
     sums: dict[str, float] = {}
     rows = 0
-    for place, positions in enumerate(parts, start=1):
+    for place, positions in enumerate(batches(training, course.wanted.batch_size, generator), start=1):
         batch = material.batch(positions)
         measured = _numbers(
             course.model.train_on_batch(
                 batch,
-                material.targets[positions],
+                material.targets_of(positions),
                 sample_weight=material.weights_of(positions),
                 return_dict=True,
             )
@@ -107,7 +116,7 @@ def _epoch(
         rows += len(positions)
         for name, value in measured.items():
             sums[name] = sums.get(name, 0.0) + value * len(positions)
-        course.tell(Progress(phase=phase_of(number, course.wanted.epochs, course.epochs), done=place, total=len(parts)))
+        course.tell(Progress(phase=phase_of(number, course.wanted.epochs, course.epochs), done=place, total=count))
     return {name: value / rows for name, value in sums.items()}
 
 
@@ -122,7 +131,7 @@ def _numbers(measured: Any) -> dict[str, float]:
     return found
 
 
-def mean_loss(model: Any, material: Material, positions: NDArray[np.int64]) -> float:
+def mean_loss(model: Any, material: Material, positions: Positions) -> float:
     """The mean loss over rows, without training; as in training, weights multiply it and rows are counted."""
     total = 0.0
     size = predicted_at_once(material.tensor)
@@ -131,7 +140,7 @@ def mean_loss(model: Any, material: Material, positions: NDArray[np.int64]) -> f
         measured = _numbers(
             model.test_on_batch(
                 material.batch(chosen),
-                material.targets[chosen],
+                material.targets_of(chosen),
                 sample_weight=material.weights_of(chosen),
                 return_dict=True,
             )

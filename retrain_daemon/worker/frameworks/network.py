@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from retrain_daemon.core.policy import Outputs, Scalar
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.evaluate import Predictions, canonical
-from retrain_daemon.worker.features import Features
+from retrain_daemon.worker.features import Features, Positions, numbered
 from retrain_daemon.worker.frameworks.hyperparameters import BALANCED, EarlyStopping
-from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.rows import Keys, stops
 from retrain_daemon.worker.schema import Tensor
@@ -91,7 +91,7 @@ def class_codes(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64
     return np.array([places[name] for name in names], dtype=np.int64)[codes]
 
 
-def note_missing_classes(codes: NDArray[np.int64], classes: NDArray[Any]) -> tuple[str, ...]:
+def note_missing_classes(codes: Positions, classes: NDArray[Any]) -> tuple[str, ...]:
     """A sentence when classes have no row to train on: what the model knew of them may fade."""
     absent = [repr(value) for place, value in enumerate(classes.tolist()) if not (codes == place).any()]
     if not absent:
@@ -145,7 +145,7 @@ def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def row_weights(
     weight: NDArray[np.float64] | None,
     class_weight: str | Mapping[str, float] | None,
-    codes: NDArray[np.int64] | None,
+    codes: Positions | None,
     classes: NDArray[Any] | None,
 ) -> NDArray[np.float32] | None:
     """One weight a row from the data's and the classes', None where all count the same.
@@ -162,7 +162,7 @@ def row_weights(
     return (by_row if weight is None else by_row * weight).astype(np.float32)
 
 
-def _balanced(codes: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def _balanced(codes: Positions, classes: int) -> NDArray[np.float64]:
     counts = np.bincount(codes, minlength=classes)
     return len(codes) / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))
 
@@ -176,10 +176,17 @@ def _factors(given: str | Mapping[str, float], classes: NDArray[Any]) -> NDArray
     return np.array([given.get(name, 1.0) for name in names])
 
 
-def training_sides(rows: Rows, stopping: EarlyStopping | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def codes_of(rows: LabelledRows, classes: NDArray[Any]) -> Positions:
+    """The place of each row's label among the classes, in as few bytes as hold it; raises like `class_codes`."""
+    small = np.min_scalar_type(len(classes))
+    parts = [class_codes(np.asarray(piece.target.to_numpy()), classes).astype(small) for piece in rows.pieces()]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=small)
+
+
+def training_sides(rows: LabelledRows, stopping: EarlyStopping | None) -> tuple[Positions, Positions]:
     """Positions to train on, and those that early stopping watches, if it is asked for."""
     if stopping is None:
-        return np.arange(len(rows)), np.empty(0, dtype=np.int64)
+        return numbered(len(rows)), numbered(0)
     return stopping_split(rows.unit_keys, stopping)
 
 
@@ -188,7 +195,7 @@ def note_early_stop(trained: int, wanted: int) -> tuple[str, ...]:
     return (f"Stopped after {trained} of {wanted} epochs; the best one was taken.",) if trained < wanted else ()
 
 
-def stopping_split(units: Keys, stopping: EarlyStopping) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stopping_split(units: Keys, stopping: EarlyStopping) -> tuple[Positions, Positions]:
     """Positions to train on, and those early stopping watches: whole units, by stable hash.
 
     Both learn in the sense of the leak check. Raises TrainingFailed when one side would be empty.
@@ -200,19 +207,24 @@ def stopping_split(units: Keys, stopping: EarlyStopping) -> tuple[NDArray[np.int
             f"{'train on' if watched.all() else 'watch'}.",
             "Wait for more rows, or change its share.",
         )
-    return np.flatnonzero(~watched), np.flatnonzero(watched)
+    places = numbered(len(units))
+    return places[~watched], places[watched]
 
 
-def batches(positions: NDArray[np.int64], size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """The positions in a new random order, `size` at a time; a last batch of one row joins the one before it, as
-    batch normalisation cannot learn from a single row.
+def count_batches(rows: int, size: int) -> int:
+    """How many batches of `size` there are; a last one of one row joins the one before it, as batch normalisation
+    cannot learn from a single row.
     """
+    count = -(-rows // size)
+    return count - 1 if count > 1 and rows - (count - 1) * size == 1 else count
+
+
+def batches(positions: Positions, size: int, generator: np.random.Generator) -> Iterator[Positions]:
+    """The positions in a new random order, `size` at a time (see `count_batches`)."""
     order = generator.permutation(positions)
-    starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
-    for place, start in enumerate(starts):
-        yield order[start : starts[place + 1] if place + 1 < len(starts) else len(order)]
+    last = count_batches(len(order), size) - 1
+    for place in range(last + 1):
+        yield order[place * size : (place + 1) * size if place < last else len(order)]
 
 
 def predicted_at_once(tensor: Tensor) -> int:

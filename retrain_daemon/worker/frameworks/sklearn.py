@@ -23,6 +23,7 @@ from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Hyperparameter, Mode
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.evaluate import Predictions
+from retrain_daemon.worker.features import Features, numbered
 from retrain_daemon.worker.frameworks.sklearn_fitting import (
     ESTIMATOR_ERRORS,
     seeded,
@@ -114,10 +115,12 @@ def target_array(estimator: Any, target: pd.Series | pd.DataFrame) -> NDArray[An
     classes = classes_of(estimator)
     if classes is None:
         return values.astype(np.float64)
-    if (same := _as_type(values, classes.dtype)) is not None:
-        return same
-    if (text := _as_type(values, np.dtype(str))) is not None:
-        return text
+    if values.dtype == classes.dtype and values.dtype != object:
+        return values
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    for kind in (classes.dtype, np.dtype(str)):
+        if (same := _as_type(distinct, kind)) is not None:
+            return same[codes]
     return values
 
 
@@ -143,7 +146,7 @@ def continue_training(
     estimator: Any,
     mode: Mode,
     hyperparameters: Mapping[str, Hyperparameter],
-    features: pd.DataFrame,
+    features: Features,
     target: pd.Series | pd.DataFrame,
     *,
     weight: NDArray[np.float64] | None = None,
@@ -164,16 +167,18 @@ def continue_training(
     set_hyperparameters(candidate, hyperparameters)
     _refuse_impossible(candidate, mode)
     weighing = _weighing(candidate, mode, weight)
-    rows, labels = _as_fitted(estimator, features), target_array(estimator, target)
+    labels = target_array(estimator, target)
     notes = _check_classes(estimator, mode, labels)
     with told_in_a_sentence(estimator, len(labels)), seeded(seed), warnings_noted() as warned:
-        if mode is Mode.REFIT:
+        if mode is Mode.INCREMENTAL:
+            _learn_in_batches(candidate, hyperparameters, features, labels, weighing, seed, progress)
+        elif mode is Mode.REFIT:
+            rows = _as_fitted(estimator, features.frame())
             prefix = parts_of(candidate).prefix
             candidate.fit(rows, labels, **{f"{prefix}{name}": each for name, each in weighing.items()})
-        elif mode is Mode.WARM_START:
-            notes += _warm_start(candidate, hyperparameters, rows, labels, weighing)
         else:
-            _learn_in_batches(candidate, hyperparameters, rows, labels, weighing, seed, progress)
+            rows = _as_fitted(estimator, features.frame())
+            notes += _warm_start(candidate, hyperparameters, rows, labels, weighing)
     _refuse_diverged(candidate)
     return Continued(candidate, (*notes, *warned))
 
@@ -201,20 +206,21 @@ def _warm_start(
 def _learn_in_batches(
     candidate: Any,
     hyperparameters: Mapping[str, Hyperparameter],
-    rows: Any,
+    features: Features,
     labels: NDArray[Any],
     weighing: _Weights,
     seed: int,
     progress: Steps,
 ) -> None:
-    """One pass in shuffled batches; preprocessing is applied batch by batch, so memory stays flat."""
+    """One pass in shuffled batches, each read and preprocessed when its turn comes, so memory stays flat."""
     parts = parts_of(candidate)
     refuse_preprocessing_names(parts, Mode.INCREMENTAL.value, hyperparameters)
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order = np.random.default_rng(seed).permutation(numbered(len(labels)))
     batches = [order[start : start + BATCH_ROWS] for start in range(0, len(order), BATCH_ROWS)]
     for done, batch in enumerate(batches, start=1):
         weights = {name: weight[batch] for name, weight in weighing.items()}
-        parts.predictor.partial_fit(transform(parts, _take(rows, batch)), labels[batch], **weights)
+        rows = _as_fitted(candidate, features.take(batch).frame())
+        parts.predictor.partial_fit(transform(parts, rows), labels[batch], **weights)
         progress(done, len(batches))
 
 
@@ -239,7 +245,7 @@ def _check_classes(estimator: Any, mode: Mode, labels: NDArray[Any]) -> tuple[st
     classes = classes_of(estimator)
     if classes is None:
         return ()
-    known, found = set(classes.tolist()), set(labels.tolist())
+    known, found = set(classes.tolist()), set(pd.unique(labels).tolist())
     new, gone = _listed(found - known), _listed(known - found)
     if new and mode is not Mode.REFIT:
         raise Refused(
@@ -291,10 +297,6 @@ def _as_fitted(estimator: Any, features: pd.DataFrame) -> Any:
     unnamed = hasattr(first, "n_features_in_") and not hasattr(first, "feature_names_in_")
     numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in features.dtypes)
     return features.to_numpy() if unnamed and numeric else features
-
-
-def _take(rows: Any, positions: NDArray[np.int64]) -> Any:
-    return rows.iloc[positions] if isinstance(rows, pd.DataFrame) else rows[positions]
 
 
 def _as_type(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any] | None:

@@ -20,7 +20,7 @@ from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import Mode
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.cards import capital, first_line
-from retrain_daemon.worker.evaluate import Predictions, canonical
+from retrain_daemon.worker.evaluate import Predictions, canonical, following
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks import sklearn, sklearn_storage
 from retrain_daemon.worker.frameworks.sklearn_parts import name_of
@@ -28,6 +28,8 @@ from retrain_daemon.worker.job import ModeReport, Progress
 from retrain_daemon.worker.lesson import Lesson, Record
 from retrain_daemon.worker.model_files import ModelFiles, does_not_load
 from retrain_daemon.worker.trainable import Described, Meaning
+
+_PREDICTED_ROWS = 10_000
 
 
 def load(files: ModelFiles, meaning: Meaning) -> SklearnModel:
@@ -83,9 +85,12 @@ class SklearnModel:
         return sklearn.target_array(self.estimator, target)
 
     def predict(self, features: Features) -> Predictions:
-        """Predict all rows at once, in its own order of columns; raises TrainingFailed with the cause."""
-        frame = features.frame()
-        return self._predicted(frame[list(self.columns)] if self.columns else frame)
+        """Predict some rows at a time, in its own order of columns; raises TrainingFailed with the cause."""
+        parts = []
+        for start in range(0, max(len(features), 1), _PREDICTED_ROWS):
+            rows = features.take(np.arange(start, min(start + _PREDICTED_ROWS, len(features)))).frame()
+            parts.append(self._predicted(rows[list(self.columns)] if self.columns else rows))
+        return following(parts)
 
     def predict_example(self, example: Any) -> Predictions | None:
         """Predict a table, or an array of rows; None for anything else."""
@@ -105,7 +110,7 @@ class SklearnModel:
             self.estimator,
             lesson.mode,
             lesson.hyperparameters,
-            lesson.frame(),
+            lesson.rows.features,
             lesson.target,
             weight=lesson.weight,
             seed=lesson.seed,

@@ -29,7 +29,7 @@ from retrain_daemon.worker.frameworks import torch_export, torch_files, torch_op
 from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters, read_hyperparameters
 from retrain_daemon.worker.frameworks.network import (
     as_classes,
-    class_codes,
+    codes_of,
     declared_classes,
     note_early_stop,
     note_missing_classes,
@@ -243,12 +243,12 @@ class TorchModel:
         return built, ()
 
     def _material(self, lesson: Lesson, wanted: Hyperparameters) -> tuple[Material, tuple[str, ...]]:
-        values = np.asarray(lesson.target.to_numpy())
         if self.classes is None:
             weights = row_weights(lesson.weight, wanted.class_weight, None, None)
-            targets = values.astype(np.float32).reshape(len(values), -1)
+            values = np.asarray(lesson.target.to_numpy(), dtype=np.float32)
+            targets = values.reshape(len(values), -1)
             return Material(lesson.rows.features, targets, weights, self._tensor), ()
-        codes = class_codes(values, self.classes)
+        codes = codes_of(lesson.rows, self.classes)
         weights = row_weights(lesson.weight, wanted.class_weight, codes, self.classes)
         return Material(lesson.rows.features, codes, weights, self._tensor), note_missing_classes(codes, self.classes)
 

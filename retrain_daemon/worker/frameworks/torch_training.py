@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from retrain_daemon.errors import Refused, TrainingFailed
-from retrain_daemon.worker.features import Features
+from retrain_daemon.worker.features import Features, Positions
 from retrain_daemon.worker.frameworks.hyperparameters import Hyperparameters
 from retrain_daemon.worker.frameworks.network import (
     batches,
+    count_batches,
     diverged,
     frozen_names,
     phase_of,
@@ -37,17 +38,22 @@ from retrain_daemon.worker.schema import Tensor
 
 @dataclass(frozen=True)
 class Material:
-    """What is learned: features (n rows), targets (n,) codes or (n, k) values, weights (n,) or None."""
+    """What is learned: features (n rows), targets (n,) codes of any size or (n, k) values, weights (n,) or None."""
 
     features: Features
     targets: NDArray[Any]
     weights: NDArray[np.float32] | None
     tensor: Tensor
 
-    def batch(self, positions: NDArray[np.int64] | slice) -> torch.Tensor:
+    def batch(self, positions: Positions | slice) -> torch.Tensor:
         """The rows at `positions` in the shape the module takes."""
         rows = self.features.array(positions, self.tensor.dtype)
         return torch.from_numpy(np.ascontiguousarray(rows)).reshape(len(rows), *self.tensor.shape)
+
+    def targets_of(self, positions: Positions) -> torch.Tensor:
+        """Their targets, codes as the 64-bit numbers that losses take."""
+        chosen = self.targets[positions]
+        return torch.from_numpy(chosen if chosen.dtype.kind == "f" else chosen.astype(np.int64))
 
 
 @dataclass
@@ -75,7 +81,7 @@ def half_type(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def run(course: Course, material: Material, training: NDArray[np.int64], watched: NDArray[np.int64], seed: int) -> None:
+def run(course: Course, material: Material, training: Positions, watched: Positions, seed: int) -> None:
     """Train for the wanted epochs, or until the loss on the `watched` rows has stopped falling; then weights and
     optimizer of the best epoch are put back. Raises TrainingFailed when loss or gradients are no numbers.
     """
@@ -107,21 +113,21 @@ def _state(course: Course) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _epoch(
-    course: Course, material: Material, training: NDArray[np.int64], number: int, generator: np.random.Generator,
+    course: Course, material: Material, training: Positions, number: int, generator: np.random.Generator,
     scaler: torch.amp.GradScaler,
 ) -> float:  # fmt: skip
-    parts = list(batches(training, course.wanted.batch_size, generator))
+    count = count_batches(len(training), course.wanted.batch_size)
     total = weight = 0.0
-    for place, positions in enumerate(parts, start=1):
+    for place, positions in enumerate(batches(training, course.wanted.batch_size, generator), start=1):
         loss, rows = _step(course, material, positions, number, place, scaler)
         total, weight = total + loss * rows, weight + rows
         phase = phase_of(number, course.wanted.epochs, course.epochs)
-        course.tell(Progress(phase=phase, done=place, total=len(parts)))
+        course.tell(Progress(phase=phase, done=place, total=count))
     return total / max(weight, 1e-12)
 
 
 def _step(
-    course: Course, material: Material, positions: NDArray[np.int64], epoch: int, place: int,
+    course: Course, material: Material, positions: Positions, epoch: int, place: int,
     scaler: torch.amp.GradScaler,
 ) -> tuple[float, float]:  # fmt: skip
     """One batch: its mean loss and the weight it has."""
@@ -147,7 +153,7 @@ def _step(
 
 
 def _batch_loss(
-    course: Course, material: Material, batch: torch.Tensor, positions: NDArray[np.int64]
+    course: Course, material: Material, batch: torch.Tensor, positions: Positions
 ) -> tuple[torch.Tensor, float]:
     short = half_type(course.device)
     with torch.autocast(course.device.type, dtype=short, enabled=short is not None):
@@ -157,7 +163,7 @@ def _batch_loss(
             f"In training mode the module gives a {type(outputs).__name__}; it must give one tensor, as in eval mode.",
             "Train it by a function of your own, with train.with.",
         )
-    target = torch.from_numpy(material.targets[positions]).to(course.device)
+    target = material.targets_of(positions).to(course.device)
     by_row = course.loss(outputs.float().reshape(len(positions), -1), target)
     if material.weights is None:
         return by_row.mean(), float(len(positions))
@@ -166,7 +172,7 @@ def _batch_loss(
     return (by_row * weights).sum() / total.clamp(min=1e-12), float(total)
 
 
-def mean_loss(course: Course, material: Material, positions: NDArray[np.int64]) -> float:
+def mean_loss(course: Course, material: Material, positions: Positions) -> float:
     """The weighted mean loss over rows, in eval mode; the module is in its training mode again afterwards."""
     total = weight = 0.0
     with _evaluating(course.module), torch.no_grad():
