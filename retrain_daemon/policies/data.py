@@ -43,6 +43,7 @@ def read_data(section: MappingNode, folder: str) -> DataSpec:
         polling=section.take("polling", switch, False),
         follow_links=section.take("follow_links", switch, False),
         expect=section.take("expect", read_expectations, ()),
+        label_delay=section.take("label_delay", duration, None),
     )
     _check_columns(section, data)
     check_outputs(section, data)

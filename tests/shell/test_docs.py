@@ -162,7 +162,6 @@ def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
         *(f"train.{key}" for key in training._LATER),
-        *(f"data.{key}" for key in data._LATER),
         *(f"promote.{key}" for key in promotion._LATER),
         *(f"promote.require[].{key}" for key in promotion._REQUIREMENT_LATER),
         "retrain[].require", "pace.quiet_hours",

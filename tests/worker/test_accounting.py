@@ -16,7 +16,7 @@ import pytest
 from retrain_daemon.core.policy import DataSpec, Holdout, Target, Window
 from retrain_daemon.errors import DataProblem
 from retrain_daemon.worker.accounting import account_rows
-from retrain_daemon.worker.dataset import read_window, split, unlearned
+from retrain_daemon.worker.dataset import is_unlearned, read_window, split
 from retrain_daemon.worker.job import AccountRows, DropFile, Progress, RowsAccounted, Side, Source, VersionRecord
 from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.schema import Column, Schema
@@ -97,7 +97,7 @@ def test_the_account_agrees_with_what_a_training_and_its_judging_see(
         assert drop.usable == drop.repeated + drop.training + drop.judging + drop.outside
     assert found.units == len(np.unique(rows.unit_keys))
     if spec.window == Window():
-        assert found.versions[0].learned == len(rows) - len(unlearned(rows, learned, None))
+        assert found.versions[0].learned == len(rows) - int(is_unlearned(rows, (learned,), None).sum())
 
 
 def test_rows_a_version_learned_are_told_for_each_file(tmp_path: Path, drops: tuple[DropFile, ...]) -> None:

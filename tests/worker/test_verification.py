@@ -86,7 +86,7 @@ def test_a_split_that_lost_track_of_which_row_is_which_is_found_out(
 ) -> None:
     """The rows are learned ones, and the keys beside them those of others."""
     job, judging = make(spec, schema)
-    learned = split(read_window(job.drops, spec, schema, NOW, tmp_path), spec, NONE, None).training
+    learned = split(read_window(job.drops, spec, schema, NOW), spec, NONE, None).training
     learned = learned.take(np.arange(len(judging)))
     wrong = replace(learned, unit_keys=judging.unit_keys)
     with pytest.raises(Refused, match=f"{len(judging)} of {len(judging)} judging rows"):
