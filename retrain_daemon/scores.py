@@ -55,9 +55,10 @@ class ScoreAsker:
             return None
         missing = tuple(metric for metric in metrics if any((drop.id, metric) not in kept for drop in due))
         recipe = _recipe(policy)
+        job = self._job(policy, source, due, missing, recipe, now)
         return Question(
-            key=f"{source.version} {policy.digest} {missing} {[drop.id for drop in due]}",
-            job=self._job(policy, source, due, missing, recipe, now),
+            key=f"{source.version} {policy.digest} {missing} {job.learned} {job.unknown_until} {[d.id for d in due]}",
+            job=job,
             limits=Limits(MEASURING_LIMITS.run_for, recipe.memory, recipe.processes),
             python=recipe.python,
         )
@@ -86,11 +87,16 @@ class ScoreAsker:
         return DropFile(drop=drop.id, path=drop.path, first_seen=seen, fingerprint=drop.fingerprint)
 
     def take_in(self, policy: Policy, question: Question, result: Result, now: datetime) -> None:
-        """Keep the scores, and say them drop by drop."""
+        """Keep the scores, and say them drop by drop. Not where the policy's data, or what is recorded of what the
+        version learned, became another meanwhile: then they are of rows, or labels, that do not count.
+        """
         job = question.job
         if not isinstance(result, DropsScored) or not isinstance(job, ScoreDrops) or job.source.version is None:
             return
         version = job.source.version
+        barred = self._journal.barred(policy.model, (version,), unit_of(policy.data))
+        if (job.data, job.learned, job.unknown_until) != (policy.data, barred.learned, barred.unknown_until):
+            return
         with self._journal.transaction():
             self._journal.scores.keep(policy.model, version, map(_row, result.scores), now)
         by_drop: dict[int, list[DropScore]] = defaultdict(list)

@@ -269,3 +269,38 @@ def test_of_very_many_files_the_oldest_and_the_newest_count(box: FakeBox) -> Non
     assert len(found) == OLDEST + NEWEST
     assert not {f"f{number:03}" for number in range(OLDEST, OLDEST + 10)} & found.keys()
     assert all(len(job.drops) <= 20 for job in score_jobs(box))
+
+
+def test_a_score_by_settings_that_changed_while_it_was_made_is_not_kept(box: FakeBox) -> None:
+    box.score = lambda _job: None
+    with box.life() as daemon:
+        drop(box, "a")
+        for _ in range(5):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+        box.edit_policy('positive: "yes"', 'positive: "no"')
+        daemon.turn()
+        box.score = lambda job: scored(job, 0.9 if job.data.target.positive == "yes" else 0.2)
+        for _ in range(5):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+    assert values(box) == {"a": 0.2}
+
+
+def test_a_score_on_rows_that_turned_out_to_be_learned_while_it_was_made_is_not_kept(box: FakeBox) -> None:
+    box.score = lambda _job: None
+    with box.life() as daemon, capture_logs() as logs:
+        drop(box, "a")
+        for _ in range(5):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+        journal = daemon._to.journal
+        known = journal.models.lineage(MODEL, CHAMPION)
+        assert known is not None
+        journal.models.record_lineage(MODEL, replace(known, learned_file="/state/other.npy"), box.clock())
+        box.score = lambda job: scored(job, 0.9 if job.learned == ("/state/adopted.npy",) else 0.2)
+        for _ in range(5):
+            daemon.turn()
+            box.clock.now += timedelta(minutes=5)
+    assert values(box) == {"a": 0.2}
+    assert not [line for line in logs if line["event"] == "measurement.failed"]
