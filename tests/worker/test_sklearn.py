@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.ensemble import (
@@ -105,6 +105,18 @@ def test_incremental_goes_on_counting_steps_where_a_refit_begins_again() -> None
     old = champion(SGDClassifier(random_state=0))
     assert go_on(old, Mode.INCREMENTAL).t_ == old.t_ + 250
     assert go_on(old, Mode.REFIT, max_iter=1, tol=None).t_ == 251
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("estimator", [SGDClassifier(random_state=0), SGDRegressor(random_state=0)])
+def test_an_estimator_that_learned_from_numbers_of_32_bits_goes_on(estimator: Any, scaled: bool, mode: Mode) -> None:
+    features = rows(100)
+    target = numbers(features) if isinstance(estimator, SGDRegressor) else labels(features)
+    old = make_pipeline(StandardScaler(), clone(estimator)) if scaled else clone(estimator)
+    old.fit(features.astype(np.float32), target)
+    new = go_on(old, mode, features, target)
+    assert np.isfinite((new[-1] if scaled else new).coef_).all()
 
 
 def test_warm_start_starts_from_the_learned_coefficients() -> None:

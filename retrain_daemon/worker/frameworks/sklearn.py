@@ -198,7 +198,7 @@ def _warm_start(
     as_registered = parts.predictor.get_params(deep=False)["warm_start"]
     parts.predictor.set_params(warm_start=True)
     with old_bins_kept(parts.predictor):
-        parts.predictor.fit(transform(parts, rows), labels, **weighing)
+        parts.predictor.fit(_as_learned(parts.predictor, transform(parts, rows)), labels, **weighing)
     parts.predictor.set_params(warm_start=as_registered)
     return (note,) if note else ()
 
@@ -220,7 +220,7 @@ def _learn_in_batches(
     for done, batch in enumerate(batches, start=1):
         weights = {name: weight[batch] for name, weight in weighing.items()}
         rows = _as_fitted(candidate, features.take(batch).frame())
-        parts.predictor.partial_fit(transform(parts, rows), labels[batch], **weights)
+        parts.predictor.partial_fit(_as_learned(parts.predictor, transform(parts, rows)), labels[batch], **weights)
         progress(done, len(batches))
 
 
@@ -297,6 +297,13 @@ def _as_fitted(estimator: Any, features: pd.DataFrame) -> Any:
     unnamed = hasattr(first, "n_features_in_") and not hasattr(first, "feature_names_in_")
     numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in features.dtypes)
     return features.to_numpy() if unnamed and numeric else features
+
+
+def _as_learned(predictor: Any, rows: Any) -> Any:
+    """Numbers of as many bits as the coefficients have: some estimators learned from 32 bits take no others."""
+    coefficients = getattr(predictor, "coef_", None)
+    narrow = isinstance(coefficients, np.ndarray) and coefficients.dtype == np.float32
+    return rows.astype(np.float32) if narrow else rows
 
 
 def _as_type(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any] | None:
