@@ -11,6 +11,7 @@ CREATE TRIGGER drops_changed AFTER UPDATE OF state ON drops WHEN OLD.state <> NE
     VALUES (NEW.changed_at, NEW.model, NEW.path, 'drop.' || NEW.state,
             CASE WHEN NEW.reason <> '' THEN NEW.reason ELSE NEW.new || ' new of ' || NEW.rows || ' rows' END);
 END;
+DROP INDEX attempt_drop_of;
 DROP TABLE drift;
 DROP TABLE drop_drift;
 DROP TABLE score;

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
 from retrain_daemon.journal.drop_rows import SKIPPED
-from retrain_daemon.journal.drops import DROPS_JUDGED
+from retrain_daemon.journal.drops import IS_JUDGED
 
 #: Fewer rows on one of the sides: the distance is not known.
 FEWEST_ROWS = 1000
@@ -98,8 +98,8 @@ class DriftTable:
 
     def _new(self, model: str) -> list[sqlite3.Row]:
         return self._database.rows(
-            "SELECT * FROM drops WHERE model = ?1 AND state = 'recorded' AND new > 0 AND profile_file <> ''"
-            f" AND missing <> {SKIPPED} AND id NOT IN ({DROPS_JUDGED}) ORDER BY id", model,
+            "SELECT * FROM drops WHERE model = ? AND state = 'recorded' AND new > 0 AND profile_file <> ''"
+            f" AND missing <> {SKIPPED} AND NOT {IS_JUDGED} ORDER BY id", model,
         )  # fmt: skip
 
     def _reference(self, attempt: str, enough: int) -> list[sqlite3.Row]:
@@ -107,8 +107,8 @@ class DriftTable:
         taken: list[sqlite3.Row] = []
         rows = 0
         for row in self._database.rows(
-            "SELECT drops.* FROM drops JOIN attempt_drop ON drops.id = drop_id WHERE attempt = ?"
-            " AND profile_file <> '' ORDER BY arrived_at DESC, id DESC", attempt,
+            "SELECT drops.id, profile_file, usable, inspected_as FROM drops JOIN attempt_drop ON drops.id = drop_id"
+            " WHERE attempt = ? AND profile_file <> '' ORDER BY arrived_at DESC, id DESC", attempt,
         ):  # fmt: skip
             if rows >= enough:
                 break

@@ -9,13 +9,14 @@ from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
 from retrain_daemon.journal.drop_rows import AWAITED, SKIPPED, DropRow, Inspected, drop_of
 
-__all__ = ["AWAITED", "DROPS_JUDGED", "SKIPPED", "DropRow", "Drops", "Inspected"]
+__all__ = ["AWAITED", "IS_JUDGED", "SKIPPED", "DropRow", "Drops", "Inspected"]
 
 _JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
-#: Drops of the model ?1 that a judged attempt had, whatever its verdict.
-DROPS_JUDGED = (
-    "SELECT drop_id FROM attempt_drop JOIN attempt ON attempt.id = attempt_drop.attempt"
-    f" WHERE attempt.model = ?1 AND attempt.offered IS NULL AND attempt.state IN ({_JUDGED})"
+#: Whether a judged attempt had the drop, whatever its verdict. Asked drop by drop, which ends at the first attempt that
+#: is found: each has most of the drops that there are.
+IS_JUDGED = (
+    "EXISTS (SELECT 1 FROM attempt_drop JOIN attempt ON attempt.id = attempt_drop.attempt"
+    f" WHERE drop_id = drops.id AND attempt.offered IS NULL AND attempt.state IN ({_JUDGED}))"
 )
 
 
@@ -99,7 +100,7 @@ class Drops:
         """
         rows = self._database.rows(
             "SELECT rows_file FROM drops WHERE model = ?1 AND rows_file <> ''"
-            f" AND (state = 'recorded' AND current = 1 AND missing <> {SKIPPED} OR id IN ({DROPS_JUDGED}))"
+            f" AND (state = 'recorded' AND current = 1 AND missing <> {SKIPPED} OR {IS_JUDGED})"
             " GROUP BY rows_file HAVING max(id) >= ?2 ORDER BY max(id)",
             model, since,
         )  # fmt: skip
@@ -316,7 +317,7 @@ class Drops:
         """
         self._database.run(
             "UPDATE drops SET state = 'found', reason = 'counted again', changed_at = ?4 WHERE model = ?1 AND id > ?2"
-            f" AND id <> ?3 AND state = 'recorded' AND current = 1 AND missing = 0 AND id NOT IN ({DROPS_JUDGED})",
+            f" AND id <> ?3 AND state = 'recorded' AND current = 1 AND missing = 0 AND NOT {IS_JUDGED}",
             drop.model, drop.id - itself, except_for, to_text(now),
         )  # fmt: skip
 

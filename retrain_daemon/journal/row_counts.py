@@ -7,7 +7,7 @@ from datetime import datetime
 
 from retrain_daemon.journal.database import Database, to_moment
 from retrain_daemon.journal.drop_rows import SKIPPED
-from retrain_daemon.journal.drops import DROPS_JUDGED
+from retrain_daemon.journal.drops import IS_JUDGED
 from retrain_daemon.journal.models import Learned
 
 
@@ -40,7 +40,7 @@ def count_rows(
     """Given what the champion learned (None: not known) and the last ended attempt, return the sums. Rows of a time
     after `now` were dated by a clock that was wrong: whether they came after a version was made is not known.
     """
-    judged = {row["drop_id"] for row in database.rows(DROPS_JUDGED, model)}
+    judged = {row["id"] for row in database.rows(f"SELECT id FROM drops WHERE model = ? AND {IS_JUDGED}", model)}
     last = _drops_of(database, (last_attempt,) if last_attempt else ())
     learned_drops = _drops_of(database, learned.attempts if learned else ())
     totals = {"new": 0, "since_last": 0, "unlearned": 0, "judging": 0, "judging_since": 0}

@@ -121,6 +121,7 @@ CREATE TABLE attempt_drop (
     drop_id INTEGER NOT NULL REFERENCES drops (id),
     PRIMARY KEY (attempt, drop_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX attempt_drop_of ON attempt_drop (drop_id);
 
 -- Effects outside: written before (begun) and after (done). `subject` is an attempt or a rollback.
 CREATE TABLE effect (

@@ -6,6 +6,7 @@ ALTER TABLE drops ADD COLUMN released_why TEXT NOT NULL DEFAULT '';
 ALTER TABLE drops ADD COLUMN corrected INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE drops ADD COLUMN profile_file TEXT NOT NULL DEFAULT '';
 ALTER TABLE drops ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';
+CREATE INDEX attempt_drop_of ON attempt_drop (drop_id);
 
 -- How far the rows that no judged attempt had are from what the last judged attempt learned from, measured when `key`
 -- changed: the new drops and those they are compared with.
