@@ -194,7 +194,7 @@ class Intake:
                 path=drop.path,
                 first_seen=drop.arrived_at,
                 fingerprint=drop.fingerprint,
-                released=drop.released_at is not None,
+                released=drop.released_at is not None or _has_passed(drop, purpose),
             )
             for drop in waiting
         )
@@ -322,6 +322,13 @@ class Intake:
                     _log.warning("drop.unreadable", model=model, file=Path(drop.path).name, reason=report.problem)
                 else:
                     self._settling.settle(drop, report, running.purpose, now)
+
+
+def _has_passed(drop: DropRow, purpose: str) -> bool:
+    """Whether these bytes count, and would by the same settings look wrong only beside other files than they were let
+    in beside, or were let in before a file was compared with others at all.
+    """
+    return drop.usable > 0 and (drop.inspected_as == purpose or not drop.profile_file)
 
 
 def _needs_framework(policy: Policy) -> bool:

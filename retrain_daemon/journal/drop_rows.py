@@ -19,7 +19,8 @@ class DropRow:
     not count meanwhile.
 
     `suspect`: it is quarantined for something that a person may let pass. `released_at`: a person did, or not (None).
-    `corrected`: rows that came with another label than before. `notes` are sentences about what was noticed.
+    `inspected_as`: by which settings its rows were counted last. `corrected`: rows that came with another label than
+    before. `notes` are sentences about what was noticed.
     """
 
     id: int
@@ -45,6 +46,7 @@ class DropRow:
     released_why: str
     corrected: int
     profile_file: str
+    inspected_as: str
     notes: tuple[str, ...]
 
 
@@ -91,5 +93,6 @@ def drop_of(row: sqlite3.Row) -> DropRow:
         released_why=row["released_why"],
         corrected=row["corrected"],
         profile_file=row["profile_file"],
+        inspected_as=row["inspected_as"],
         notes=tuple(json.loads(row["notes"])),
     )

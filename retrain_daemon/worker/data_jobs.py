@@ -20,7 +20,7 @@ COMPARED_WITH = 20
 class DropFile:
     """One file of rows. An empty `fingerprint` means it is to be computed; else the file must have it (sha256, hex).
 
-    `released`: a person let pass what was suspect about it.
+    `released`: what is suspect about it passes, as a person said so, or as it counts already.
     """
 
     drop: int

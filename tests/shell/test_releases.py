@@ -246,3 +246,40 @@ def test_nothing_in_a_drop_folder_is_ever_changed_or_removed(box: FakeBox) -> No
     assert {state for _, state in box.drops()} == {"recorded", "duplicate", "quarantined", "retracted"}
     assert len(box.trainings()) > 1
     assert photograph(box.root / "drops") == before
+
+
+def fine(_job: InspectDrops, file: DropFile) -> DropReport:
+    """What an inspection with checks says of a file that nothing is wrong with."""
+    fingerprint = sha256(Path(file.path).read_bytes()).hexdigest()
+    return DropReport(drop=file.drop, fingerprint=fingerprint, rows=9, usable=9, new=9, profile_file="/rows/p.npz")
+
+
+def test_a_file_in_use_does_not_look_wrong_because_another_one_went(box: FakeBox) -> None:
+    box.report = fine
+    for name in ("a.csv", "odd.csv"):
+        box.drop(name, name)
+        box.live()
+    box.report = report  # beside what is left, it would look wrong
+    box.order("retract", "wrong labels", {"file": "a.csv"})
+    box.live()
+    assert box.drops() == [("a.csv", "retracted"), ("odd.csv", "recorded")]
+
+
+def test_a_file_in_use_stays_in_use_when_checks_come_that_were_not_there_before(box: FakeBox) -> None:
+    box.report = lambda _job, _file: None  # without a profile, as before there were checks
+    box.drop("odd.csv", "odd")
+    box.live()
+    box.report = report
+    box.edit_policy('positive: "yes"', 'positive: "no"')  # everything is inspected again
+    box.live()
+    assert box.drops() == [("odd.csv", "recorded")]
+
+
+def test_a_file_in_use_can_look_wrong_by_new_settings(box: FakeBox) -> None:
+    box.report = fine
+    box.drop("odd.csv", "odd")
+    box.live()
+    box.report = report
+    box.edit_policy("retrain:", "  expect: {x: {at_least: 0}}\nretrain:")
+    box.live()
+    assert box.drops() == [("odd.csv", "quarantined")]
