@@ -24,6 +24,8 @@ ASK_AGAIN = timedelta(seconds=20)
 LONGEST = timedelta(minutes=10)
 #: One that got none so often is not asked any more as it stands.
 LOSSES_TO_GIVE_UP = 3
+#: Decisions wait so long at most while one question follows another, as when files come faster than they are measured.
+PATIENCE = timedelta(hours=1)
 #: How long a measurement may take.
 MEASURING_LIMITS = Limits(run_for=timedelta(hours=1), memory=None)
 #: How the names of measurements' jobs begin.
@@ -62,8 +64,11 @@ class Asker(Protocol):
 
 @dataclass
 class _Asked:
-    """What is remembered of one asker's questions about one model. A question that was given up is `refused`."""
+    """What is remembered of one asker's questions about one model: since when there is always one, and how the last
+    ones ended. A question that was given up is `refused`.
+    """
 
+    since: datetime
     losses: int = 0
     not_before: datetime | None = None
     answered: str = ""
@@ -95,6 +100,10 @@ class _OfModel:
             if not timedelta(0) < wait <= LONGEST:
                 asked.not_before = None
 
+    def is_waited_for(self, asker: str, now: datetime) -> bool:
+        """Whether its questions began so lately that decisions wait for what it finds."""
+        return timedelta(0) <= now - self.asked[asker].since <= PATIENCE
+
     def is_pausing(self, asker: str) -> bool:
         """Whether its question is to be asked again later, not now."""
         asked = self.asked.get(asker)
@@ -122,7 +131,7 @@ class Measuring:
         if model.under_way is not None and self._collect(policy, model, model.under_way, now):
             return True
         due = self._due(policy, source, model, now)
-        model.pending = tuple(fact for asker, _ in due for fact in asker.facts)
+        model.pending = tuple(fact for asker, _ in due if model.is_waited_for(asker.name, now) for fact in asker.facts)
         ready = [(asker, question) for asker, question in due if not model.is_pausing(asker.name)]
         if not ready or not start or model.under_way is not None:
             self._turns.leave(policy.model)
@@ -134,7 +143,7 @@ class Measuring:
         return True
 
     def pending(self, model: str) -> tuple[str, ...]:
-        """How the names of the facts begin that are not known yet, as a measurement is due or under way."""
+        """How the names of the facts begin that are waited for, as a measurement is due or under way."""
         found = self._models.get(model)
         return found.pending if found else ()
 
@@ -196,10 +205,13 @@ class Measuring:
         due = []
         for asker in self._askers:
             question = asker.question(policy, source, now)
-            asked = model.asked.get(asker.name)
             if question is None:
                 model.asked.pop(asker.name, None)
-            elif asked is None or asked.refused != question.key:
+                continue
+            asked = model.asked.setdefault(asker.name, _Asked(since=now))
+            if asked.refused == question.key:
+                asked.since = now
+            else:
                 due.append((asker, question))
         return due
 
@@ -213,7 +225,7 @@ class Measuring:
         seen = self._executor.look(measurement.job_key)
         if isinstance(seen, Running):
             return False
-        asked = model.asked.setdefault(measurement.asker.name, _Asked())
+        asked = model.asked.setdefault(measurement.asker.name, _Asked(since=now))
         match seen:
             case Ended(result=Failed() as failed):
                 _note_failure(policy, asked, measurement, failed, now)

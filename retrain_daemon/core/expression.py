@@ -196,8 +196,10 @@ def _environment() -> cel.Env:
 
 
 def _last(values: list[float], count: int) -> list[float]:
-    """The newest `count` of a list, or all where they are fewer."""
-    return values[-count:] if count > 0 else []
+    """The newest `count` of a list, or all where they are fewer. Of none every condition would hold."""
+    if count < 1:
+        raise ValueError(f"last({count}) is none of the newest")
+    return values[-count:]
 
 
 def _compiled(source: str, tokens: tuple[Token, ...]) -> cel.Expression:

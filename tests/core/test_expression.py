@@ -95,6 +95,13 @@ def test_a_rule_is_computed_from_the_facts(source: str, holds: bool | None) -> N
         assert evaluate(compile_rule(source), KNOWN).holds is holds
 
 
+@pytest.mark.parametrize("count", ["failures", "failures - 3", "data.new_rows - 1000000"])
+def test_the_newest_none_of_a_list_say_nothing(count: str) -> None:
+    outcome = evaluate(compile_rule(f"champion.scores.roc_auc.last({count}).all(s, s < 0.01)"), KNOWN)
+    assert outcome.holds is None
+    assert "is none of the newest" in outcome.problem
+
+
 @pytest.mark.parametrize(
     ("source", "message", "hint"),
     [

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from retrain_daemon.core.policy import Policy
-from retrain_daemon.measuring import Measuring, Question
+from retrain_daemon.measuring import PATIENCE, Measuring, Question
 from retrain_daemon.worker.job import DriftMeasured, Failed, Job, MeasureDrift, Result, Source
 from tests.fake_executor import FakeExecutor
 from tests.made import NOW, a_policy
@@ -73,6 +73,22 @@ def test_a_question_is_answered_by_a_worker_and_its_facts_are_pending_until_then
     assert box.asker.answers == [("one", ANSWER)]
     assert box.measuring.pending("churn") == ()
     assert box.executor.kept() == ()
+
+
+def test_files_that_come_faster_than_they_are_measured_keep_nobody_waiting_for_ever() -> None:
+    box = Measured(*(f"drops 1 to {last}" for last in range(1000)))
+    box.look_for(PATIENCE - timedelta(minutes=1))
+    assert box.measuring.pending("churn") == ("drift.",)
+    box.look_for(timedelta(minutes=2))
+    assert box.measuring.pending("churn") == ()
+    before = len(box.asker.answers)
+    box.look_for(timedelta(minutes=1))
+    assert len(box.asker.answers) > before
+    box.asker.keys["churn"] = []
+    box.look_for(timedelta(minutes=1))
+    box.asker.keys["churn"] = ["the next file", "and the one after it"]
+    box.look()
+    assert box.measuring.pending("churn") == ("drift.",)
 
 
 def test_nothing_is_measured_while_an_inspection_may_change_what_is_asked() -> None:
