@@ -122,12 +122,12 @@ class Drops:
         return tuple(row["units_file"] for row in rows)
 
     def incomparable_until(self, model: str, moment: datetime) -> datetime | None:
-        """Until when rows may have come back unrecognised from revisions that were seen up to `moment` and are not
-        inspected any more: their features were other ones than now. None where there are no such revisions.
+        """Until when rows may have come back unrecognised from revisions that were seen up to `moment`: their keys are
+        of other features than now, as they were not inspected since. None where there are no such revisions.
         """
         row = self._database.row(
             "SELECT inspected_since FROM model WHERE name = ?1 AND EXISTS (SELECT 1 FROM drops WHERE drops.model = ?1"
-            " AND units_file <> '' AND arrived_at <= ?2 AND state IN ('retracted', 'superseded')"
+            " AND units_file <> '' AND arrived_at <= ?2"
             " AND substr(drops.inspected_as, instr(drops.inspected_as, ' '))"
             " <> substr(model.inspected_as, instr(model.inspected_as, ' ')))",
             model, to_text(moment),

@@ -513,9 +513,9 @@ def test_retracting_the_file_that_made_an_attempt_fail_lets_the_next_one_start(b
     assert box.attempts()[-1].state is State.PROMOTED
 
 
-@pytest.mark.parametrize("retracted", [True, False])
-def test_rows_may_have_come_back_from_a_retracted_file_until_the_policy_changed_its_features(
-    tmp_path: Path, retracted: bool
+@pytest.mark.parametrize("how", ["retracted", "gone and left out", "set aside", "there"])
+def test_rows_may_have_come_back_from_a_file_that_went_until_the_policy_changed_its_features(
+    tmp_path: Path, how: str
 ) -> None:
     (tmp_path / "box").mkdir()
     box = FakeBox(tmp_path / "box")
@@ -523,13 +523,20 @@ def test_rows_may_have_come_back_from_a_retracted_file_until_the_policy_changed_
         drop=file.drop, fingerprint=file.path, rows=9000, usable=9000, new=9000, training=8000, judging=1000,
         units_file=f"/state/{file.drop}.npy",
     )  # fmt: skip
-    box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 15000")
+    box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 26000")
+    box.edit_policy("target: {column: churned", "missing: skip\n  target: {column: churned")
     box.drop("a.csv")
     box.record_champion(rows_known=False)
     box.live()
-    if retracted:
+    if how == "retracted":
         box.order("retract", "wrong labels", {"file": "a.csv"})
         box.live()
+    elif how == "gone and left out":
+        delete(box, "a.csv")
+        box.live()
+    elif how == "set aside":
+        usual = box.report
+        box.report = lambda job, file: refused(file) if file.path.endswith("a.csv") else usual(job, file)
     box.drop("b.csv", "2")
     box.live()
     changed = box.clock.now
@@ -540,4 +547,4 @@ def test_rows_may_have_come_back_from_a_retracted_file_until_the_policy_changed_
     box.live()
     until = box.trainings()[0].unknown_until
     assert until is not None
-    assert (until > changed) is retracted
+    assert (until > changed) is (how != "there")
