@@ -32,10 +32,11 @@ class Settling:
         retracted = drops.with_fingerprint(drop.model, report.fingerprint, "retracted")
         released = drops.released_with(drop.model, report.fingerprint) if _may_pass(drop, report) else None
         if report.problem and not (report.suspect and (same or retracted or released)):
-            self._quarantine(drop, report, report.problem, report.hint, now)
+            self._quarantine(drop, report, report.problem, report.hint, purpose, now)
         elif retracted is not None:
             reason = f"the same bytes as {Path(retracted.path).name}, which was retracted: {retracted.reason}"
-            self._quarantine(drop, replace(report, suspect=False), reason, "Drop corrected rows instead.", now)
+            hint = "Drop corrected rows instead."
+            self._quarantine(drop, replace(report, suspect=False), reason, hint, purpose, now)
         elif same is not None and same.path == drop.path:
             drops.renew(drop, same, now)
         elif same is not None and same.missing:
@@ -70,9 +71,13 @@ class Settling:
         for note in report.notes:
             _log.info("drop.noticed", model=drop.model, file=name, note=note)
 
-    def _quarantine(self, drop: DropRow, report: DropReport, reason: str, hint: str, now: datetime) -> None:
-        fingerprint, suspect = report.fingerprint, report.suspect
-        self._journal.drops.set_aside(drop, "quarantined", fingerprint, reason, hint, now, suspect=suspect)
+    def _quarantine(
+        self, drop: DropRow, report: DropReport, reason: str, hint: str, purpose: str, now: datetime
+    ) -> None:
+        drops, fingerprint = self._journal.drops, report.fingerprint
+        drops.set_aside(drop, "quarantined", fingerprint, reason, hint, now, suspect=report.suspect)
+        if report.units_file:
+            drops.note_units(drop, report.units_file, purpose)
         _log.warning("drop.quarantined", model=drop.model, file=Path(drop.path).name, reason=reason)
         self.tell_quarantined(drop.model, drop.path, reason, now)
 

@@ -188,6 +188,12 @@ class Drops:
             state, fingerprint, reason, hint, int(suspect), to_text(now), drop.id,
         )  # fmt: skip
 
+    def note_units(self, drop: DropRow, units_file: str, purpose: str) -> None:
+        """Which units were seen in a drop that does not count."""
+        self._database.run(
+            "UPDATE drops SET units_file = ?, inspected_as = ? WHERE id = ?", units_file, purpose, drop.id
+        )
+
     def release(self, drop: DropRow, by: str, why: str, now: datetime) -> None:
         """A person lets its bytes pass: it is inspected again, and what is suspect about it does not count any more."""
         self._database.change_one(

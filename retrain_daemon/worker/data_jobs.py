@@ -89,7 +89,8 @@ class DropReport:
     `rows` in the file; `usable` with a target; `new` of those, distinct and not known before. `training` and
     `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
     `corrected`: rows that came with another label than their copy before, which counts from now on.
-    `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped.
+    `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped;
+    also of a file that is only suspect, as its rows were seen.
     """
 
     drop: int

@@ -130,9 +130,6 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: Kno
         seen = _looked_into(file, job.data, schema or read_schema(job.source, job.data, file.path), earlier)
         if stamp(file.path) != before:
             raise FileUnsettled(f"{shown(file.path)} changed while it was read.", "Rename files into the folder.")
-        if seen.suspect and not file.released:
-            said = together(seen.suspect)
-            raise SuspectData(said.sentence, said.hint)
     except DataProblem as problem:
         return DropReport(
             drop=file.drop,
@@ -140,8 +137,9 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: Kno
             problem=problem.message,
             hint=problem.hint,
             temporary=problem.temporary or _changed(file.path, before),
-            suspect=isinstance(problem, SuspectData),
         )
+    if seen.suspect and not file.released:
+        return _refused(file.drop, found, seen, job)
     earlier.add(file.drop, seen.profile)
     return _used(file.drop, found, seen, job, known)
 
@@ -206,15 +204,28 @@ def _unused(path: str, read: FileRows) -> tuple[str, ...]:
     return tuple(f"{rate(count, read.total)} of {shown(path)} {what}." for count, what in said if count)
 
 
+def _refused(drop: int, found: str, seen: _Found, job: InspectDrops) -> DropReport:
+    """A file that looks wrong. Its rows do not count, but they were seen: they may come back in another file."""
+    said = together(seen.suspect)
+    return DropReport(
+        drop=drop, fingerprint=found, problem=said.sentence, hint=said.hint, suspect=True,
+        units_file=_kept_units(found, seen, job),
+    )  # fmt: skip
+
+
+def _kept_units(found: str, seen: _Found, job: InspectDrops) -> str:
+    path = Path(job.rows_folder) / f"{found}.units.npy"
+    save_keys(path, seen.read.rows.seen_keys)
+    return str(path)
+
+
 def _used(drop: int, found: str, seen: _Found, job: InspectDrops, known: KnownRows) -> DropReport:
     """Write what is kept of a file's rows, and count them."""
     rows = seen.read.rows
     folder = Path(job.rows_folder)
-    rows_file, units_file = folder / f"{found}{SUFFIX}", folder / f"{found}.units.npy"
-    profile_file = folder / f"{found}.profile.npz"
+    rows_file, profile_file = folder / f"{found}{SUFFIX}", folder / f"{found}.profile.npz"
     record = record_rows(rows, job.data)
     save_keys(rows_file, record.words)
-    save_keys(units_file, rows.seen_keys)
     save_profile(profile_file, seen.profile)
     report = DropReport(
         drop=drop,
@@ -222,7 +233,7 @@ def _used(drop: int, found: str, seen: _Found, job: InspectDrops, known: KnownRo
         rows=seen.read.total,
         usable=len(rows),
         rows_file=str(rows_file),
-        units_file=str(units_file),
+        units_file=_kept_units(found, seen, job),
         profile_file=str(profile_file),
         notes=seen.notes[:MOST_NOTES],
     )

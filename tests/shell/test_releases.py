@@ -13,6 +13,7 @@ from retrain_daemon.cli.main import main
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops
 from tests.fake_box import MODEL, FakeBox
+from tests.made import CHAMPION
 
 ODD = "Column 'age' of it has no value in any of 5,000 rows."
 
@@ -67,6 +68,17 @@ def test_a_suspect_file_does_not_count_before_a_person_let_it_in(box: FakeBox) -
     with box.journal() as journal:
         lines = {line.event: line.detail for line in journal.history(MODEL, 100)}
     assert lines["drop.released"] == f"by ada: the source had an outage; it was quarantined: {ODD}"
+
+
+def test_rows_of_a_suspect_file_were_seen_when_it_came(box: FakeBox) -> None:
+    box.report = lambda _job, file: DropReport(
+        drop=file.drop, fingerprint="f", problem=ODD, suspect=True, units_file="/rows/odd.npy"
+    )
+    box.drop("odd.csv", "odd")
+    box.live()
+    with box.journal() as journal:
+        assert journal.barred(MODEL, (CHAMPION - 1,), "all").early == ("/rows/odd.npy",)
+        assert journal.drops.incomparable_until(MODEL, box.clock()) is None
 
 
 def test_a_released_file_stays_in_when_everything_is_inspected_again(box: FakeBox) -> None:

@@ -72,6 +72,20 @@ def test_rows_of_history_do_not_judge_although_their_columns_are_in_another_orde
     assert sides.too_early > 300
 
 
+def test_rows_of_history_that_only_looked_wrong_do_not_judge_from_another_file(tmp_path: Path) -> None:
+    history = replace(write(tmp_path / "history.csv", 2000), first_seen=FIRST_LOOK)
+    Path(history.path).write_text(Path(history.path).read_text("utf-8").rstrip("\n"), "utf-8")
+    job = InspectDrops(source=NOWHERE, data=SPEC, files=(history,), known_rows=(), rows_folder=str(tmp_path))
+    [report] = inspect_drops(job, ignore).reports
+    assert report.suspect
+    sides = split(
+        read_window([write(tmp_path / "whole.csv", 2500)], SPEC, SCHEMA, NOW), SPEC, NONE_LEARNED, FIRST_LOOK,
+        load_keys([report.units_file]),
+    )  # fmt: skip
+    assert (sides.judging.features.frame()["a"] >= 2000).all()
+    assert len(sides.judging) > 50
+
+
 @pytest.mark.parametrize(("before", "after"), [(None, "b"), ("b", None), ("c", "b")])
 def test_rows_of_history_do_not_judge_from_another_file_although_the_group_of_the_policy_changed(
     tmp_path: Path, before: str | None, after: str | None
