@@ -6,26 +6,24 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, executor_of, journal_to_read, readable_policies, registry_of
+from retrain_daemon.cli.composition import clock, journal_to_read, readable_policies, registry_of
+from retrain_daemon.cli.one_job import done
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.core.policy import DataSpec, Policy, unit_of
-from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
+from retrain_daemon.errors import NotFound, RegistryUnreachable
 from retrain_daemon.executor.limits import Limits
-from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import (
     AccountRows,
     DropFile,
-    Failed,
     RowsAccounted,
     RowsOfDrop,
     RowsOfVersion,
@@ -148,22 +146,14 @@ def _record(journal: Journal, model: str, version: int, unit: str) -> VersionRec
 
 
 def _run(settings: Settings, job: AccountRows, folder: Path) -> RowsAccounted:
-    executor = executor_of(settings, folder / "jobs", lambda: None)
     try:
-        executor.start("account", job, LIMITS, clock())
-        while isinstance(seen := executor.look("account"), Running):
-            time.sleep(0.05)
-    finally:
-        executor.close()
-    match seen:
-        case Ended(result=RowsAccounted() as found):
-            return found
-        case Ended(result=Failed(unreachable=True, message=message, hint=hint)):
-            raise RegistryUnreachable(f"The model's signature says how its files are read: {message}", hint)
-        case Ended(result=Failed(message=message, hint=hint)):
-            raise Refused(message, hint)
-        case other:
-            raise Refused(f"the worker answered {other} to an account.")
+        found = done(settings, job, LIMITS, folder / "jobs")
+    except RegistryUnreachable as error:
+        raise RegistryUnreachable(
+            f"The model's signature says how its files are read: {error.message}", error.hint
+        ) from error
+    assert isinstance(found, RowsAccounted)  # what AccountRows answers
+    return found
 
 
 def _print_listing(listing: Path, drops: Iterable[DropRow]) -> None:

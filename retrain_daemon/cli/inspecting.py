@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import clock, executor_of, registry_of, trust_of
+from retrain_daemon.cli.composition import registry_of, trust_of
+from retrain_daemon.cli.one_job import done
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.policy import DEFAULT_ALIAS
-from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.errors import NotFound
 from retrain_daemon.executor.limits import Limits
-from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.policies import read_policies
 from retrain_daemon.settings import Settings
-from retrain_daemon.worker.job import Failed, InspectModel, ModelInspected, ModeReport, Source
+from retrain_daemon.worker.job import InspectModel, ModelInspected, ModeReport, Source
 
 LIMITS = Limits(run_for=timedelta(minutes=10), memory=None)
 
@@ -66,20 +65,9 @@ def _alias(settings: Settings, model: str) -> str:
 
 def _run(settings: Settings, job: InspectModel) -> ModelInspected:
     with tempfile.TemporaryDirectory(prefix="retraind-inspect-") as folder:
-        executor = executor_of(settings, Path(folder), lambda: None)
-        try:
-            executor.start("inspect", job, LIMITS, clock())
-            while isinstance(seen := executor.look("inspect"), Running):
-                time.sleep(0.05)
-        finally:
-            executor.close()
-    match seen:
-        case Ended(result=ModelInspected() as report):
-            return report
-        case Ended(result=Failed(message=message, hint=hint)):
-            raise Refused(message, hint)
-        case other:
-            raise Refused(f"the worker answered {other} to an inspection.")
+        report = done(settings, job, LIMITS, Path(folder))
+    assert isinstance(report, ModelInspected)  # what InspectModel answers
+    return report
 
 
 def _print(model: str, version: int | None, report: ModelInspected) -> None:

@@ -11,7 +11,7 @@ from retrain_daemon.core.attempts import State
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import Refused
 from retrain_daemon.executor.limits import Limits
-from retrain_daemon.worker.job import InspectDrops, Job, Result
+from retrain_daemon.worker.job import InspectDrops, Job, Result, Train
 from tests.fake_box import MODEL, FakeBox
 
 
@@ -53,7 +53,7 @@ def test_an_attempt_that_begins_again_does_not_wait_for_the_gpu_of_its_own_outda
     box.worker_outlives_daemon = False
     box.drop()
     box.drop("b.csv", "x,churned\n2,no\n")
-    box.work = lambda job: FakeBox.work(box, job) if isinstance(job, InspectDrops) else None  # type: ignore[method-assign]
+    box.work = lambda job: None if isinstance(job, Train) else FakeBox.work(box, job)  # type: ignore[method-assign]
     with box.life() as daemon:
         executor = daemon._to.executor
         box.obstacle = executor.obstacle = lambda limits: (  # type: ignore[attr-defined]
