@@ -62,7 +62,7 @@ def test_while_mlflow_is_away_files_are_found_and_status_answers_and_its_return_
     box.until(lambda: len(box.events("registry.unreachable")) > lost)
     box.drop(name, buyers(FAULTS.index(fault) + 2, 100))
     box.until(lambda: name in box.drops())
-    said = box.run("status")
+    said = box.run("status", "--json")
     assert said.code == 0
     assert "did not answer" in said.out
     line.mend()
