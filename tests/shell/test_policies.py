@@ -364,7 +364,7 @@ BAD_DATA = [
     (with_data("expect: {age: {at_least: 3, at_most: 2}}"), "`data.expect.age.at_most` is below at_least."),
     (with_data("expect: {day: {at_least: 2026-01-01, at_most: 2025-01-01}}"), "is below at_least"),
     (with_data("expect: {day: {at_least: 2026-01-01, at_most: 7}}"), "a number and a date as bounds"),
-    (with_data("expect: {day: {at_least: 2026-02-30}}"), "must be a number, not `2026-02-30`"),
+    (with_data("expect: {day: {at_least: 2026-02-30}}"), "5e-3. A date is written 2026-01-31."),
     (with_data("expect: {age: {values: [1], at_most: 2}}"), "has both values and bounds"),
     (with_data("expect: {land: {values: DE}}"), "Write [DE]."),
     (with_data("expect: {land: {values: [DE, null]}}"), "How many may be missing is said by `missing: 5%`."),
