@@ -122,8 +122,8 @@ def _infinite(file: Opened) -> Iterator[Complaint]:
         yield Complaint(
             f"Column {column.name!r} of {shown(file.path)} is infinite, or too large for its type, in "
             f"{rate(count, len(file.read.rows))}, first in row {first}.",
-            "Correct the file, and leave a cell empty where a value is not known. A model that can learn from infinite "
-            "values gets them by a release.",
+            "Correct the file, and leave a cell empty where a value is not known: most models cannot learn from "
+            "infinite values.",
         )
 
 
