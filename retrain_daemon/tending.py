@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from retrain_daemon.act import Acting
@@ -15,7 +15,7 @@ from retrain_daemon.attention import Attention
 from retrain_daemon.champions import note_champion, note_made_anew, note_offered
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.evidence import Challenger
-from retrain_daemon.core.facts import Champion, ChampionState, Offered
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, Offered
 from retrain_daemon.core.policy import Mode, Policy
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.intake import Intake
@@ -67,6 +67,7 @@ class Tending:
         self._alarms = around.alarms
         self._clock = around.clock
         self._told: dict[str, str] = {}
+        self._weighed: dict[str, DataFacts] = {}
 
     def tend(self, policy: Policy) -> bool:
         """One model: who is champion, which drops are there, and whether to train."""
@@ -90,7 +91,7 @@ class Tending:
             self._plan_offered(policy, decision, champion.version, facts.offered, now)
             return True
         if decision.code != "attempt_open":
-            self._note_decision(policy.model, decision, now)
+            self._note_decision(policy.model, facts, decision, now)
         self._alarms.at(f"decide {policy.model}", decision.until)
         return changed
 
@@ -129,9 +130,16 @@ class Tending:
         if offered is not None and not offered.obstacle:
             note_offered(policy, offered, self._view.created_at(policy.model, offered.version), self._journal, now)
 
-    def _note_decision(self, model: str, decision: Decision, now: datetime) -> None:
-        """Journaled and logged once for each kind of reason, not at each look."""
+    def _note_decision(self, model: str, facts: Facts, decision: Decision, now: datetime) -> None:
+        """Journaled and logged once for each kind of reason, not at each look. The numbers in it follow the data, so
+        that `status` does not tell old ones; what time alone changes is not written.
+        """
         before = self._journal.attempts.standing_decision(model)
+        weighed = replace(facts.data, waiting=None)
+        if self._weighed.get(model) != weighed:
+            self._weighed[model] = weighed
+            if before is not None and before.sentence != decision.sentence:
+                self._journal.attempts.reword(model, decision)
         self._journal.attempts.note(model, decision, now)
         if decision.offered and (before is None or before.offered != decision.offered):
             _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)

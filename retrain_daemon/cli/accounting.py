@@ -204,6 +204,7 @@ def _print(shown: DataShown, spec: DataSpec) -> None:
     total = ("", "all", *_sums(accounts, shown.champion))
     print_table(titles, [*(_file_line(each, shown.champion) for each in shown.files), total])
     print("repeated: come again, further down or in a newer file; corrected: of these, with another label then.")
+    print("outside: not in data.window, younger than data.label_delay, or dated more than a day ahead.")
     print(f"{shown.counted:,} rows count once; those in the window have {shown.units:,} {_units(spec)}.")
     if shown.versions:
         print_table(

@@ -75,6 +75,12 @@ def _count(text: str) -> int:
     return number
 
 
+def _said(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; write the reason in a few words")
+    return text
+
+
 def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = _verb(verbs, "run", running.run, "Run the daemon.")
     run.add_argument("--once", action="store_true", help="do what is to be done now, then end")
@@ -141,4 +147,4 @@ def _add_drop(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         parser = _verb(actions, name, act, meaning)
         parser.add_argument("file", help="its path, its name or its number in the list")
         parser.add_argument("--model", help="needed when several models have such a file")
-        parser.add_argument("--why", required=True, help="the reason, for history and reviewers")
+        parser.add_argument("--why", required=True, type=_said, help="the reason, for history and reviewers")

@@ -27,6 +27,8 @@ _FIRST_ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*)\)'")
 _BETWEEN_TYPES = re.compile(r", (?![^()]*\))")  # not within map(string, double)
 _RANGE = re.compile(r"expression of type '([^']*)' cannot be the range of a comprehension")
+_OPERAND = re.compile(r"expression of type '([^']*)' cannot be the operand of a select operation")
+_PERCENT_AT_END = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*$")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _TYPES = {
     "int": "a whole number",
@@ -79,6 +81,9 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> Express
     if no_list := _RANGE.match(text):
         what = f"all, exists, filter and map go over a list, here it is {type_in_words(no_list[1])}."
         return problem_at(source, offset, what, "Compare the value itself.")
+    if operand := _OPERAND.match(text):
+        what = f"{type_in_words(operand[1]).capitalize()} has no parts with names."
+        return problem_at(source, offset, what, "Call what is asked of it with parentheses, such as .size().")
     if text.startswith("Syntax error"):
         return _syntax(source, offset, text)
     return problem_at(source, offset, f"The rule is refused: {_short(text)}.")
@@ -189,6 +194,10 @@ def _syntax(source: str, offset: int, text: str) -> ExpressionProblem:
     if "missing ')'" in text:
         return problem_at(source, offset, "A `)` is missing.")
     if offset >= len(source.rstrip(" \t\r\n")):
+        if percent := _PERCENT_AT_END.search(source):
+            return problem_at(
+                source, percent.start(), "A rule has no percentages.", f"Write {float(percent[1]) / 100:g}."
+            )
         return problem_at(source, offset, "The rule ends too early.", "Finish the comparison.")
     near = (source[offset:].split() or [source[offset]])[0][:20]
     near = near if near.isprintable() else ascii(near)[1:-1]

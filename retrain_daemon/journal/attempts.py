@@ -63,6 +63,14 @@ class Attempts:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
+    def reword(self, model: str, decision: Decision) -> None:
+        """Put the numbers of today into the standing reason to wait, if it is of the same kind."""
+        self._database.run(
+            "UPDATE decision SET sentence = ?1, details = ?2 WHERE id = (SELECT max(id) FROM decision WHERE model = ?3)"
+            " AND action = 'wait' AND action = ?4 AND code = ?5 AND sentence <> ?1",
+            decision.sentence, _RULES.dump_json(decision.rules).decode(), model, decision.action.value, decision.code,
+        )  # fmt: skip
+
     def plan(
         self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
         now: datetime, challenger: Challenger | None = None,

@@ -57,11 +57,13 @@ class Scores:
 
     def drops_since(self, model: str, lineage: Lineage) -> tuple[DropRow, ...]:
         """Drops in use that came since a version was cut, oldest first: which the attempt that made it did not have;
-        of a version that no attempt made, those that arrived after it was made.
+        of a version that no attempt made, those that arrived after it was made. One that only repeats rows of other
+        drops tells nothing that their scores do not.
         """
         rows = self._database.rows(
-            "SELECT * FROM drops WHERE model = ? AND state = 'recorded' AND missing = 0 AND usable > 0 AND id NOT IN"
-            " (SELECT drop_id FROM attempt_drop WHERE attempt = ?) ORDER BY id", model, lineage.attempt,
+            "SELECT * FROM drops WHERE model = ? AND state = 'recorded' AND missing = 0 AND usable > 0"
+            " AND new + corrected > 0 AND id NOT IN (SELECT drop_id FROM attempt_drop WHERE attempt = ?) ORDER BY id",
+            model, lineage.attempt,
         )  # fmt: skip
         drops = tuple(drop_of(row) for row in rows)
         if lineage.attempt is not None:

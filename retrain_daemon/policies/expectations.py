@@ -61,7 +61,7 @@ def _bound(node: Node) -> Bound:
     try:
         return number(node)
     except Wrong as wrong:
-        raise Wrong(wrong.message, wrong.hint or "Write a number, or a date such as 2026-01-31.") from None
+        raise Wrong(wrong.message, f"{wrong.hint} A date is written 2026-01-31.".lstrip()) from None
 
 
 def _moment(written: str) -> datetime | None:

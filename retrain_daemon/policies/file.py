@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from retrain_daemon.core.expression import ExpressionProblem, compile_rule
-from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, Pace, Policy, Recipe, Rule
+from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, DataSpec, Pace, Policy, Promotion, Recipe, Rule
+from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
-from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Wrong, read_nodes
-from retrain_daemon.policies.promotion import check_metrics, read_promotion
+from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
+from retrain_daemon.policies.promotion import check_metrics, check_scores, read_promotion
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 from retrain_daemon.secrets import has_credentials
@@ -114,6 +116,8 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
     rules = root.take("retrain", lambda node: _rules(node, requested), _NO_RULES)
+    if data is not None and promote is not None:
+        _check_rules(root.entries.get("retrain"), promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None
@@ -163,6 +167,16 @@ def _rules(node: Node, requested: Recipe) -> tuple[Rule, ...]:
         if rule is not None:
             rules.append(rule)
     return tuple(rules)
+
+
+def _check_rules(node: Node | None, promote: Promotion, data: DataSpec) -> None:
+    """Note rules over scores that there cannot be; a rule that does not compile was noted before."""
+    for item in node.items if isinstance(node, Sequence) else ():
+        when = item.entries.get("when") if isinstance(item, MappingNode) else None
+        if isinstance(when, Scalar):
+            with suppress(ExpressionProblem):
+                names = compile_rule(when.value).names
+                check_scores(when, tuple(dict.fromkeys(filter(None, map(metric_of, names)))), promote, data)
 
 
 def _rule(node: Node, requested: Recipe) -> Rule:

@@ -58,6 +58,18 @@ def check_metrics(node: Node, promote: Promotion, data: DataSpec) -> None:
         _check_outputs(entry, metric, data)
 
 
+def check_scores(node: Node, named: tuple[str, ...], promote: Promotion, data: DataSpec) -> None:
+    """Note metrics of a rule that no version of this model can have a score by."""
+    required = next((METRICS[line.metric] for line in promote.require if line.metric), None)
+    for metric in map(METRICS.__getitem__, named):
+        if required is not None and metric.task is not required.task:
+            message = f"`{metric.name}` is for {metric.task}, and `promote.require` names {required.name}."
+            node.problem(message, f"A rule asks for scores by metrics for {required.task}.")
+        elif metric.binary_only and data.target.positive is None:
+            message = f"`{metric.name}` is about one class of two, and the policy does not say which."
+            node.problem(message, "Name `positive` under `data.target`, or use another metric.")
+
+
 def _check_outputs(entry: Node, metric: Metric, data: DataSpec) -> None:
     """Classes and values have metrics of their own."""
     values = bool(data.target.more) or data.model_outputs is Outputs.VALUE

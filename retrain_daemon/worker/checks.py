@@ -14,14 +14,14 @@ import pandas as pd
 
 from retrain_daemon.core.policy import DataSpec, Outputs
 from retrain_daemon.errors import DataProblem
-from retrain_daemon.worker.columns import cast_column, missing, shortened
+from retrain_daemon.worker.columns import cast_column, shortened
 from retrain_daemon.worker.complaints import Complaint, listed, rate
 from retrain_daemon.worker.earlier import FEW, MANY, Before, classes_of
 from retrain_daemon.worker.evaluate import canonical
 from retrain_daemon.worker.files import read_pieces
 from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.profile import ColumnProfile, Profile
-from retrain_daemon.worker.row_reading import FileRows, target_columns
+from retrain_daemon.worker.row_reading import FileRows, needed_columns, present, target_columns
 from retrain_daemon.worker.schema import Column, Schema
 
 #: What chance alone shows so rarely is suspect.
@@ -56,6 +56,7 @@ def look_at(file: Opened) -> Looked:
     """Compare a file with the drops before it and with what the policy says of the target."""
     columns = [(column, file.before.get(column.name)) for column in file.profile.columns.values()]
     suspect = [complaint for column, before in columns for complaint in _suspect(file.path, column, before)]
+    suspect.extend(_infinite(file))
     first = [column for column, before in columns if before is None]
     notes = [*_saying_nothing(file.path, first), *_new_classes(file)]
     strange = _strange(file.read, file.spec)
@@ -68,14 +69,14 @@ def look_at(file: Opened) -> Looked:
 
 def wrong_columns(path: str, spec: DataSpec, schema: Schema) -> tuple[Complaint, ...]:
     """Of a file that could not be read, each column with its first value that does not fit, as far as the file goes."""
-    needed = [*target_columns(spec, schema), *([Column(spec.event_time, "datetime")] if spec.event_time else [])]
+    needed = needed_columns(spec, schema)
     columns = list(dict.fromkeys([*needed, *schema.features]))
     found: dict[str, Complaint] = {}
     try:
         for frame in read_pieces(path, [column.name for column in columns]):
-            absent = np.logical_or.reduce([missing(frame[column.name], column.kind) for column in needed])
+            counts = present(frame, needed)
             for column in columns:
-                if column.name not in found and (wrong := _misfit(frame[column.name][~absent], column)):
+                if column.name not in found and (wrong := _misfit(frame[column.name][counts], column)):
                     found[column.name] = wrong
     except DataProblem:
         pass  # what ends the reading is reported by whoever read it first
@@ -109,6 +110,35 @@ def _suspect(path: str, column: ColumnProfile, before: Before | None) -> Iterato
             f"Column {name!r} of {shown(path)} is {_value(column)} in all of {values:,} rows; in earlier files no "
             f"value had more than {100 * before.top:.3g}% of them.", _CORRECT,
         )  # fmt: skip
+
+
+def _infinite(file: Opened) -> Iterator[Complaint]:
+    """Columns of features with infinite values in rows that have a label: few models can learn from them."""
+    for column in file.schema.features:
+        profile = file.profile.columns.get(column.name)
+        if profile is None or not np.isinf([profile.minimum, profile.maximum]).any():
+            continue
+        count, first = _count_infinite(file, column)
+        yield Complaint(
+            f"Column {column.name!r} of {shown(file.path)} is infinite, or too large for its type, in "
+            f"{rate(count, len(file.read.rows))}, first in row {first}.",
+            "Correct the file, and leave a cell empty where a value is not known: most models cannot learn from "
+            "infinite values.",
+        )
+
+
+def _count_infinite(file: Opened, column: Column) -> tuple[int, int]:
+    """How many rows with a label are infinite in a column, and the first of them, counted from 1."""
+    needed = needed_columns(file.spec, file.schema)
+    cast_as = Column(column.name, column.kind or "double")
+    count = first = 0
+    for frame in read_pieces(file.path, list(dict.fromkeys([column.name, *(each.name for each in needed)]))):
+        values = cast_column(frame[column.name][present(frame, needed)], cast_as)
+        infinite = values.index[np.isinf(values.to_numpy(dtype=np.float64))]
+        count += len(infinite)
+        if len(infinite):
+            first = first or int(infinite[0]) + 1
+    return count, first
 
 
 def _saying_nothing(path: str, first: Sequence[ColumnProfile]) -> Iterator[str]:

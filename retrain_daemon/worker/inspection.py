@@ -17,6 +17,7 @@ from retrain_daemon.core.policy import DataSpec, Holdout
 from retrain_daemon.errors import DataProblem, NotFound, SuspectData
 from retrain_daemon.worker.checks import Opened, look_at, wrong_columns
 from retrain_daemon.worker.complaints import Complaint, rate, together
+from retrain_daemon.worker.dataset import FUTURE_ALLOWED
 from retrain_daemon.worker.earlier import Earlier
 from retrain_daemon.worker.expected import unexpected
 from retrain_daemon.worker.feature_names import has_patterns
@@ -34,10 +35,10 @@ from retrain_daemon.worker.job import (
     Source,
 )
 from retrain_daemon.worker.known_rows import SUFFIX, KnownRows, RowRecord, record_rows
-from retrain_daemon.worker.labelled import Rows
+from retrain_daemon.worker.labelled import Rows, moment
 from retrain_daemon.worker.profile import Profile, Profiler, save_profile
 from retrain_daemon.worker.row_reading import FileRows, read_rows, read_units
-from retrain_daemon.worker.rows import Keys, judges, save_keys
+from retrain_daemon.worker.rows import Keys, judges, save_keys, unit_keys
 from retrain_daemon.worker.schema import Schema
 from retrain_daemon.worker.signature import read_schema
 
@@ -175,7 +176,7 @@ def _looked_into(file: DropFile, spec: DataSpec, schema: Schema, earlier: Earlie
     if looked.wrong:
         raise _problem((*looked.wrong, *(Complaint(each.sentence) for each in suspect)))
     passed = [f"Let pass: {each.sentence}" for each in suspect if file.released]
-    return _Found(read, profile, suspect, (*passed, *_unused(file.path, read), *looked.notes))
+    return _Found(read, profile, suspect, (*passed, *_unused(file, read, spec), *looked.notes))
 
 
 def _cut_short(file: DropFile, spec: DataSpec) -> tuple[Complaint, ...]:
@@ -193,15 +194,18 @@ def _problem(complaints: Sequence[Complaint]) -> DataProblem:
     return DataProblem(said.sentence, said.hint)
 
 
-def _unused(path: str, read: FileRows) -> tuple[str, ...]:
-    """Rows that do not count, as notes."""
-    unused = read.total - len(read.rows)
-    repeated = len(read.rows) - len(np.unique(read.rows.row_keys))
+def _unused(file: DropFile, read: FileRows, spec: DataSpec) -> tuple[str, ...]:
+    """Rows that do not count, or not as those who wrote them may think, as notes."""
+    rows = read.rows
+    ahead = rows.event_time > moment(file.first_seen) + FUTURE_ALLOWED if spec.event_time else np.zeros(0)
+    alone = rows.unit_keys == unit_keys(pd.DataFrame({spec.group: [None]}), [spec.group]) if spec.group else np.zeros(0)
     said = (
-        (unused, "lack a finite target or an event time and are not used"),
-        (repeated, "repeat another row of the file"),
+        (read.total - len(rows), "lack a finite target or an event time and are not used"),
+        (len(rows) - len(np.unique(rows.row_keys)), "repeat another row of the file"),
+        (int(ahead.sum()), "are dated more than a day ahead and are not used before that day"),
+        (int(alone.sum()), f"have no {spec.group} and count as one group"),
     )
-    return tuple(f"{rate(count, read.total)} of {shown(path)} {what}." for count, what in said if count)
+    return tuple(f"{rate(count, read.total)} of {shown(file.path)} {what}." for count, what in said if count)
 
 
 def _refused(drop: int, found: str, seen: _Found, job: InspectDrops) -> DropReport:

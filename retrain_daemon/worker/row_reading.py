@@ -5,7 +5,7 @@ Where the kind of every column is known, piece by piece, so that a large file ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ def _rows(
     frame: pd.DataFrame, drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Joinable]
 ) -> Rows:
     labels = target_columns(spec, schema)
-    frame = frame[_present(frame, spec, labels)]
+    frame = frame[present(frame, needed_columns(spec, schema))]
     target = pd.DataFrame({label.name: cast_target(frame[label.name], label) for label in labels})
     finite = np.isfinite(target.select_dtypes("float").to_numpy()).all(axis=1)
     frame, target = frame.iloc[finite], target.iloc[finite]
@@ -156,17 +156,20 @@ def _rows(
     )
 
 
-def _present(frame: pd.DataFrame, spec: DataSpec, labels: tuple[Column, ...]) -> Mask:
-    """Which rows have a label and, where the policy names one, an event time."""
-    needed = [*labels, *([Column(spec.event_time, "datetime")] if spec.event_time else [])]
+def needed_columns(spec: DataSpec, schema: Schema) -> tuple[Column, ...]:
+    """What a row must have to count: a label and, where the policy names one, an event time."""
+    return (*target_columns(spec, schema), *([Column(spec.event_time, "datetime")] if spec.event_time else []))
+
+
+def present(frame: pd.DataFrame, needed: Sequence[Column]) -> Mask:
+    """Which rows have a value in each of these columns."""
     absent = [missing(frame[column.name], column.kind) for column in needed]
     return np.asarray(~np.logical_or.reduce(absent), dtype=np.bool_)
 
 
 def _refuse_empty_columns(drop: DropFile, spec: DataSpec, schema: Schema) -> None:
     """Raise DataProblem when a column that every row needs has no value in any."""
-    needed = [*target_columns(spec, schema), *([Column(spec.event_time, "datetime")] if spec.event_time else [])]
-    for column in needed:
+    for column in needed_columns(spec, schema):
         if missing(read_file(drop.path, [column.name])[column.name], column.kind).all():
             raise DataProblem(
                 f"Column {column.name!r} of {shown(drop.path)} has no value in any row.", "Fill it and drop it again."

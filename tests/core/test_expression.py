@@ -166,6 +166,8 @@ def test_the_newest_none_of_a_list_say_nothing(count: str) -> None:
         ("not registry.champion_moved", "`not` is not an operator", "Write !."),
         ("registry.champion_moved == True", "`True` is not known", "Write true."),
         ("failures >", "ends too early", "Finish"),
+        ("drift.max > 25%", "no percentages", "Write 0.25."),
+        ("champion.scores.roc_auc.size >= 2", "A list has no parts with names.", ".size()"),
         ("", "empty", "data.new_rows >= 10000"),
         ("// nothing", "empty", "data.new_rows >= 10000"),
         ("(failures > 1", "`)` is missing", ""),

@@ -100,6 +100,19 @@ def keeping(box: FakeBox, work: Callable[[Job], Result | None]) -> Callable[[Job
     return kept
 
 
+def test_the_standing_reason_has_the_numbers_of_today_and_is_history_once(box: FakeBox) -> None:
+    box.record_champion()
+    box.edit_policy("data.new_rows >= 1000", "data.new_rows >= 1000000")
+    for name, rows in (("a.csv", "5,000, short by 995,000"), ("b.csv", "10,000, short by 990,000")):
+        box.drop(name, f"x,churned\n{name},no\n")
+        box.live()
+        assert standing(box)[0] == "no_rule_holds"
+        assert rows in standing(box)[1]
+    with box.journal() as journal:
+        waits = [line for line in journal.history(MODEL, 1000) if line.event == "decision.wait"]
+    assert len([line for line in waits if "no rule holds" in line.detail]) == 1
+
+
 def test_after_its_own_promotion_it_does_not_start_again(box: FakeBox) -> None:
     box.drop()
     box.live(turns=20)

@@ -364,7 +364,7 @@ BAD_DATA = [
     (with_data("expect: {age: {at_least: 3, at_most: 2}}"), "`data.expect.age.at_most` is below at_least."),
     (with_data("expect: {day: {at_least: 2026-01-01, at_most: 2025-01-01}}"), "is below at_least"),
     (with_data("expect: {day: {at_least: 2026-01-01, at_most: 7}}"), "a number and a date as bounds"),
-    (with_data("expect: {day: {at_least: 2026-02-30}}"), "must be a number, not `2026-02-30`"),
+    (with_data("expect: {day: {at_least: 2026-02-30}}"), "5e-3. A date is written 2026-01-31."),
     (with_data("expect: {age: {values: [1], at_most: 2}}"), "has both values and bounds"),
     (with_data("expect: {land: {values: DE}}"), "Write [DE]."),
     (with_data("expect: {land: {values: [DE, null]}}"), "How many may be missing is said by `missing: 5%`."),
@@ -462,6 +462,14 @@ BAD_PROMOTION = [
     (instead("better_by: 0", "unless_worse_by: 0.1"), "unless_worse_by` is not built yet"),
     (instead("better_by: 0", "better_by: 0, slices: region"), "slices` is not built yet"),
     (f"{MINIMAL}    - {{metric: accuracy, better_by: 1e-3}}\n", "required twice"),
+    (
+        instead("data.new_rows >= 100", "champion.score.rmse > 3.0"),
+        "7:11: `rmse` is for regression, and `promote.require` names accuracy.",
+    ),
+    (
+        instead("data.new_rows >= 100", "champion.scores.f1.last(3).exists(s, s < 0.5)"),
+        "7:11: `f1` is about one class of two, and the policy does not say which. Name `positive`",
+    ),
     (f"{MINIMAL}    - {{metric: rmse, better_by: 0}}\n", "11:7: `rmse` is for regression, `accuracy` above it"),
     (instead("accuracy", "f1"), "Write `target: {column: churned, positive: ...}`"),
     (instead("accuracy", "rmse").replace("churned", "{column: c, positive: 1}"), "`data.target` has a positive class"),

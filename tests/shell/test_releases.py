@@ -231,6 +231,13 @@ def test_without_a_daemon_the_command_releases_and_the_next_daemon_inspects(
     assert retraind(box, "drop", "release", "none.csv", "--why", "checked") == 4
 
 
+@pytest.mark.parametrize("order", ["release", "retract"])
+def test_an_empty_reason_is_none(box: FakeBox, capsys: pytest.CaptureFixture[str], order: str) -> None:
+    with pytest.raises(SystemExit):
+        retraind(box, "drop", order, "odd.csv", "--why", " ")
+    assert "--why: it is empty" in capsys.readouterr().err
+
+
 def photograph(folder: Path) -> dict[str, tuple[str, int, int, int]]:
     """What is in a folder: bytes, time of change, mode and inode by name."""
     found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,16 @@ from retrain_daemon.core.facts import Scores
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.scores import NEWEST, OLDEST, score_facts
-from retrain_daemon.worker.job import DropScore, DropsScored, Failed, ScoreDrops, Train
+from retrain_daemon.worker.job import (
+    DropFile,
+    DropReport,
+    DropScore,
+    DropsScored,
+    Failed,
+    InspectDrops,
+    ScoreDrops,
+    Train,
+)
 from tests.fake_box import MODEL, FakeBox, scored
 from tests.made import CHAMPION
 
@@ -170,6 +180,31 @@ def test_a_retracted_file_does_not_count(box: FakeBox) -> None:
     box.order("retract", "wrong labels", {"file": "b.csv"})
     box.live()
     assert seen_by_rules(box).latest == (0.9,)
+
+
+def test_rows_that_come_again_under_another_name_are_one_score(box: FakeBox) -> None:
+    box.score = by_file({"a": 0.7, "again": 0.7, "corrected": 0.75})
+    counts = {"again": (0, 0), "corrected": (0, 40)}
+
+    def report(_: InspectDrops, file: DropFile) -> DropReport | None:
+        name = Path(file.path).stem
+        if name not in counts:
+            return None
+        new, corrected = counts[name]
+        found = DropReport(
+            drop=file.drop, fingerprint=sha256(Path(file.path).read_bytes()).hexdigest(), rows=1000, usable=1000
+        )
+        return replace(found, new=new, corrected=corrected)
+
+    box.report = report
+    arrive(box, "a", "again", "corrected")
+    assert values(box) == {"a": 0.7, "corrected": 0.75}
+    assert seen_by_rules(box).latest == (0.7, 0.75)
+    del counts["again"]
+    box.order("retract", "wrong labels", {"file": "a.csv"})
+    box.live()
+    assert seen_by_rules(box).latest == (0.7, 0.75)
+    assert values(box) == {"again": 0.7, "corrected": 0.75}
 
 
 def test_a_file_that_was_set_aside_is_never_scored(box: FakeBox) -> None:

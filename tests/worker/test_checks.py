@@ -127,6 +127,31 @@ def test_a_rare_value_may_be_absent(folder: Folder) -> None:
     assert not folder.inspect("b.csv", rows(seed=1, age=0.0)).problem
 
 
+def test_infinite_values_in_features_make_a_file_suspect_with_their_count_and_first_row(folder: Folder) -> None:
+    odd = rows()
+    odd.loc[[3, 41], "age"] = np.inf
+    odd.loc[[7, 8, 9], "dose"] = -np.inf
+    odd.loc[3, "y"] = np.nan  # does not count anyway
+    for name in ("a.csv", "a.parquet"):
+        report = folder.inspect(name, odd)
+        assert report.suspect
+        assert report.problem == (
+            f"Column 'age' of {name} is infinite, or too large for its type, in 1 of 1,999 rows (0.05%), first in "
+            f"row 42. Column 'dose' of {name} is infinite, or too large for its type, in 3 of 1,999 rows (0.15%), "
+            "first in row 8."
+        )
+        assert "leave a cell empty" in report.hint
+    released = folder.inspect("a.csv", odd, released=True)
+    assert (released.problem, released.usable) == ("", ROWS - 1)
+    assert "Let pass: Column 'age' of a.csv is infinite" in released.notes[0]
+
+
+def test_a_number_that_is_too_large_for_its_type_is_infinite(folder: Folder) -> None:
+    report = folder.inspect("a.csv", rows(10).astype({"dose": object}).assign(dose=["1e400", *["0.5"] * 9]))
+    assert report.suspect
+    assert "Column 'dose' of a.csv is infinite, or too large for its type, in 1 of 10 rows" in report.problem
+
+
 def test_a_column_of_another_type_than_before_cannot_be_used_and_its_row_is_named(folder: Folder) -> None:
     folder.inspect("a.csv", rows())
     odd = rows(seed=1).astype({"age": object})

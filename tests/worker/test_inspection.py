@@ -101,6 +101,20 @@ def test_rows_without_target_are_not_usable_and_progress_names_the_file(tmp_path
     assert told[-1] == Progress(phase="reading a.csv", done=0, total=1)
 
 
+def test_rows_of_the_future_and_rows_without_a_group_are_noticed(tmp_path: Path) -> None:
+    spec = replace(SPEC, event_time="at", group="who")
+    at = ["2026-11-21", "2126-11-21", "2026-11-22T20:00:00", "2027-01-01"]
+    path = write(tmp_path / "a.csv", [1, 2, 3, 4], at=at, who=["ann", "bob", None, None])
+    [report] = inspect(tmp_path, path, spec=spec)
+    assert report.notes == (
+        "2 of 4 rows (50%) of a.csv are dated more than a day ahead and are not used before that day.",
+        "2 of 4 rows (50%) of a.csv have no who and count as one group.",
+    )
+    numbered = write(tmp_path / "b.csv", [5, 6], at="2026-11-21", who=[7, None])
+    [report] = inspect(tmp_path, numbered, spec=spec)
+    assert report.notes == ("1 of 2 rows (50%) of b.csv have no who and count as one group.",)
+
+
 def test_without_version_and_features_nothing_is_inspected(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no version"):
         inspect(tmp_path, write(tmp_path / "a.csv", [1]), spec=replace(SPEC, features=()))
