@@ -269,7 +269,7 @@ def _offered(
     unit = unit_of(policy.data)
     both = journal.models.learned_by_either(policy.model, champion.version, offered.version, unit)
     look = journal.attempts.last_look(policy.model, offered.version, champion.version, policy.digest)
-    counts = journal.count_rows(policy.model, both, look.id if look else None, now)
+    counts = journal.count_rows(policy.model, both, look.id if look else None, now, policy.data.label_delay)
     return replace(offered, judging_rows=counts.judging, last_look=_last_look(look, counts.judging_since, both))
 
 
@@ -288,7 +288,7 @@ def _data_facts(
 ) -> DataFacts:  # fmt: skip
     known = champion.version is not None and champion.state is ChampionState.FOUND
     learned = journal.models.learned(policy.model, champion.version or 0, unit_of(policy.data)) if known else None
-    counts = journal.count_rows(policy.model, learned, last, now)
+    counts = journal.count_rows(policy.model, learned, last, now, policy.data.label_delay)
     facts = DataFacts(
         new_rows=counts.new,
         since_last=counts.since_last,
@@ -301,6 +301,8 @@ def _data_facts(
         missing_files=counts.missing,
         skipped_files=counts.skipped,
         skipped_since=counts.skipped_since,
+        young_files=counts.young,
+        young_until=counts.young_until,
         trouble=row.trouble if row else "",
         trouble_code=row.trouble_code if row else "",
     )

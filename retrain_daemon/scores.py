@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from retrain_daemon.core.facts import Scores
@@ -111,7 +111,8 @@ def counted_drops(policy: Policy, journal: Journal, version: int, now: datetime)
     """The drops that a version's scores are about, oldest first. Labels of younger ones are not final yet."""
     lineage = journal.models.lineage(policy.model, version)
     since = journal.scores.drops_since(policy.model, lineage) if lineage is not None else ()
-    final = [drop for drop in since if drop.arrived_at + (policy.data.label_delay or timedelta(0)) <= now]
+    delay = policy.data.label_delay
+    final = [drop for drop in since if delay is None or drop.final_from(delay) <= now]
     return tuple(final if len(final) <= OLDEST + NEWEST else (*final[:OLDEST], *final[-NEWEST:]))
 
 

@@ -102,4 +102,5 @@ def _inspected(report: DropReport) -> Inspected:
         profile_file=report.profile_file,
         corrected=report.corrected,
         notes=report.notes,
+        events_by=report.events_by,
     )

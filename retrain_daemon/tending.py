@@ -164,7 +164,7 @@ class Tending:
         assert decision.recipe is not None
         continues = None if decision.recipe.mode is Mode.REFIT else champion
         with journal.transaction():
-            drops = [drop.id for drop in journal.drops.in_use(policy.model) if not drop.missing]
+            drops = _to_use(journal, policy, now)
             attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now)
             if decision.request == "tag":
                 journal.models.mark_tag_request(policy.model, True, now)
@@ -186,7 +186,14 @@ class Tending:
         )
         journal = self._journal
         with journal.transaction():
-            drops = [drop.id for drop in journal.drops.in_use(policy.model) if not drop.missing]
+            drops = _to_use(journal, policy, now)
             attempt = journal.attempts.plan(policy, decision, champion, None, drops, now, challenger)
         _log.info("decision.judge", model=policy.model, attempt=attempt.id, version=offered.version,
                   reason=decision.sentence)  # fmt: skip
+
+
+def _to_use(journal: Journal, policy: Policy, now: datetime) -> list[int]:
+    """The drops that an attempt has: not those that are gone, nor those whose labels are not final."""
+    delay = policy.data.label_delay
+    in_use = journal.drops.in_use(policy.model)
+    return [drop.id for drop in in_use if not drop.missing and (delay is None or drop.final_from(delay) <= now)]

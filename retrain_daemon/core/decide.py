@@ -85,8 +85,21 @@ class _Offer:
 def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
     """Given a policy, the facts and the time, return whether to train or judge now, by which rule, and why."""
     offer = _offer(policy, facts)
-    decision = _decide(policy, facts, now, ready=offer is not None and not offer.code)
+    decision = _until_labels_are_final(facts, _decide(policy, facts, now, ready=offer is not None and not offer.code))
     return decision if offer is None else replace(decision, offered=offer.sentence, offered_code=offer.code or "ready")
+
+
+def _until_labels_are_final(facts: Facts, decision: Decision) -> Decision:
+    """Where nothing starts, files whose labels are not final yet are named, and time alone changes that."""
+    final = facts.data.young_until
+    if decision.action is not Action.WAIT or final is None or decision.code in ("attempt_open", "held"):
+        return decision
+    files = "file has" if facts.data.young_files == 1 else "files have"
+    sentence = (
+        f"{decision.sentence}; {facts.data.young_files:,} {files} labels that are not final (data.label_delay), the "
+        f"next count from {final:%Y-%m-%d %H:%M} UTC"
+    )
+    return replace(decision, sentence=sentence, until=min(decision.until or final, final))
 
 
 def _offer(policy: Policy, facts: Facts) -> _Offer | None:

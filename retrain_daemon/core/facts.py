@@ -73,7 +73,8 @@ class DataFacts:
     `since_last`: new rows that the last attempt, whatever its end, did not have. `judging_rows`: at most so many
     rows may judge the present champion. `waiting`: age of the oldest unused drop. `retracted_since`: a file of the
     last attempt was retracted. `missing_files`: recorded, gone and waited for; `skipped_files`: recorded, gone and
-    left out of all counts; `skipped_since`: the last attempt had one of these. `measuring`: how the names of the facts
+    left out of all counts; `skipped_since`: the last attempt had one of these. `young_files`: not counted yet, as
+    their labels are not final; the next are at `young_until`. `measuring`: how the names of the facts
     begin that are not known yet, as their measurement is due or under way.
     `folder_problem` and `trouble` (drops cannot be inspected, with its code) are sentences.
     """
@@ -91,6 +92,8 @@ class DataFacts:
     missing_files: tuple[str, ...] = ()
     skipped_files: tuple[str, ...] = ()
     skipped_since: bool = False
+    young_files: int = 0
+    young_until: datetime | None = None
     trouble: str = ""
     trouble_code: str = ""
     measuring: tuple[str, ...] = ()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from retrain_daemon.journal.database import to_moment
+from retrain_daemon.journal.database import to_moment, to_moment_or_none
 
 #: Values of `missing`: the file is gone, and the model waits for it, or goes on without its rows.
 AWAITED, SKIPPED = 1, 2
@@ -20,7 +20,8 @@ class DropRow:
 
     `suspect`: it is quarantined for something that a person may let pass. `released_at`: a person did, or not (None).
     `inspected_as`: by which settings its rows were counted last. `corrected`: rows that came with another label than
-    before. `notes` are sentences about what was noticed.
+    before. `notes` are sentences about what was noticed. `events_by`: when nine tenths of its rows had happened, None
+    where no column says so.
     """
 
     id: int
@@ -48,6 +49,11 @@ class DropRow:
     profile_file: str
     inspected_as: str
     notes: tuple[str, ...]
+    events_by: datetime | None
+
+    def final_from(self, delay: timedelta) -> datetime:
+        """From when on its labels count, with a policy's `label_delay`."""
+        return (self.events_by or self.arrived_at) + delay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,7 @@ class Inspected:
     profile_file: str = ""
     corrected: int = 0
     notes: tuple[str, ...] = ()
+    events_by: datetime | None = None
 
 
 def drop_of(row: sqlite3.Row) -> DropRow:
@@ -88,11 +95,12 @@ def drop_of(row: sqlite3.Row) -> DropRow:
         hint=row["hint"],
         changed_at=to_moment(row["changed_at"]),
         suspect=bool(row["suspect"]),
-        released_at=to_moment(row["released_at"]) if row["released_at"] else None,
+        released_at=to_moment_or_none(row["released_at"]),
         released_by=row["released_by"],
         released_why=row["released_why"],
         corrected=row["corrected"],
         profile_file=row["profile_file"],
         inspected_as=row["inspected_as"],
         notes=tuple(json.loads(row["notes"])),
+        events_by=to_moment_or_none(row["events_by"]),
     )

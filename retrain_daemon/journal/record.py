@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain_daemon.journal.attempts import Attempts
@@ -68,10 +68,11 @@ class Journal:
         return self._database.transaction()
 
     def count_rows(
-        self, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None
-    ) -> RowCounts:
+        self, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None,
+        delay: timedelta | None = None,
+    ) -> RowCounts:  # fmt: skip
         """Sums of rows over the drops in use, given what the champion learned and the last ended attempt."""
-        return count_rows(self._database, model, learned, last_attempt, now)
+        return count_rows(self._database, model, learned, last_attempt, now, delay)
 
     def barred(self, model: str, versions: Sequence[int], unit: str) -> Barred:
         """What may not judge these versions, as they or an ancestor learned it or may have."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from retrain_daemon.journal.database import Database, to_moment
-from retrain_daemon.journal.drop_rows import SKIPPED
+from retrain_daemon.journal.drop_rows import SKIPPED, drop_of
 from retrain_daemon.journal.drops import IS_JUDGED
 from retrain_daemon.journal.models import Learned
 
@@ -16,7 +17,8 @@ class RowCounts:
     """`new`: rows no judged attempt had; `since_last`: of those, rows the last ended attempt did not have. At most
     `unlearned` rows can train that the champion has not learned, at most `judging` can judge it, of which at most
     `judging_since` are in files that the last attempt did not have. Rows of `skipped` files, which are gone and left
-    out, are in none of these; `skipped_since`: the last ended attempt had one of them.
+    out, are in none of these; `skipped_since`: the last ended attempt had one of them. Nor are those of `young` files,
+    whose labels are not final; the next of them is at `young_until`.
     """
 
     new: int
@@ -32,13 +34,17 @@ class RowCounts:
     missing: tuple[str, ...]
     skipped: tuple[str, ...]
     skipped_since: bool
+    young: int
+    young_until: datetime | None
 
 
 def count_rows(
-    database: Database, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None
-) -> RowCounts:
+    database: Database, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None,
+    delay: timedelta | None = None,
+) -> RowCounts:  # fmt: skip
     """Given what the champion learned (None: not known) and the last ended attempt, return the sums. Rows of a time
-    after `now` were dated by a clock that was wrong: whether they came after a version was made is not known.
+    after `now` were dated by a clock that was wrong: whether they came after a version was made is not known. With a
+    `delay`, files of which fewer than nine tenths of the rows happened so long before `now` do not count yet.
     """
     judged = {row["id"] for row in database.rows(f"SELECT id FROM drops WHERE model = ? AND {IS_JUDGED}", model)}
     last = _drops_of(database, (last_attempt,) if last_attempt else ())
@@ -46,7 +52,9 @@ def count_rows(
     totals = {"new": 0, "since_last": 0, "unlearned": 0, "judging": 0, "judging_since": 0}
     waiting: list[datetime] = []
     recorded = database.rows("SELECT * FROM drops WHERE model = ? AND state = 'recorded'", model)
-    rows = [row for row in recorded if row["missing"] != SKIPPED]
+    there = [row for row in recorded if row["missing"] != SKIPPED]
+    young = _young(there, delay, now)
+    rows = [row for row in there if row["id"] not in young]
     skipped = [row for row in recorded if row["missing"] == SKIPPED]
     for row in rows:
         arrived = to_moment(row["arrived_at"])
@@ -70,7 +78,17 @@ def count_rows(
         missing=tuple(row["path"] for row in rows if row["missing"]),
         skipped=tuple(row["path"] for row in skipped),
         skipped_since=any(row["id"] in last for row in skipped),
+        young=len(young),
+        young_until=min(young.values(), default=None),
     )
+
+
+def _young(rows: list[sqlite3.Row], delay: timedelta | None, now: datetime | None) -> dict[int, datetime]:
+    """By drop, from when on the labels of those count that do not yet."""
+    if delay is None or now is None:
+        return {}
+    final = {row["id"]: drop_of(row).final_from(delay) for row in rows}
+    return {drop: moment for drop, moment in final.items() if moment > now}
 
 
 def _drops_of(database: Database, attempts: tuple[str, ...]) -> set[int]:

@@ -65,6 +65,7 @@ CREATE TABLE drops (
     released_why TEXT NOT NULL DEFAULT '',
     corrected    INTEGER NOT NULL DEFAULT 0,   -- rows that came with another label than before
     profile_file TEXT NOT NULL DEFAULT '',     -- the distribution of each of its columns
+    events_by    TEXT,                         -- when nine tenths of its rows had happened; NULL: nothing says so
     notes        TEXT NOT NULL DEFAULT '[]'    -- JSON: sentences about what was noticed in it
 ) STRICT;
 CREATE UNIQUE INDEX drops_current ON drops (model, path) WHERE current = 1;

@@ -5,6 +5,7 @@ ALTER TABLE drops ADD COLUMN released_by TEXT NOT NULL DEFAULT '';
 ALTER TABLE drops ADD COLUMN released_why TEXT NOT NULL DEFAULT '';
 ALTER TABLE drops ADD COLUMN corrected INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE drops ADD COLUMN profile_file TEXT NOT NULL DEFAULT '';
+ALTER TABLE drops ADD COLUMN events_by TEXT;
 ALTER TABLE drops ADD COLUMN notes TEXT NOT NULL DEFAULT '[]';
 CREATE INDEX attempt_drop_of ON attempt_drop (drop_id);
 

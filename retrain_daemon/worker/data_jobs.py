@@ -90,7 +90,8 @@ class DropReport:
     `judging`: distinct rows on each side of the holdout, known or not (with a `newest` holdout each counts in both).
     `corrected`: rows that came with another label than their copy before, which counts from now on.
     `units_file` holds the keys of the leak check, sorted, each once: of groups and of features where rows are grouped;
-    also of a file that is only suspect, as its rows were seen.
+    also of a file that is only suspect, as its rows were seen. `events_by`: when nine tenths of its usable rows had
+    happened, by the policy's event time.
     """
 
     drop: int
@@ -109,6 +110,7 @@ class DropReport:
     suspect: bool = False
     profile_file: str = ""
     notes: tuple[str, ...] = ()
+    events_by: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,15 @@ def _report(file: DropFile, job: InspectDrops, schema: Schema | None, known: Kno
     return _used(file.drop, found, seen, job, known)
 
 
+def _events_by(rows: Rows, spec: DataSpec) -> datetime | None:
+    """When nine tenths of the rows had happened; None where nothing says when rows happen."""
+    if spec.event_time is None or not len(rows):
+        return None
+    place = -(-9 * len(rows) // 10) - 1
+    happened = np.partition(rows.event_time, place)[place]
+    return pd.Timestamp(happened, tz="UTC").to_pydatetime().replace(tzinfo=UTC)
+
+
 def _changed(path: str, before: tuple[int, ...] | None) -> bool:
     """Whether a file is another one than it was, so that what was found wrong may be wrong no more."""
     try:
@@ -240,6 +250,7 @@ def _used(drop: int, found: str, seen: _Found, job: InspectDrops, known: KnownRo
         units_file=_kept_units(found, seen, job),
         profile_file=str(profile_file),
         notes=seen.notes[:MOST_NOTES],
+        events_by=_events_by(rows, job.data),
     )
     return _counted(report, rows, record, job.data.holdout, known)
 

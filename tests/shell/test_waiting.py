@@ -114,3 +114,27 @@ def test_no_more_inspections_run_at_a_time_than_allowed_and_all_get_their_turn(
             pass_time(box, daemon)
     assert max(counts) == 2
     assert sorted(set(ended)) == sorted(models)
+
+
+def test_files_count_and_are_trained_on_once_their_labels_are_final_and_nothing_fails_meanwhile(box: FakeBox) -> None:
+    box.edit_policy("data:\n", "data:\n  event_time: at\n  label_delay: 7d\n")
+    box.drop("a.csv")
+    box.live(turns=4)
+    with box.journal() as journal:
+        decision = journal.attempts.standing_decision(MODEL)
+    assert decision is not None
+    assert decision.sentence.startswith("no usable rows; 1 file has labels that are not final (data.label_delay), the ")
+    box.clock.now += timedelta(days=4)
+    box.drop("b.csv", "x,churned\n2,no\n")
+    box.live(turns=4)
+    assert box.attempts() == ()
+    box.clock.now += timedelta(days=4)
+    with box.life() as daemon:
+        daemon.turn()
+        box.clock.now += timedelta(days=1)
+        pass_time(box, daemon)
+    assert box.trained_on() == [["a.csv"]]
+    box.clock.now += timedelta(days=4)
+    box.live(turns=6)
+    assert [attempt.state for attempt in box.attempts()] == [State.PROMOTED, State.PROMOTED]
+    assert box.trained_on()[1:] == [["a.csv", "b.csv"]]

@@ -115,6 +115,16 @@ def test_rows_of_the_future_and_rows_without_a_group_are_noticed(tmp_path: Path)
     assert report.notes == ("1 of 2 rows (50%) of b.csv have no who and count as one group.",)
 
 
+def test_a_file_says_by_when_nine_tenths_of_its_rows_had_happened(tmp_path: Path) -> None:
+    """One row with a late or a wrong date does not make a file of older rows a young one."""
+    days = [f"2026-01-{day:02}T12:00:00" for day in range(1, 10)] + ["2026-03-01T00:00:00"]
+    path = write(tmp_path / "a.csv", range(10), at=days)
+    (report,) = inspect(tmp_path, path, spec=replace(SPEC, event_time="at"))
+    assert report.events_by == datetime(2026, 1, 9, 12, tzinfo=UTC)
+    (report,) = inspect(tmp_path, path)
+    assert report.events_by is None
+
+
 def test_without_version_and_features_nothing_is_inspected(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no version"):
         inspect(tmp_path, write(tmp_path / "a.csv", [1]), spec=replace(SPEC, features=()))
