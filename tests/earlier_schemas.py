@@ -21,6 +21,7 @@ ALTER TABLE drops DROP COLUMN released_by;
 ALTER TABLE drops DROP COLUMN released_why;
 ALTER TABLE drops DROP COLUMN corrected;
 ALTER TABLE drops DROP COLUMN profile_file;
+ALTER TABLE drops DROP COLUMN own_rows;
 ALTER TABLE drops DROP COLUMN events_by;
 ALTER TABLE drops DROP COLUMN notes;
 PRAGMA user_version = 4;

@@ -149,11 +149,12 @@ class Drops:
         self._database.change_one(
             "UPDATE drops SET state = 'recorded', fingerprint = ?, rows = ?, usable = ?, new = ?, training = ?,"
             " judging = ?, rows_file = ?, units_file = ?, profile_file = ?, corrected = ?, notes = ?, inspected_as = ?,"
-            " events_by = ?, suspect = 0, reason = '', hint = '', changed_at = ? WHERE id = ?",
+            " own_rows = max(own_rows, ?), events_by = ?, suspect = 0, reason = '', hint = '', changed_at = ?"
+            " WHERE id = ?",
             found.fingerprint, found.rows, found.usable, found.new, found.training, found.judging,
             found.rows_file, found.units_file, found.profile_file, found.corrected,
             json.dumps(found.notes, ensure_ascii=False), purpose,
-            to_text(found.events_by) if found.events_by else None, to_text(now), drop.id,
+            found.new + found.corrected, to_text(found.events_by) if found.events_by else None, to_text(now), drop.id,
         )  # fmt: skip
 
     def renew(self, drop: DropRow, older: DropRow, now: datetime) -> None:

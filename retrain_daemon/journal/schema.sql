@@ -65,6 +65,7 @@ CREATE TABLE drops (
     released_why TEXT NOT NULL DEFAULT '',
     corrected    INTEGER NOT NULL DEFAULT 0,   -- rows that came with another label than before
     profile_file TEXT NOT NULL DEFAULT '',     -- the distribution of each of its columns
+    own_rows     INTEGER NOT NULL DEFAULT 0,   -- most of its rows that were new or corrected at any inspection
     events_by    TEXT,                         -- when nine tenths of its rows had happened; NULL: nothing says so
     notes        TEXT NOT NULL DEFAULT '[]'    -- JSON: sentences about what was noticed in it
 ) STRICT;

@@ -62,7 +62,7 @@ class Scores:
         """
         rows = self._database.rows(
             "SELECT * FROM drops WHERE model = ? AND state = 'recorded' AND missing = 0 AND usable > 0"
-            " AND new + corrected > 0 AND id NOT IN (SELECT drop_id FROM attempt_drop WHERE attempt = ?) ORDER BY id",
+            " AND own_rows > 0 AND id NOT IN (SELECT drop_id FROM attempt_drop WHERE attempt = ?) ORDER BY id",
             model, lineage.attempt,
         )  # fmt: skip
         drops = tuple(drop_of(row) for row in rows)

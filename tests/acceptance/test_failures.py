@@ -93,7 +93,7 @@ def test_a_daemon_outlives_an_mlflow_that_is_down_at_start_and_in_the_middle(box
         assert box.ended().state == "promoted"
         assert box.aliases() == {"champion": 2, "previous_champion": 1}
         assert box.versions() == [1, 2]
-        assert len(box.events("registry.recovered")) == 2
+        box.until(lambda: len(box.events("registry.recovered")) == 2)
         box.close()
 
 

@@ -41,6 +41,8 @@ def test_killed_at_random_many_times_in_a_row_the_box_is_sound_after_each_and_at
                 pause(box, chance)
                 box.kill_something(chance)
             box.wait(Stage("rest", lambda: None, lambda: at_rest(box)), patience=300)
+            if box.standing(box.model) == "too_many_failures":
+                box.wait(Stage("a person resumes it", lambda: box.order("resume"), lambda: goes_on(box)), patience=300)
             box.rest()
         finally:
             box.close()
@@ -69,6 +71,10 @@ def people_act(box: KilledBox, chance: random.Random, number: int) -> None:
             (folder / f"{number}-again.csv").write_bytes((folder / f"{number}.csv").read_bytes())
     if chance.random() < 0.03:
         box.move_champion(chance.choice(box.versions(box.model)))
+
+
+def goes_on(box: KilledBox) -> bool:
+    return box.answered() and at_rest(box) and box.standing(box.model) != "too_many_failures"
 
 
 def at_rest(box: KilledBox) -> bool:

@@ -166,7 +166,11 @@ def test_a_model_that_was_never_watched_is_not_found(box: Box, capsys: pytest.Ca
     assert "no model other with a policy was ever watched. Watched were: churn." in capsys.readouterr().err
 
 
-def test_a_signature_that_cannot_be_read_is_one_sentence(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signature_that_cannot_be_read_is_one_sentence(
+    box: Box, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow leaves them behind in a process that used it
+        monkeypatch.delenv(name, raising=False)
     journal = Journal.open(box.root / "state")
     journal.models.see_champion(MODEL, 2, NOW)
     journal.close()
