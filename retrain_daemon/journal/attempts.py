@@ -10,13 +10,14 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from retrain_daemon.core.attempts import CALLED_OFF, JUDGED_ENDS, Attempt, Effect, State
+from retrain_daemon.core.attempts import CALLED_OFF, Attempt, Effect, State
 from retrain_daemon.core.decide import Decision, RuleReport
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
 from retrain_daemon.core.judge import Verdict
 from retrain_daemon.core.policy import Policy, Recipe
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
+from retrain_daemon.journal.drops import JUDGED_STATES
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
@@ -25,7 +26,6 @@ _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 _NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 _RULES: TypeAdapter[tuple[RuleReport, ...]] = TypeAdapter(tuple[RuleReport, ...])
-_JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ class Attempts:
         """
         row = self._database.row(
             "SELECT * FROM attempt WHERE model = ? AND offered = ? AND champion_version = ?"
-            f" AND json_extract(policy, '$.digest') = ? AND state IN ({_JUDGED})"
+            f" AND json_extract(policy, '$.digest') = ? AND state IN ({JUDGED_STATES})"
             " AND NOT (state = 'rejected' AND json_extract(verdict, '$.outcome') = 'promote')"
             " ORDER BY number DESC LIMIT 1",
             model, version, champion, policy_digest,

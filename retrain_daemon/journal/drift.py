@@ -10,10 +10,9 @@ from hashlib import sha256
 
 from pydantic import TypeAdapter
 
-from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
 from retrain_daemon.journal.drop_rows import SKIPPED
-from retrain_daemon.journal.drops import IS_JUDGED
+from retrain_daemon.journal.drops import IS_JUDGED, JUDGED_STATES
 
 #: Fewer rows on one of the sides: the distance is not known.
 FEWEST_ROWS = 1000
@@ -21,7 +20,6 @@ FEWEST_ROWS = 1000
 REFERENCE_ROWS = 5000
 
 _COLUMNS: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, float])
-_JUDGED = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +78,7 @@ class DriftTable:
     def sides(self, model: str) -> Sides:
         """What would be compared now."""
         last = self._database.row(
-            f"SELECT id FROM attempt WHERE model = ? AND offered IS NULL AND state IN ({_JUDGED})"
+            f"SELECT id FROM attempt WHERE model = ? AND offered IS NULL AND state IN ({JUDGED_STATES})"
             " ORDER BY number DESC LIMIT 1", model,
         )  # fmt: skip
         if last is None:
