@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+AS_SCHEMA_5 = """
+PRAGMA foreign_keys = OFF;
+DROP TABLE watch_look;
+DROP TABLE watch;
+DROP TABLE approval;
+DROP TABLE comparison;
+DROP TABLE tenure;
+ALTER TABLE attempt DROP COLUMN again_of;
+ALTER TABLE attempt DROP COLUMN look;
+ALTER TABLE attempt DROP COLUMN reported;
+PRAGMA user_version = 5;
+"""
 AS_SCHEMA_4 = """
 PRAGMA foreign_keys = OFF;
 DROP TRIGGER drops_released;
@@ -46,5 +58,5 @@ PRAGMA user_version = 1;
 
 
 def earlier(schema: int) -> str:
-    """The SQL that takes a journal of schema 5 back to `schema`."""
-    return "".join((AS_SCHEMA_4, AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 5 - schema])
+    """The SQL that takes a journal of schema 6 back to `schema`."""
+    return "".join((AS_SCHEMA_5, AS_SCHEMA_4, AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 6 - schema])

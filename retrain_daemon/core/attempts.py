@@ -62,7 +62,9 @@ class Attempt:
     `failures` ended with a reason that counts, and `cuts` were cut short by the end of a daemon.
 
     `champion_version` is the one it is judged against; `continues` the version whose learned state it took up.
-    `offered` is the version a person put up as challenger: it is judged, and nothing is trained.
+    `offered` is the version a person put up as challenger: it is judged, and nothing is trained. So it is with the
+    challenger of the attempt `again_of`, which this one judges on more rows, the `look`-th time. `reported`: what its
+    report tells about.
     """
 
     id: str
@@ -90,6 +92,9 @@ class Attempt:
     begun: frozenset[Effect] = frozenset()
     done: frozenset[Effect] = frozenset()
     offered: int | None = None
+    again_of: str | None = None
+    look: int = 1
+    reported: str = ""
 
 
 class WorkerState(StrEnum):

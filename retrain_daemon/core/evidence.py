@@ -13,8 +13,10 @@ class MetricEvidence:
     """One metric on the same rows for both models.
 
     `gain` is positive when the challenger is better, whatever the metric's direction. `gain_low`/`gain_high` and
-    `challenger_low`/`challenger_high` are one-sided bounds, each at `Evidence.confidence`. `method` names how the
-    bounds were made; `problem` says why values are missing.
+    `challenger_low`/`challenger_high` are one-sided bounds, each at `Evidence.confidence`; `gain_strict` is the lower
+    bound of the gain at `Evidence.strict_confidence`, which claims of improvement are held to. `standard_error` is the
+    gain's. `rows` are those the metric is about: of recall the positive ones, of precision those that either model
+    predicts as positive. `method` names how the bounds were made; `problem` says why values are missing.
     """
 
     metric: str
@@ -23,9 +25,39 @@ class MetricEvidence:
     gain: float | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    gain_strict: float | None = None
+    standard_error: float | None = None
     challenger_low: float | None = None
     challenger_high: float | None = None
+    rows: int | None = None
     method: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceEvidence:
+    """One metric on the rows of one value of a column, for one line of requirements.
+
+    `p_harm` is the one-sided p-value of "the challenger is not worse by more than the line's threshold": the smaller,
+    the surer is the harm. None where it could not be computed, as `measured.problem` says.
+    """
+
+    column: str
+    value: str
+    threshold: float
+    measured: MetricEvidence
+    p_harm: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorEvidence:
+    """The challenger against an earlier champion, so that small losses do not add up: over those judging rows that this
+    version has not learned either. In `metrics`, "champion" is the anchor. `problem`: why nothing was measured.
+    """
+
+    version: int
+    rows: int = 0
+    metrics: tuple[MetricEvidence, ...] = ()
     problem: str = ""
 
 
@@ -36,7 +68,9 @@ class Evidence:
     is not recorded. `groups` counts units where rows are grouped. Digests identify the stored model files;
     `not_a_number` counts judging rows for which a model predicted NaN or infinity. `checked_keys`: so many keys of what
     the two and their ancestors learned were looked for among the judging rows right before the comparison, and none was
-    found; None where a version that did not look made the evidence.
+    found; None where a version that did not look made the evidence. `comparison`: the how manieth against this champion
+    it is, as the error budget counts, which `strict_confidence` follows from; None where nothing spends it. Without a
+    champion (`champion_version` 0) only the challenger's own values are known.
     """
 
     champion_version: int
@@ -53,6 +87,10 @@ class Evidence:
     champion_not_a_number: int = 0
     challenger_not_a_number: int = 0
     checked_keys: int | None = None
+    comparison: int | None = None
+    strict_confidence: float | None = None
+    slices: tuple[SliceEvidence, ...] = ()
+    anchor: AnchorEvidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

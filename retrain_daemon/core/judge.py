@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
-from retrain_daemon.core.policy import Claim, Promotion, Requirement
+from retrain_daemon.core.policy import RELATIVE, Claim, Promotion, Requirement
 
 #: The code of the refusal for want of rows: more of them may still settle it.
 TOO_FEW_ROWS = "too_few_rows"
@@ -155,7 +155,7 @@ def _required(requirement: Requirement, evidence: Evidence) -> Finding:
 
 def _numbers(requirement: Requirement, metric: MetricEvidence) -> tuple[float | None, float | None, float | None]:
     """The value the claim is about and its bounds."""
-    if requirement.claim in (Claim.BETTER_BY, Claim.NOT_WORSE_BY):
+    if requirement.claim in RELATIVE:
         return metric.gain, metric.gain_low, metric.gain_high
     return metric.challenger, metric.challenger_low, metric.challenger_high
 
@@ -163,7 +163,7 @@ def _numbers(requirement: Requirement, metric: MetricEvidence) -> tuple[float | 
 def _missing(requirement: Requirement, metric: MetricEvidence) -> str:
     """Which number is not known, if one is not."""
     value, low, high = _numbers(requirement, metric)
-    what = "gain" if requirement.claim in (Claim.BETTER_BY, Claim.NOT_WORSE_BY) else "challenger's value"
+    what = "gain" if requirement.claim in RELATIVE else "challenger's value"
     named = ((what, value), (f"lower bound of the {what}", low), (f"upper bound of the {what}", high))
     for name, number in (*named, ("threshold", requirement.threshold)):
         if number is None or not math.isfinite(number):
@@ -224,7 +224,7 @@ def _sentence(
     digits = _digits(low, high)
     bounds = f"({_text(low, digits)} to {_text(high, digits)}, each end at {evidence.confidence * 100:g} %)"
     models = f"challenger {_text(metric.challenger, digits)}, champion {_text(metric.champion, digits)}"
-    if requirement.claim in (Claim.BETTER_BY, Claim.NOT_WORSE_BY):
+    if requirement.claim in RELATIVE:
         measured = f"{models}, gain {_text(value, digits)} {bounds}"
     else:
         measured = f"challenger {_text(value, digits)} {bounds}"

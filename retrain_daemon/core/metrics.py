@@ -35,6 +35,15 @@ class Metric:
     binary_only: bool = False
 
 
+@dataclass(frozen=True)
+class ModelMetric:
+    """A metric of a stored model, whatever it predicts; `unit` completes its name."""
+
+    name: str
+    higher_is_better: bool
+    unit: str
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -52,5 +61,15 @@ METRICS: dict[str, Metric] = {
         Metric("mae", Task.REGRESSION, Needs.VALUES, False),
         Metric("mape", Task.REGRESSION, Needs.VALUES, False),
         Metric("r2", Task.REGRESSION, Needs.VALUES, True),
+    )
+}
+
+MODEL_METRICS: dict[str, ModelMetric] = {
+    metric.name: metric
+    for metric in (
+        ModelMetric("latency_ms_p95", False, "milliseconds for one row, of 95 in 100 calls"),
+        ModelMetric("model_mb", False, "MB of its stored files"),
+        ModelMetric("loadable", True, "1 where a fresh process loads it and predicts, else 0"),
+        ModelMetric("flipped", False, "share of the judging rows that it predicts differently than the champion"),
     )
 }

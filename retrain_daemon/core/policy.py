@@ -6,7 +6,7 @@ Reading files and saying what is wrong in them lives in `policies/`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -171,15 +171,6 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One line of `retrain`: when its CEL expression is true, its recipe is used."""
-
-    name: str
-    when: str
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
 class Pace:
     """At least `cooldown` between the start of one attempt and the next; at most `per_day` starts in 24 hours."""
 
@@ -196,22 +187,95 @@ class Claim(StrEnum):
     AT_MOST = "at_most"  #: the challenger's own value must be shown not to exceed the threshold
 
 
+#: Claims about the difference between the two models; the others are about the challenger alone.
+RELATIVE = frozenset({Claim.BETTER_BY, Claim.NOT_WORSE_BY})
+
+
 @dataclass(frozen=True)
 class Requirement:
-    """One line of `promote.require`; the threshold is absolute, in the metric's unit."""
+    """One line of `promote.require`; the threshold is absolute, in the metric's unit.
+
+    `slices` names a column: the claim is about the rows of each of its values by themselves. `min_rows`: so many rows
+    that the metric is about there must be, in each slice where there are any; None: what the policy asks of all.
+    """
 
     metric: str
     claim: Claim
     threshold: float
+    slices: str = ""
+    min_rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of `retrain`: when its CEL expression is true, its recipe is used, and `require` instead of the policy's
+    own lines where it is not empty.
+    """
+
+    name: str
+    when: str
+    recipe: Recipe
+    require: tuple[Requirement, ...] = ()
+
+
+class Then(StrEnum):
+    """What becomes of a challenger of which nothing is shown after the last look."""
+
+    KEEP = "keep"  #: the champion stays
+    ASK = "ask"  #: a person decides
+
+
+@dataclass(frozen=True)
+class SecondLooks:
+    """A challenger of which nothing is shown is judged again on `rows` more rows, `at_most` times; then `then`."""
+
+    rows: int = 0
+    at_most: int = 0
+    then: Then = Then.KEEP
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A person must approve what the evidence would promote, `within` so long."""
+
+    within: timedelta = timedelta(days=7)
+
+
+class IfWorse(StrEnum):
+    """What follows when a promoted version turns out to be worse than the one before it."""
+
+    ROLLBACK = "rollback"  #: the alias goes back, the model is paused and someone is told
+    NOTIFY = "notify"  #: someone is told
+
+
+@dataclass(frozen=True)
+class Watch:
+    """After a promotion the version before it is compared on the next `rows` rows, at half of them and at all."""
+
+    rows: int
+    if_worse: IfWorse = IfWorse.ROLLBACK
+
+
+class Register(StrEnum):
+    """Which challengers become registered versions."""
+
+    WINNERS = "winners"  #: those that are promoted, or wait for approval
+    ALL = "all"  #: every one that was judged
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What must hold before the alias moves. `confidence` is one-sided, for each bound."""
+    """What must hold before the alias moves, and what follows. `confidence` is one-sided, for each bound. Without
+    `approval` nobody is asked, without `watch` nothing is compared afterwards.
+    """
 
     require: tuple[Requirement, ...]
     confidence: float = 0.95
     min_rows: int = DEFAULT_MIN_ROWS
+    inconclusive: SecondLooks = SecondLooks()
+    approval: Approval | None = None
+    watch: Watch | None = None
+    register: Register = Register.WINNERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,3 +293,9 @@ class Policy:
     source: str = ""
     text: str = ""
     digest: str = ""
+
+
+def promotion_of(policy: Policy, rule: str) -> Promotion:
+    """What must hold for an attempt that `rule` began: its own lines where it has any."""
+    own = next((each.require for each in policy.rules if each.name == rule), ())
+    return replace(policy.promote, require=own) if own else policy.promote

@@ -364,6 +364,9 @@ class Attempts:
             begun=frozenset(Effect(effect["name"]) for effect in effects),
             done=frozenset(Effect(effect["name"]) for effect in effects if effect["done_at"]),
             offered=row["offered"],
+            again_of=row["again_of"],
+            look=row["look"],
+            reported=row["reported"],
         )
 
 

@@ -109,6 +109,9 @@ CREATE TABLE attempt (
     notes              TEXT NOT NULL DEFAULT '[]',  -- JSON: sentences of the worker for a reviewer
     version            INTEGER,           -- the registered version, if it became one
     offered            INTEGER,           -- a version that a person put up as challenger: judged, nothing is trained
+    again_of           TEXT REFERENCES attempt (id),  -- the attempt whose challenger it judges on more rows
+    look               INTEGER NOT NULL DEFAULT 1,    -- the how manieth look at its challenger
+    reported           TEXT NOT NULL DEFAULT '',      -- what its report tells about: round and state
     reason             TEXT NOT NULL DEFAULT '',
     champion_after     INTEGER,           -- the champion known when it ended
     started_at         TEXT NOT NULL,
@@ -223,6 +226,77 @@ CREATE TABLE score (
     PRIMARY KEY (model, version, drop_id, metric)
 ) STRICT, WITHOUT ROWID;
 
+-- How long each version was champion. What is spent of the error budget belongs to one tenure.
+CREATE TABLE tenure (
+    id         INTEGER PRIMARY KEY,
+    model      TEXT NOT NULL,
+    version    INTEGER NOT NULL,
+    how        TEXT NOT NULL CHECK (how IN
+                 ('found',              -- it was champion when the model was first seen, or the first to be adopted
+                  'better',             -- promoted, as improvement was shown
+                  'not_worse',          -- promoted, as harm was ruled out
+                  'moved',              -- a person moved the alias
+                  'rolled_back')),      -- champion again after a rollback
+    anchor     INTEGER NOT NULL,        -- no challenger may be worse than this version either
+    opened_at  TEXT NOT NULL,
+    closed_at  TEXT,
+    changed_at TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX tenure_open ON tenure (model) WHERE closed_at IS NULL;
+
+-- Comparisons against a champion that claimed improvement; the k-th may err with the chance alpha / (k (k + 1)).
+CREATE TABLE comparison (
+    tenure  INTEGER NOT NULL REFERENCES tenure (id),
+    number  INTEGER NOT NULL,
+    attempt TEXT NOT NULL REFERENCES attempt (id),
+    round   INTEGER NOT NULL,
+    alpha   REAL NOT NULL,
+    at      TEXT NOT NULL,
+    PRIMARY KEY (tenure, number)
+) STRICT, WITHOUT ROWID;
+
+-- Verdicts that wait for a person, about this very evidence.
+CREATE TABLE approval (
+    attempt     TEXT NOT NULL REFERENCES attempt (id),
+    round       INTEGER NOT NULL,
+    model       TEXT NOT NULL,
+    evidence    TEXT NOT NULL,          -- sha256 of the evidence
+    asked_at    TEXT NOT NULL,
+    expires_at  TEXT NOT NULL,
+    answer      TEXT CHECK (answer IN ('approve', 'reject')),  -- NULL: nobody has answered
+    by          TEXT NOT NULL DEFAULT '',
+    why         TEXT NOT NULL DEFAULT '',
+    answered_at TEXT,
+    changed_at  TEXT NOT NULL,
+    PRIMARY KEY (attempt, round)
+) STRICT, WITHOUT ROWID;
+
+-- Promotions that are watched: the version before goes on being compared on new rows.
+CREATE TABLE watch (
+    attempt    TEXT PRIMARY KEY REFERENCES attempt (id),
+    model      TEXT NOT NULL,
+    version    INTEGER NOT NULL,        -- the one that was promoted
+    previous   INTEGER NOT NULL,        -- the one before it
+    begun_at   TEXT NOT NULL,
+    ended_at   TEXT,
+    outcome    TEXT NOT NULL DEFAULT '',
+    changed_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX watch_open ON watch (model) WHERE ended_at IS NULL;
+
+-- The looks at watched promotions.
+CREATE TABLE watch_look (
+    attempt  TEXT NOT NULL REFERENCES watch (attempt),
+    look     INTEGER NOT NULL,
+    rows     INTEGER NOT NULL,
+    alpha    REAL NOT NULL,             -- the chance of a wrong rollback that this look may spend
+    evidence TEXT NOT NULL,             -- JSON
+    worse    INTEGER NOT NULL,          -- 1: the promoted version is shown to be worse
+    sentence TEXT NOT NULL,
+    at       TEXT NOT NULL,
+    PRIMARY KEY (attempt, look)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE history (
     id      INTEGER PRIMARY KEY,
     at      TEXT NOT NULL,
@@ -260,6 +334,40 @@ CREATE TRIGGER score_kept AFTER INSERT ON score WHEN NEW.value IS NOT NULL BEGIN
     SELECT NEW.at, NEW.model, drops.path, 'champion.scored',
            printf('version %d: %s %.4g on %d rows', NEW.version, NEW.metric, NEW.value, NEW.rows)
     FROM drops WHERE drops.id = NEW.drop_id;
+END;
+CREATE TRIGGER tenure_opened AFTER INSERT ON tenure BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.model, 'tenure.opened',
+            'version ' || NEW.version || ', ' || replace(NEW.how, '_', ' ') || '; anchor version ' || NEW.anchor);
+END;
+CREATE TRIGGER comparison_made AFTER INSERT ON comparison BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    SELECT NEW.at, tenure.model, NEW.attempt, 'budget.spent',
+           printf('comparison %d against version %d: %.5f', NEW.number, tenure.version, NEW.alpha)
+    FROM tenure WHERE tenure.id = NEW.tenure;
+END;
+CREATE TRIGGER approval_asked AFTER INSERT ON approval BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.attempt, 'approval.asked',
+            'until ' || NEW.expires_at || ', about evidence ' || substr(NEW.evidence, 1, 12));
+END;
+CREATE TRIGGER approval_answered AFTER UPDATE OF answer ON approval WHEN NEW.answer IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.attempt, 'approval.' || NEW.answer,
+            NEW.by || CASE WHEN NEW.why = '' THEN '' ELSE ': ' || NEW.why END);
+END;
+CREATE TRIGGER watch_begun AFTER INSERT ON watch BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.attempt, 'watch.begun',
+            'version ' || NEW.version || ' beside version ' || NEW.previous);
+END;
+CREATE TRIGGER watch_looked AFTER INSERT ON watch_look BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    SELECT NEW.at, watch.model, NEW.attempt, 'watch.looked', NEW.sentence FROM watch WHERE watch.attempt = NEW.attempt;
+END;
+CREATE TRIGGER watch_ended AFTER UPDATE OF ended_at ON watch WHEN NEW.ended_at IS NOT NULL BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.attempt, 'watch.ended', NEW.outcome);
 END;
 CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
     INSERT INTO history (at, model, subject, event, detail)

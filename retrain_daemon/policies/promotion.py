@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from retrain_daemon.core.metrics import METRICS, Metric, Task
-from retrain_daemon.core.policy import DEFAULT_MIN_ROWS, Claim, DataSpec, Outputs, Promotion, Requirement
+from retrain_daemon.core.policy import DEFAULT_MIN_ROWS, RELATIVE, Claim, DataSpec, Outputs, Promotion, Requirement
 from retrain_daemon.policies.nodes import MappingNode, Node, Sequence, Wrong, closest
 from retrain_daemon.policies.units import count, mapping, number, sequence, share, text, word
 
@@ -140,7 +140,7 @@ def _metric(node: Node) -> str:
 
 def _check_threshold(node: Node, metric: str, claim: Claim, threshold: float) -> None:
     known = METRICS.get(metric)
-    if claim in (Claim.BETTER_BY, Claim.NOT_WORSE_BY) and threshold < 0:
+    if claim in RELATIVE and threshold < 0:
         other = Claim.NOT_WORSE_BY if claim is Claim.BETTER_BY else Claim.BETTER_BY
         node.problem(f"`{claim}` is {threshold:g}; it cannot be negative.", f"Write {other}: {-threshold:g}.")
     # All of these lie between 0 and 1, so that 95 for 95 % could never be met, or always.

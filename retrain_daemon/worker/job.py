@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from retrain_daemon import __version__
 from retrain_daemon.core.evidence import Challenger, Evidence
-from retrain_daemon.core.policy import DataSpec, Recipe
+from retrain_daemon.core.policy import DataSpec, Recipe, Requirement
 from retrain_daemon.worker.data_jobs import (
     AccountRows,
     DriftMeasured,
@@ -47,6 +47,7 @@ __all__ = [
     "ATTEMPT_TAG",
     "KEY_TAG",
     "AccountRows",
+    "Anchor",
     "Challenger",
     "DriftMeasured",
     "DropDrift",
@@ -143,6 +144,16 @@ class ModelInspected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """An earlier champion of the same model; the other fields are as those of `Train`, of what it learned."""
+
+    version: int
+    learned: tuple[str, ...] = ()
+    unknown_until: datetime | None = None
+    early: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Continue training of the champion and compare; with a `challenger` given, only compare.
 
@@ -155,6 +166,10 @@ class Train:
     modules that the recipe names.
 
     What was trained is kept in `kept_folder` until it is in MLflow; where it is kept already, nothing is trained again.
+
+    `require` are the lines the challenger is judged by, `metrics` their metrics. `comparison` and `strict_confidence`
+    go into the evidence as they are. `anchor` is an earlier champion that it is compared with as well. What a report
+    shows beyond the evidence is written to `report_file`.
     """
 
     kind: Literal["train"] = "train"
@@ -179,6 +194,11 @@ class Train:
     challenger: Challenger | None = None
     code_folder: str = ""
     kept_folder: str
+    require: tuple[Requirement, ...] = ()
+    comparison: int | None = None
+    strict_confidence: float | None = None
+    anchor: Anchor | None = None
+    report_file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
