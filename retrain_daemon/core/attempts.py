@@ -329,13 +329,11 @@ def _promote(attempt: Attempt, champion: Champion) -> Step:
         return Conclude(State.REJECTED, reason)
     if Effect.VERDICT not in attempt.done:
         return Perform(Effect.VERDICT)
-    if arrived:
-        return Perform(Effect.ALIAS, already=True)
     if attempt.version is None:
         return Perform(Effect.REGISTER)
     if Effect.REPLACES not in attempt.done:
         return Perform(Effect.REPLACES)
-    return Perform(Effect.ALIAS)
+    return Perform(Effect.ALIAS, already=arrived)
 
 
 def _after_someone_moved(attempt: Attempt, champion: int) -> Step:
