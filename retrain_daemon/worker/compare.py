@@ -23,6 +23,7 @@ from retrain_daemon.worker.evaluate import (
     align,
     count_not_a_number,
     measure_of,
+    rows_about,
     value_of,
 )
 from retrain_daemon.worker.measures import Flags, Ranking, Sums, Table
@@ -60,6 +61,7 @@ class _Trial:
     rows: int
     groups: NDArray[np.uint64] | None
     confidence: float
+    strict: float | None
     seed: int
     resamples: int
 
@@ -89,12 +91,14 @@ def compare(
     groups: NDArray[np.uint64] | None,
     seed: int,
     resamples: int = RESAMPLES,
+    strict_confidence: float | None = None,
 ) -> tuple[MetricEvidence, ...]:
     """Given truth (n,) and both models' predictions of the same n rows, return the evidence for each metric.
 
     Paired bootstrap (Efron and Tibshirani 1993; for groups Davison and Hinkley 1997, 3.8): rows, or whole `groups`
     (n,), are drawn with replacement, the same ones for both models, and the metric is computed anew from the counts.
-    Each of the four bounds is one-sided at `confidence` (0.5 to 1, exclusive). The same seed gives the same result.
+    Each of the four bounds is one-sided at `confidence` (0.5 to 1, exclusive); `gain_strict` is the lower bound of the
+    gain at `strict_confidence`, None where none is asked. The same seed gives the same result.
     What cannot be known is None, with a sentence in `problem`.
 
     Where fewer than FEWEST rows (or groups) are predicted differently, the bootstrap would take them for all that can
@@ -102,14 +106,38 @@ def compare(
     through the exact (Clopper-Pearson) bound on the share of such rows, so it is never shown to be above 0; for other
     metrics, whose loss on an unseen row has no limit, there is no bound. Raises ValueError when lengths differ.
     """
-    if not 0.5 < confidence < 1:
-        raise ValueError(f"a confidence is between 0.5 and 1, not {confidence}")
-    trial = _Trial(len(truth), groups, confidence, seed, resamples)
+    _check_confidence(confidence)
+    if strict_confidence is not None:
+        _check_confidence(strict_confidence)
+    trial = _Trial(len(truth), groups, confidence, strict_confidence, seed, resamples)
     refusal = _unusable(truth, champion, challenger)
     if refusal:
         return tuple(MetricEvidence(metric=name, problem=f"{name} is unknown: {refusal}") for name in metrics)
     first, second = align(truth, (champion, challenger), positive)
     return tuple(_evidence(name, first, second, trial) for name in metrics)
+
+
+def compare_metric(
+    name: str,
+    champion: Scored,
+    challenger: Scored,
+    *,
+    confidence: float,
+    groups: NDArray[np.uint64] | None,
+    seed: int,
+    resamples: int = RESAMPLES,
+    strict_confidence: float | None = None,
+) -> MetricEvidence:
+    """The same for one metric of models that are aligned already, such as the rows of a slice (`Scored.take`)."""
+    trial = _Trial(len(champion.truth), groups, confidence, strict_confidence, seed, resamples)
+    if not trial.rows:
+        return MetricEvidence(metric=name, problem=f"{name} is unknown: there is no row to judge on")
+    return _evidence(name, champion, challenger, trial)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.5 < confidence < 1:
+        raise ValueError(f"a confidence is between 0.5 and 1, not {confidence}")
 
 
 def _unusable(truth: NDArray[Any], champion: Predictions, challenger: Predictions) -> str:
@@ -134,7 +162,8 @@ def _outputs_of(model: Predictions) -> int:
 def _evidence(name: str, champion: Scored, challenger: Scored, trial: _Trial) -> MetricEvidence:
     old, new = measure_of(name, champion), measure_of(name, challenger)
     values = [None if isinstance(measure, str) else value_of(measure) for measure in (old, new)]
-    evidence = MetricEvidence(metric=name, champion=values[0], challenger=values[1])
+    rows = int(rows_about(name, champion, challenger).sum())
+    evidence = MetricEvidence(metric=name, champion=values[0], challenger=values[1], rows=rows)
     if isinstance(old, str) or isinstance(new, str) or values[0] is None or values[1] is None:
         return replace(evidence, problem=_missing(name, {"champion": (old, values[0]), "challenger": (new, values[1])}))
     sign = 1.0 if METRICS[name].higher_is_better else -1.0
@@ -183,7 +212,9 @@ def _bounded(
     assert evidence.challenger is not None
     units, pair, how = _units(old, new, trial)
     champion, challenger = _resampled(units, pair, trial)
-    gain = interval(sign * (challenger - champion), evidence.gain, trial.confidence, units.count)
+    differences = sign * (challenger - champion)
+    gain = interval(differences, evidence.gain, trial.confidence, units.count)
+    strict = None if trial.strict is None else interval(differences, evidence.gain, trial.strict, units.count)
     own = interval(challenger, evidence.challenger, trial.confidence, units.count)
     if isinstance(new, Ranking):
         gain, own = _varied(gain), _varied(own)
@@ -191,11 +222,16 @@ def _bounded(
     method += ", bounds from a normal curve" if gain.normal else ""
     gain, method = _widened(evidence.metric, gain, method, old, models, trial)
     own = _own_widened(evidence.metric, evidence.challenger, own, new, models[1], trial)
+    if strict is not None:
+        sure = replace(trial, confidence=trial.strict or trial.confidence)
+        strict, _ = _widened(evidence.metric, strict, "", old, models, sure)
     problems = [f"the {what}: {one.problem}" for what, one in (("gain", gain), ("challenger", own)) if one.problem]
     return replace(
         evidence,
         gain_low=gain.low,
         gain_high=gain.high,
+        gain_strict=None if strict is None or gain.low is None else strict.low,
+        standard_error=float(np.nanstd(differences, ddof=1)),
         challenger_low=own.low,
         challenger_high=own.high,
         method=method,
