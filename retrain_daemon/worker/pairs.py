@@ -1,0 +1,113 @@
+"""What both models predict of the same rows, and the evidence from it; without a champion that of one version alone.
+
+How two models are compared in a metric is for `compare.py`; what is left here is which of it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrain_daemon.core.evidence import MetricEvidence
+from retrain_daemon.worker.compare import compare, compare_metric
+from retrain_daemon.worker.evaluate import Predictions, Scored, align, count_not_a_number
+from retrain_daemon.worker.job import Train
+from retrain_daemon.worker.model_metrics import FLIPPED, flipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The truth of rows (n,) or (n, outputs), what both models predict of them, and the rows' groups where they have
+    some. `champion` is None where there is none.
+    """
+
+    truth: NDArray[Any]
+    champion: Predictions | None
+    challenger: Predictions
+    groups: NDArray[np.uint64] | None
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A pair as metrics are computed from it."""
+
+    champion: Scored | None
+    challenger: Scored
+    groups: NDArray[np.uint64] | None
+
+    def take(self, rows: NDArray[np.intp]) -> Aligned:
+        """The same of some rows."""
+        champion = None if self.champion is None else self.champion.take(rows)
+        groups = None if self.groups is None else self.groups[rows]
+        return Aligned(champion, self.challenger.take(rows), groups)
+
+
+def aligned(job: Train, pair: Pair) -> Aligned | str:
+    """The pair with one list of classes; or why nothing can be computed from it."""
+    given = [each for each in (pair.champion, pair.challenger) if each is not None]
+    if any(count_not_a_number(each) for each in given):
+        return "a model predicts no number on some rows"
+    try:
+        scored = align(pair.truth, given, job.data.target.positive)
+    except ValueError as error:
+        return str(error)
+    return Aligned(None if pair.champion is None else scored[0], scored[-1], pair.groups)
+
+
+def measure_rows(job: Train, names: Sequence[str], pair: Pair) -> tuple[MetricEvidence, ...]:
+    """Evidence for metrics of predictions, in the order of `names`."""
+    compared = [name for name in names if name != FLIPPED]
+    if pair.champion is None:
+        found = _each_alone(job, compared, pair)
+    else:
+        found = compare(
+            pair.truth,
+            pair.champion,
+            pair.challenger,
+            metrics=compared,
+            positive=job.data.target.positive,
+            confidence=job.confidence,
+            groups=pair.groups,
+            seed=job.seed,
+            strict_confidence=job.strict_confidence,
+        )
+    known = {each.metric: each for each in found}
+    if FLIPPED in names:
+        known[FLIPPED] = _flipped(job, pair)
+    return tuple(known[name] for name in names)
+
+
+def measure_alone(job: Train, metric: str, models: Aligned) -> MetricEvidence:
+    """The metric of one version, as "challenger": of a champion and of a gain nothing is known."""
+    one = models.challenger
+    found = compare_metric(metric, one, one, confidence=job.confidence, groups=models.groups, seed=job.seed)
+    bounded = found.challenger_low is not None and found.challenger_high is not None
+    return replace(
+        found,
+        champion=None,
+        gain=None,
+        gain_low=None,
+        gain_high=None,
+        gain_strict=None,
+        standard_error=None,
+        method="bounds of one model by itself" if bounded else "",
+        problem="" if bounded else found.problem,
+    )
+
+
+def _each_alone(job: Train, names: Sequence[str], pair: Pair) -> tuple[MetricEvidence, ...]:
+    models = aligned(job, pair)
+    if isinstance(models, str):
+        return tuple(MetricEvidence(metric=name, problem=f"{name} is unknown: {models}") for name in names)
+    return tuple(measure_alone(job, name, models) for name in names)
+
+
+def _flipped(job: Train, pair: Pair) -> MetricEvidence:
+    models = aligned(job, pair)
+    if isinstance(models, str):
+        return MetricEvidence(metric=FLIPPED, problem=f"{FLIPPED} is unknown: {models}")
+    return flipped(job, models.champion, models.challenger, models.groups)
