@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retrain_daemon.core.evidence import AnchorEvidence
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim
-from retrain_daemon.errors import RegistryUnreachable, RetrainError
+from retrain_daemon.errors import NotFound, RegistryUnreachable, RetrainError
 from retrain_daemon.worker.cards import read_version
 from retrain_daemon.worker.comparable import compared_classes, refuse_other_columns, refuse_other_kind
 from retrain_daemon.worker.compare import compare
@@ -63,6 +63,9 @@ def see_anchor(
         return AnchorSeen(job.anchor.version, rows, predictions)
     except RegistryUnreachable:
         raise
+    except NotFound as gone:
+        said = f"version {job.anchor.version} is gone: {gone.message.rstrip('.')}"
+        return AnchorSeen(job.anchor.version, nothing, problem=said)
     except RetrainError as error:
         return AnchorSeen(job.anchor.version, nothing, problem=error.message.rstrip("."))
 

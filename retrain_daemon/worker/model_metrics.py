@@ -175,7 +175,8 @@ def _afresh(job: Train, timed: bool, models: StoredModels, sample: Sample, folde
         least=least,
     )
     answer = try_afresh(request, sample, folder, job.code_folder)
-    return {LOADABLE: _loadable(answer), LATENCY: _latency(job, models, answer)}
+    found = {LOADABLE: _loadable(answer)}
+    return found | ({LATENCY: _latency(job, models, answer)} if timed else {})
 
 
 def _loadable(answer: Answer | Unanswered) -> MetricEvidence:
