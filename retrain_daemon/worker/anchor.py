@@ -26,8 +26,8 @@ from retrain_daemon.worker.job import Anchor, Train
 from retrain_daemon.worker.labelled import LabelledRows, Mask, moment
 from retrain_daemon.worker.loaded import Loaded, load
 from retrain_daemon.worker.model_code import modules_put_back
-from retrain_daemon.worker.pairs import Pair
 from retrain_daemon.worker.rows import contains, load_keys
+from retrain_daemon.worker.side_by_side import SideBySide
 from retrain_daemon.worker.signature import read_schema
 from retrain_daemon.worker.trainable import Meaning
 
@@ -70,20 +70,20 @@ def see_anchor(
         return AnchorSeen(job.anchor.version, nothing, problem=error.message.rstrip("."))
 
 
-def measure_anchor(job: Train, seen: AnchorSeen, pair: Pair) -> AnchorEvidence:
-    """Compare the challenger with the earlier champion, by each metric of which a line rules harm out. `pair` is of
+def measure_anchor(job: Train, seen: AnchorSeen, both: SideBySide) -> AnchorEvidence:
+    """Compare the challenger with the earlier champion, by each metric of which a line rules harm out. `both` is of
     all judging rows.
     """
     if seen.predictions is None:
         return AnchorEvidence(version=seen.version, problem=seen.problem)
     metrics = compare(
-        pair.truth[seen.rows],
+        both.truth[seen.rows],
         seen.predictions,
-        _taken(pair.challenger, seen.rows),
+        _taken(both.challenger, seen.rows),
         metrics=_metrics(job),
         positive=job.data.target.positive,
         confidence=job.confidence,
-        groups=None if pair.groups is None else pair.groups[seen.rows],
+        groups=None if both.groups is None else both.groups[seen.rows],
         seed=job.seed,
     )
     return AnchorEvidence(version=seen.version, rows=int(seen.rows.sum()), metrics=metrics)

@@ -1,6 +1,6 @@
 """Two models on the same rows: predictions, checks that a model can predict at all, and the evidence for the judge.
 
-What follows from the evidence is for the core. How each part of it is made is for `pairs.py`, `slices.py` and
+What follows from the evidence is for the core. How each part of it is made is for `side_by_side.py`, `slices.py` and
 `anchor.py`.
 """
 
@@ -22,7 +22,7 @@ from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.loaded import Loaded
 from retrain_daemon.worker.model_files import input_example
 from retrain_daemon.worker.model_metrics import OF_FILES
-from retrain_daemon.worker.pairs import Pair, measure_rows
+from retrain_daemon.worker.side_by_side import SideBySide, measure_rows
 from retrain_daemon.worker.slices import Sliced, measure_slices, without_slices
 from retrain_daemon.worker.trainable import Trainable
 
@@ -127,18 +127,20 @@ def _measured(
     rows = judging.rows
     ours = None if champion is None else predict(champion, rows.features, "champion")
     theirs = predict(challenger, rows.features, "challenger")
-    pair = Pair(truth=(champion or challenger).truth(rows.target), champion=ours, challenger=theirs, groups=rows.groups)
+    both = SideBySide(
+        truth=(champion or challenger).truth(rows.target), champion=ours, challenger=theirs, groups=rows.groups
+    )
     known = replace(
         known,
-        groups=None if pair.groups is None else len(np.unique(pair.groups)),
-        classes=None if theirs.values is not None else len(set(pair.truth.tolist())),
+        groups=None if both.groups is None else len(np.unique(both.groups)),
+        classes=None if theirs.values is not None else len(set(both.truth.tolist())),
         identical_predictions=ours is not None and identical(ours, theirs),
         champion_not_a_number=0 if ours is None else count_not_a_number(ours),
         challenger_not_a_number=count_not_a_number(theirs),
     )
     return replace(
         known,
-        metrics=measure_rows(job, _of_rows(job), pair),
-        slices=measure_slices(job, pair, judging.sliced),
-        anchor=None if judging.anchor is None else measure_anchor(job, judging.anchor, pair),
+        metrics=measure_rows(job, _of_rows(job), both),
+        slices=measure_slices(job, both, judging.sliced),
+        anchor=None if judging.anchor is None else measure_anchor(job, judging.anchor, both),
     )

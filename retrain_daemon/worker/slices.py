@@ -26,9 +26,9 @@ from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.harm import harm
 from retrain_daemon.worker.job import Train
 from retrain_daemon.worker.labelled import LabelledRows, Positions
-from retrain_daemon.worker.pairs import Aligned, Pair, aligned, measure_alone
 from retrain_daemon.worker.row_reading import read_row_pieces
 from retrain_daemon.worker.schema import Schema
+from retrain_daemon.worker.side_by_side import Aligned, SideBySide, aligned, measure_alone
 
 #: A column with more values is no way to look at a model: nobody reads so many, and none has rows enough.
 MOST_SLICES = 100
@@ -141,12 +141,12 @@ def _refuse_without(path: str, lines: Mapping[str, Requirement]) -> None:
             )
 
 
-def measure_slices(job: Train, pair: Pair, sliced: Mapping[str, Sliced]) -> tuple[SliceEvidence, ...]:
+def measure_slices(job: Train, both: SideBySide, sliced: Mapping[str, Sliced]) -> tuple[SliceEvidence, ...]:
     """Evidence for each line with slices, in the lines' order, slice by slice. Where the rows of no slice can be told,
     one entry without value says why. Without a champion only the challenger's own values are known.
     """
     lines = _each_once(job.require)
-    models = aligned(job, pair) if lines else ""
+    models = aligned(job, both) if lines else ""
     if isinstance(models, str):
         return without_slices(lines, models)
     return tuple(each for line in lines for each in _of_line(job, line, models, sliced[line.slices]))

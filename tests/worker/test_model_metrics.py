@@ -17,12 +17,13 @@ from retrain_daemon.core.policy import Claim, Mode, Recipe, Requirement
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.worker import model_metrics, training
 from retrain_daemon.worker.evaluate import Predictions
-from retrain_daemon.worker.fresh import Answer, Unanswered
+from retrain_daemon.worker.fresh import Answer, Request, Sample, Unanswered, try_afresh
 from retrain_daemon.worker.job import Train
 from retrain_daemon.worker.kept import read_kept
-from retrain_daemon.worker.pairs import Pair, measure_rows
+from retrain_daemon.worker.schema import Tensor
+from retrain_daemon.worker.side_by_side import SideBySide, measure_rows
 from tests.worker.test_slices import judging
-from tests.worker.test_training import Store, run, store
+from tests.worker.test_training import Store, run, store, table
 
 __all__ = ["store"]
 
@@ -42,8 +43,8 @@ def job(store: Store, name: str, *metrics: str, **changes: Any) -> Train:
 def flips(tmp_path: Path, ours: Any, theirs: Any, groups: Any = None, kind: str = "labels") -> MetricEvidence:
     made, _ = judging(tmp_path, metrics=("flipped",), require=())
     models = [Predictions(**{kind: np.asarray(each)}) for each in (ours, theirs)]
-    pair = Pair(truth=np.asarray(ours), champion=models[0], challenger=models[1], groups=groups)
-    [found] = measure_rows(made, ("flipped",), pair)
+    both = SideBySide(truth=np.asarray(ours), champion=models[0], challenger=models[1], groups=groups)
+    [found] = measure_rows(made, ("flipped",), both)
     return found
 
 
@@ -203,12 +204,104 @@ def test_a_challenger_that_needs_the_policys_folder_is_not_loadable(
 
 @pytest.mark.slow
 def test_a_process_that_takes_too_long_is_ended(store: Store, tmp_path: Path) -> None:
-    from retrain_daemon.worker.fresh import Request, Sample, try_afresh
-    from tests.worker.test_training import table
-
     stored = mlflow.artifacts.download_artifacts("models:/churn/1", dst_path=str(tmp_path))
     sample = Sample(table(3, seed=0)[["a", "b", "c"]], None)
     answer = try_afresh(Request(challenger=stored, champion=""), sample, tmp_path, seconds=0.2)
     assert isinstance(answer, Unanswered)
     assert answer.ended
     assert "0.2 seconds" in answer.why
+
+
+@pytest.mark.slow
+def test_the_process_has_files_and_no_secrets_and_ends_with_all_it_started(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model whose loading tells what it sees, and leaves a process behind."""
+    seen = tmp_path / "seen.txt"
+    code = tmp_path / "our_curious.py"
+    code.write_text(CURIOUS.format(seen=seen))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a secret word")
+    monkeypatch.setenv("RETRAIND_JOB", "/jobs/this")
+    from our_curious import Curious  # type: ignore[import-not-found]
+
+    stored = tmp_path / "stored"
+    mlflow.pyfunc.save_model(stored, python_model=Curious(), code_paths=[str(code)], pip_requirements=["mlflow"])
+    seen.unlink(missing_ok=True)
+    sample = Sample(table(3, seed=0)[["a", "b", "c"]], None)
+    answer = try_afresh(Request(challenger=str(stored), champion=""), sample, tmp_path)
+    assert answer == Answer()
+    child, marked, variables = seen.read_text().split("\n", 2)
+    assert marked == "/jobs/this"
+    assert "a secret word" not in variables
+    assert "MLFLOW_TRACKING_PASSWORD" not in variables
+    assert not Path(f"/proc/{child}").exists()
+
+
+CURIOUS = """
+import os, pathlib, subprocess
+import mlflow
+
+class Curious(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        left = subprocess.Popen(["sleep", "600"])
+        told = [str(left.pid), os.environ.get("RETRAIND_JOB", ""), *map("=".join, os.environ.items())]
+        pathlib.Path("{seen}").write_text(chr(10).join(told))
+
+    def predict(self, context, model_input, params=None):
+        return [0] * len(model_input)
+"""
+
+
+@pytest.mark.slow
+def test_a_model_that_kills_its_process_is_not_loadable(store: Store, tmp_path: Path) -> None:
+    class Deadly(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            import os
+
+            os._exit(3)
+
+    stored = tmp_path / "stored"
+    mlflow.pyfunc.save_model(stored, python_model=Deadly(), pip_requirements=["mlflow"])
+    sample = Sample(table(3, seed=0)[["a", "b", "c"]], None)
+    answer = try_afresh(Request(challenger=str(stored), champion=""), sample, tmp_path)
+    assert isinstance(answer, Unanswered)
+    assert (answer.ended, answer.loaded) == (True, False)
+    assert "code 3" in answer.why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_keras_model_is_timed_with_the_tensors_it_takes(tmp_path: Path, signed: bool) -> None:
+    import keras
+    from mlflow.models import infer_signature
+
+    rows = table(20, seed=0)[["a", "b", "c", "price"]]
+    tensors = rows.to_numpy("float32").reshape(-1, 1, 2, 2)
+    net = keras.Sequential([keras.Input((1, 2, 2)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    stored = tmp_path / "stored"
+    signature = infer_signature(tensors, net.predict(tensors, verbose=0)) if signed else None
+    mlflow.keras.save_model(net, str(stored), signature=signature, pip_requirements=["keras"])
+    request = Request(challenger=str(stored), champion=str(stored), calls=12, least=12)
+    answer = try_afresh(request, Sample(rows, Tensor((1, 2, 2))), tmp_path)
+    assert isinstance(answer, Answer)
+    assert (answer.challenger_problem, answer.champion_problem) == ("", "")
+    assert len(answer.challenger_ms) == len(answer.champion_ms) == 12
+
+
+@pytest.mark.slow
+def test_a_torch_model_with_columns_is_timed_with_rows_of_them(tmp_path: Path) -> None:
+    from mlflow.models import infer_signature
+    from torch import nn
+
+    rows = table(20, seed=0)[["a", "b", "c"]]
+    stored = tmp_path / "stored"
+    mlflow.pytorch.save_model(
+        nn.Linear(3, 2), str(stored), serialization_format="pickle", pip_requirements=["torch"],
+        signature=infer_signature(rows, rows.to_numpy("float32")[:, :2]),
+    )  # fmt: skip
+    request = Request(challenger=str(stored), champion="", calls=12, least=12)
+    answer = try_afresh(request, Sample(rows, Tensor((3,))), tmp_path)
+    assert isinstance(answer, Answer)
+    assert answer.challenger_problem == ""
+    assert len(answer.challenger_ms) == 12

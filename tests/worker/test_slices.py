@@ -16,8 +16,8 @@ from retrain_daemon.worker.dataset import read_window, split
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.job import DropFile, Source, Train
 from retrain_daemon.worker.labelled import LabelledRows
-from retrain_daemon.worker.pairs import Pair
 from retrain_daemon.worker.schema import Column, Schema
+from retrain_daemon.worker.side_by_side import SideBySide
 from retrain_daemon.worker.slices import MOST_SLICES, measure_slices, read_slices
 from tests.worker.test_verification import NONE, NOW, SPEC, TABLE, WAYS
 
@@ -51,6 +51,11 @@ def judging(tmp_path: Path, spec: Any = SPEC, schema: Schema = TABLE, **job: Any
     ), rows  # fmt: skip
 
 
+def both_of(truth: Any, ours: Any, theirs: Any) -> SideBySide:
+    champion, challenger = Predictions(labels=ours), Predictions(labels=theirs)
+    return SideBySide(truth=truth, champion=champion, challenger=challenger, groups=None)
+
+
 def expected(rows: LabelledRows) -> pd.Series:
     """The region of each row, told by pandas from its number alone."""
     numbers = rows.features.frame()["n"].round().astype(int)
@@ -76,8 +81,10 @@ def test_the_evidence_of_a_slice_is_that_of_its_rows_alone(tmp_path: Path) -> No
     number = np.arange(len(rows))
     ours = np.where(number % 5 == 0, 1 - truth, truth)
     theirs = np.where((number % 4 == 0) | (expected(rows) == "moved").to_numpy(), 1 - truth, truth)
-    pair = Pair(truth=truth, champion=Predictions(labels=ours), challenger=Predictions(labels=theirs), groups=None)
-    found = measure_slices(job, pair, read_slices(job, TABLE, rows))
+    both = SideBySide(
+        truth=truth, champion=Predictions(labels=ours), challenger=Predictions(labels=theirs), groups=None
+    )
+    found = measure_slices(job, both, read_slices(job, TABLE, rows))
     table = pd.DataFrame({"region": expected(rows), "ours": ours == truth, "theirs": theirs == truth})
     means = table.groupby("region").mean()
     for each in found:
@@ -96,8 +103,10 @@ def test_a_metric_that_is_undefined_in_a_slice_says_so(tmp_path: Path) -> None:
     spec = replace(SPEC, target=replace(SPEC.target, positive=1))
     job, rows = judging(tmp_path, spec, require=(line,), metrics=("recall",))
     truth = rows.target.to_numpy() * (expected(rows) != "north").to_numpy()
-    pair = Pair(truth=truth, champion=Predictions(labels=truth), challenger=Predictions(labels=truth), groups=None)
-    [north] = [each for each in measure_slices(job, pair, read_slices(job, TABLE, rows)) if each.value == "north"]
+    both = SideBySide(
+        truth=truth, champion=Predictions(labels=truth), challenger=Predictions(labels=truth), groups=None
+    )
+    [north] = [each for each in measure_slices(job, both, read_slices(job, TABLE, rows)) if each.value == "north"]
     assert north.measured.problem == "champion: recall is undefined: no row is of the positive class; " \
         "challenger: recall is undefined: no row is of the positive class"  # fmt: skip
     assert north.p_harm is None
@@ -108,8 +117,10 @@ def test_more_values_than_anyone_reads_are_a_problem_that_names_the_column(tmp_p
     job, rows = judging(tmp_path, require=(line,))
     sliced = read_slices(job, TABLE, rows)
     truth = rows.target.to_numpy()
-    pair = Pair(truth=truth, champion=Predictions(labels=truth), challenger=Predictions(labels=truth), groups=None)
-    [only] = measure_slices(job, pair, sliced)
+    both = SideBySide(
+        truth=truth, champion=Predictions(labels=truth), challenger=Predictions(labels=truth), groups=None
+    )
+    [only] = measure_slices(job, both, sliced)
     assert only.measured.problem.startswith(f"column 'city' has more than {MOST_SLICES} values")
     assert (only.value, only.p_harm) == ("", None)
 
