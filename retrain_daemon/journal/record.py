@@ -18,6 +18,7 @@ from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
 from retrain_daemon.journal.scores import Scores
+from retrain_daemon.journal.watches import Watches
 
 JOURNAL_FILE = "journal.db"
 
@@ -57,6 +58,7 @@ class Journal:
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)
         self.scores = Scores(database)
+        self.watches = Watches(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

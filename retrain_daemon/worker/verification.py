@@ -7,13 +7,16 @@ anew, from the features that the models are about to be given or from the droppe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from retrain_daemon.core.policy import DataSpec
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.features import Counted
-from retrain_daemon.worker.job import Train
+from retrain_daemon.worker.job import DropFile
 from retrain_daemon.worker.labelled import LabelledRows, Mask, moment
 from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import Keys, contains, load_keys, unit_keys
@@ -22,15 +25,33 @@ from retrain_daemon.worker.schema import Schema
 _HINT = "This must not happen: keep the state folder as it is and report it. Nothing was compared."
 
 
-def verify_unlearned(job: Train, schema: Schema, judging: LabelledRows, challenger_learned: str) -> int:
+class Comparison(Protocol):
+    """A job that compares two models: its drops, and what may not judge, as the fields of `Train`."""
+
+    @property
+    def data(self) -> DataSpec: ...
+    @property
+    def drops(self) -> tuple[DropFile, ...]: ...
+    @property
+    def learned(self) -> tuple[str, ...]: ...
+    @property
+    def unknown_until(self) -> datetime | None: ...
+    @property
+    def early(self) -> tuple[str, ...]: ...
+
+
+def verify_unlearned(
+    job: Comparison, schema: Schema, judging: LabelledRows, challenger_learned: str, *, from_files: bool = False
+) -> int:
     """How many keys of learned units the judging rows were checked against; none of them is among the rows.
 
-    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned. Raises Refused, with
-    numbers, when a row is among them or may have been learned before there was a record.
+    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned, or where it is in
+    the job. `from_files`: the features were not kept, so units are made anew from the files in any case. Raises
+    Refused, with numbers, when a row is among them or may have been learned before there was a record.
     """
     files = tuple(dict.fromkeys((*job.learned, *([challenger_learned] if challenger_learned else []))))
     learned = load_keys(files)
-    units = _units(job, schema, judging)
+    units = _units(job, schema, judging, from_files)
     if (known := contains(learned, units)).any():
         raise Refused(
             f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that the champion, the challenger or an "
@@ -46,11 +67,12 @@ def verify_unlearned(job: Train, schema: Schema, judging: LabelledRows, challeng
     return len(learned)
 
 
-def _units(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
+def _units(job: Comparison, schema: Schema, judging: LabelledRows, from_files: bool) -> Keys:
     """The units of the rows, made anew; raises Refused where they are not those the rows were split by."""
     split_by = judging.unit_keys
     # Columns of no known kind can take another one where files are put together: then only the files can tell.
-    if judging.groups is None and schema.tensor is None and np.array_equal(_of_features(judging, schema), split_by):
+    kept = judging.groups is None and schema.tensor is None and not from_files
+    if kept and np.array_equal(_of_features(judging, schema), split_by):
         return split_by
     units = _read_again(job, schema, judging)
     if (other := units != split_by).any():
@@ -69,7 +91,7 @@ def _of_features(judging: LabelledRows, schema: Schema) -> Keys:
     return np.concatenate([np.empty(0, dtype=np.uint64), *made])
 
 
-def _read_again(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
+def _read_again(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     """The units of the rows as the files have them; a row is known by its drop and its row key."""
     units = ~judging.unit_keys  # what no file has stays another one
     of_drop, row_keys = judging.drop, judging.row_keys
@@ -86,7 +108,7 @@ def _read_again(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
     return units
 
 
-def _early(job: Train, judging: LabelledRows, units: Keys) -> Mask:
+def _early(job: Comparison, judging: LabelledRows, units: Keys) -> Mask:
     """Rows of drops, or of units, that were there before it was recorded what was learned."""
     if job.unknown_until is None:
         return np.zeros(len(judging), dtype=np.bool_)
