@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from retrain_daemon.after_promotion import end_watch, terms_of_watch
@@ -51,7 +52,7 @@ class WatchAsker:
             return None
         needed = rows_for_next(terms, [look.look for look in taken])
         drops = drops_to_compare(policy, self._journal, watch, now)
-        counted_as = self._counted_as(policy, watch)
+        counted_as = _counted_as(policy, self._journal, watch)
         if needed is None or rows_at_most(watch, drops, counted_as) < needed:
             return None
         job = self._job(policy, source, watch, terms, drops, now)
@@ -62,10 +63,6 @@ class WatchAsker:
             limits=Limits(MEASURING_LIMITS.run_for, recipe.memory, recipe.processes),
             python=recipe.python,
         )
-
-    def _counted_as(self, policy: Policy, watch: WatchRow) -> str:
-        barred = self._journal.barred(policy.model, (watch.version, watch.previous), unit_of(policy.data))
-        return f"{policy.digest} {barred.learned} {barred.unknown_until}"
 
     def _job(
         self, policy: Policy, source: Source, watch: WatchRow, terms: Terms, drops: Sequence[DropRow], now: datetime
@@ -99,8 +96,8 @@ class WatchAsker:
         job, watch = question.job, self._journal.watches.open(policy.model)
         if not isinstance(result, VersionsCompared) or not isinstance(job, CompareVersions) or watch is None:
             return
-        counted_as = self._counted_as(policy, watch)
-        asked_as = f"{policy.digest} {job.learned} {job.unknown_until}"
+        counted_as = _counted_as(policy, self._journal, watch)
+        asked_as = _told_apart(policy, job.learned, job.unknown_until)
         if job.attempt != watch.attempt or job.data != policy.data or asked_as != counted_as:
             return
         if result.obstacle:
@@ -118,6 +115,34 @@ class WatchAsker:
         self._journal.watches.take_look(watch.attempt, result.look, result.metrics, seen.worse, seen.sentence, now)
         _log.info("watch.looked", model=watch.model, attempt=watch.attempt, version=watch.version,
                   look=result.look.number, rows=result.look.rows, worse=seen.worse, reason=seen.sentence)  # fmt: skip
+
+
+def _counted_as(policy: Policy, journal: Journal, watch: WatchRow) -> str:
+    barred = journal.barred(policy.model, (watch.version, watch.previous), unit_of(policy.data))
+    return _told_apart(policy, barred.learned, barred.unknown_until)
+
+
+def _told_apart(policy: Policy, learned: Sequence[str], unknown_until: datetime | None) -> str:
+    """What a count of rows rests on beside the drops."""
+    said = f"{policy.digest} {learned} {unknown_until}"
+    return sha256(said.encode()).hexdigest()
+
+
+def how_it_stands(journal: Journal, watch: WatchRow, now: datetime) -> str:
+    """How a watch stands, one sentence for a person: rows so far, and what was seen last."""
+    taken = journal.watches.looks(watch.attempt)
+    seen = f"; {taken[-1].sentence}" if taken else ""
+    begun = f"version {watch.version} is watched beside version {watch.previous}"
+    if watch.ended_at is not None:
+        return f"version {watch.version} was watched beside version {watch.previous}: {watch.outcome}"
+    terms = terms_of_watch(journal, watch)
+    needed = rows_for_next(terms, [each.look for each in taken]) if terms is not None else None
+    if terms is None or needed is None:
+        return f"{begun}{seen}"
+    policy = journal.attempts.get(watch.attempt).policy
+    drops = drops_to_compare(policy, journal, watch, now)
+    rows = rows_at_most(watch, drops, _counted_as(policy, journal, watch))
+    return f"{begun}: at most {rows:,} of {terms.rows:,} rows, next look at {needed:,}{seen}"
 
 
 def drops_to_compare(policy: Policy, journal: Journal, watch: WatchRow, now: datetime) -> tuple[DropRow, ...]:

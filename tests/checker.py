@@ -385,6 +385,33 @@ def _nothing_it_had_is_scored(look: Look) -> Iterator[str]:
         yield f"version {row['version']} on drop {row['drop_id']}"
 
 
+@invariant(20, "A watch is over a promotion and ends once; it goes back at most once, for a version shown to be worse.")
+def _watched(look: Look) -> Iterator[str]:
+    for watch in look.rows("SELECT * FROM watch WHERE model = ?", look.world.model):
+        name, events = watch["attempt"], Counter(look.history(watch["attempt"]))
+        if events["watch.begun"] - events["watch.ended"] != (watch["ended_at"] is None):
+            yield f"{name}: begun {events['watch.begun']} times, ended {events['watch.ended']} times"
+        if watch["ended_at"] and not watch["outcome"]:
+            yield f"{name}: it ended without saying why"
+        moved = look.rows(
+            "SELECT 1 FROM effect WHERE subject = ? AND name = 'move alias' AND done_at IS NOT NULL", name
+        )
+        if not moved:
+            yield f"{name} moved no alias"
+        if watch["ended_at"] is None and look.world.at_rest:
+            champion = look.world.registry.aliases.get("champion")
+            if champion != watch["version"]:
+                yield f"{name}: version {watch['version']} is watched, and version {champion} is champion"
+        looks = look.rows("SELECT * FROM watch_look WHERE attempt = ? ORDER BY look", name)
+        asked = look.rows("SELECT 1 FROM request WHERE json_extract(argument, '$.watch') = ?", name)
+        if len(asked) > events["watch.begun"] or (asked and not any(each["worse"] for each in looks)):
+            yield f"{name}: {len(asked)} rollbacks asked for after {len(looks)} looks"
+    ours = look.rows("SELECT 1 FROM rollback WHERE model = ? AND by = 'retraind'", look.world.model)
+    asked = look.rows("SELECT 1 FROM request WHERE model = ? AND by = 'retraind'", look.world.model)
+    if len(ours) > len(asked):
+        yield f"{len(ours)} rollbacks of the daemon's own, {len(asked)} asked for"
+
+
 _ANY = {"", "promote", "reject", "inconclusive"}
 
 

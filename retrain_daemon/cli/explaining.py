@@ -19,15 +19,17 @@ from retrain_daemon.intake import watched_folder
 from retrain_daemon.journal import Journal
 from retrain_daemon.observe import RegistryView, gather
 from retrain_daemon.settings import Settings
+from retrain_daemon.watch_asker import how_it_stands
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One model: its decision now, and the facts it rests on."""
+    """One model: its decision now, the facts it rests on, and how the watch over its last promotion stands."""
 
     model: str
     decision: Decision
     facts: Facts
+    watch: str = ""
 
 
 def plan(arguments: Arguments, settings: Settings) -> int:
@@ -40,7 +42,9 @@ def plan(arguments: Arguments, settings: Settings) -> int:
     plans = []
     for policy in policies:
         facts = gather(policy, journal, view, now, _folder_problem(policy, now), _measuring(policy, journal, view, now))
-        plans.append(Plan(model=policy.model, decision=decide(policy, facts, now), facts=facts))
+        watch = journal.watches.open(policy.model)
+        stands = how_it_stands(journal, watch, now) if watch is not None else ""
+        plans.append(Plan(model=policy.model, decision=decide(policy, facts, now), facts=facts, watch=stands))
     if arguments.json:
         print_json(plans)
     else:
@@ -94,6 +98,8 @@ def _print(plan: Plan) -> None:
     print(f"  rows that can train and it has not learned: {_at_most(data.unlearned_rows)}")
     drift = plan.facts.drift
     print(f"  drift: {readable(drift.columns) if drift.columns else f'not known: {drift.obstacle}'}")
+    if plan.watch:
+        print(f"  {plan.watch}")
     for metric, scores in plan.facts.scores.items():
         if scores.score is not None:
             print(f"  its {metric} on files since it was cut: {scores.score:.4g} ({readable(scores.latest)})")

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import journal_to_read
+from retrain_daemon.cli.composition import clock, journal_to_read
 from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.core.attempts import Attempt, State
@@ -19,16 +19,19 @@ from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.journal.row_counts import RowCounts
+from retrain_daemon.journal.watches import LookRow
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
 from retrain_daemon.policies import Problem, read_policies
 from retrain_daemon.settings import Settings
+from retrain_daemon.watch_asker import how_it_stands
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
     """One model on the status screen. `drift` is that of the column that is farthest, None where it is not known;
-    `scores` are the champion's on the newest file, by metric; `why` is its standing decision, or what holds it.
+    `scores` are the champion's on the newest file, by metric; `why` is its standing decision, or what holds it; `watch`
+    says how the watch over its last promotion stands.
     """
 
     model: str
@@ -42,6 +45,7 @@ class ModelStatus:
     drift_column: str
     scores: Mapping[str, float]
     why: str
+    watch: str
     as_of: datetime | None
 
 
@@ -57,12 +61,14 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptShown:
-    """Everything about one attempt."""
+    """Everything about one attempt; `watch` and `looks` are about the version it promoted."""
 
     attempt: Attempt
     decision: DecisionRow | None
     drops: tuple[DropRow, ...]
     history: tuple[HistoryLine, ...]
+    watch: str = ""
+    looks: tuple[LookRow, ...] = ()
 
 
 def status(arguments: Arguments, settings: Settings) -> int:
@@ -93,7 +99,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 "-" if each.drift is None else f"{each.drift:.3g} {each.drift_column}",
                 "\n".join(f"{metric}={value:.4g}" for metric, value in each.scores.items()) or "-",
                 moment(each.as_of),
-                each.why,
+                f"{each.why}; {each.watch}" if each.watch else each.why,
             )
             for each in shown.models
         ),
@@ -135,8 +141,14 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         drift_column=drift.worst,
         scores=_newest_scores(journal, row),
         why=f"{_why(row, opened, decision)}{_without(counts)}",
+        watch=_watch(journal, row.name),
         as_of=decision.at if decision else None,
     )
+
+
+def _watch(journal: Journal, model: str) -> str:
+    watch = journal.watches.open(model)
+    return how_it_stands(journal, watch, clock()) if watch is not None else ""
 
 
 def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
@@ -194,12 +206,15 @@ def show(arguments: Arguments, settings: Settings) -> int:
     attempt = journal.attempts.find(arguments.attempt)
     if attempt is None:
         raise NotFound(f"there is no attempt {arguments.attempt}.", "`retraind history` shows those there are.")
+    watch = journal.watches.of_attempt(attempt.id)
     found = (journal.drops.by_id(number) for number in journal.attempts.drops_of(attempt.id))
     shown = AttemptShown(
         attempt=attempt,
         decision=journal.attempts.decision_of(attempt.id),
         drops=tuple(drop for drop in found if drop is not None),
         history=journal.history_of(attempt.id),
+        watch=how_it_stands(journal, watch, clock()) if watch is not None else "",
+        looks=journal.watches.looks(attempt.id),
     )
     if arguments.json:
         print_json(shown)
@@ -221,6 +236,10 @@ def _print_attempt(shown: AttemptShown) -> None:
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
+    if shown.watch:
+        print(shown.watch)
+    for look in shown.looks:
+        print(f"  {look.sentence} (chance of an error: {look.look.alpha:.4f})")
     for note in attempt.notes:
         print(f"note: {note}")
     for line in shown.history:

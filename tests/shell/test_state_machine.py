@@ -26,9 +26,20 @@ from hypothesis.stateful import (
 )
 
 from retrain_daemon.errors import RegistryUnreachable
-from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Job, Result, ScoreDrops, Train
+from retrain_daemon.worker.job import (
+    CompareVersions,
+    DropFile,
+    DropReport,
+    Failed,
+    InspectDrops,
+    Job,
+    Result,
+    ScoreDrops,
+    Train,
+    VersionsCompared,
+)
 from tests.checker import KEY_TAG, SeenRegistry, SeenVersion, World, check
-from tests.fake_box import MODEL, Cut, FakeBox
+from tests.fake_box import MODEL, Cut, FakeBox, compared
 from tests.made import CHAMPION, a_metric, some_evidence
 
 EVIDENCE = {
@@ -58,7 +69,7 @@ class Moody(FakeBox):
             if job.challenger is None:
                 self.registry.start_run_by_hand({**job.tags, KEY_TAG: job.key})
             return None
-        if isinstance(job, ScoreDrops) and self.failure is not None:
+        if isinstance(job, ScoreDrops | CompareVersions) and self.failure is not None:
             return self.failure
         done = super().work(job)
         if isinstance(job, Train) and isinstance(done, Failed) and job.challenger is None and done.lost:
@@ -91,6 +102,7 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="story-"))
         self.box = Moody(self.root, report=report)
+        self.box.edit_policy("promote:", "promote:\n  after_promotion: {watch: 2000 rows, if_worse: rollback}")
         self.box.reached = self.passed
         self.persons = {CHAMPION}
         self.deleted: dict[str, bool] = {}
@@ -306,6 +318,12 @@ class Story(RuleBasedStateMachine):
     def challengers_are(self, found: str) -> None:
         self.box.evidence = EVIDENCE[found]
 
+    @rule(gain=st.sampled_from([0.0, -0.05]), gone=st.booleans())
+    def the_version_before_turns_out(self, gain: float, gone: bool) -> None:
+        """As good, better, or one that does not load any more."""
+        lost = VersionsCompared(obstacle="The version before does not load.")
+        self.box.compare = lambda job: lost if gone else compared(job, gain)
+
     # what holds
 
     def world(self, at_rest: bool) -> World:
@@ -357,10 +375,13 @@ class Story(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """Everything works again and nobody does anything any more."""
         self.box.registry.fail_with, self.box.failure, self.box.hangs = None, None, False
+        self.box.compare = compared
         self.box.order("resume")
         self.begin_life()
         for turn in range(MOST_TURNS):
             self.live()
+            if turn == 2:
+                self.box.order("resume")  # a version that was found worse before went back, which pauses
             self.box.clock.now += timedelta(minutes=30)
             if turn >= LEAST_TURNS and all(attempt.ended_at for attempt in self.box.attempts()):
                 break
