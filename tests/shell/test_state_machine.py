@@ -318,11 +318,29 @@ class Story(RuleBasedStateMachine):
     def challengers_are(self, found: str) -> None:
         self.box.evidence = EVIDENCE[found]
 
-    @rule(gain=st.sampled_from([0.0, -0.05]), gone=st.booleans())
-    def the_version_before_turns_out(self, gain: float, gone: bool) -> None:
-        """As good, better, or one that does not load any more."""
+    @rule(turns=st.integers(2, 5), name=st.sampled_from(FILES))
+    def a_challenger_wins(self, turns: int, name: str) -> None:
+        """What any story may come to, so that what follows a promotion is not left to chance."""
+        self.box.evidence, self.box.failure, self.box.hangs = EVIDENCE["better"], None, False
+        self.box.order("resume")
+        self.box.order("retrain")
+        self.a_file_is_dropped(name)
+        for _ in range(turns):
+            self.live()
+            self.box.clock.now += timedelta(minutes=2)
+
+    @rule(gain=st.sampled_from([0.0, -0.05, None]), point=st.integers(0, 40))
+    def later_files_show(self, gain: float | None, point: int) -> None:
+        """How the champion does beside the version before it, which may not load any more."""
         lost = VersionsCompared(obstacle="The version before does not load.")
-        self.box.compare = lambda job: lost if gone else compared(job, gain)
+        self.box.compare = lambda job: lost if gain is None else compared(job, gain)
+        self.box.evidence = EVIDENCE["unclear"]
+        self.a_file_is_dropped("b.csv")
+        self.a_file_is_dropped("c.csv")
+        for turn in range(3):
+            self.happens = {point: self.cut} if turn and point else {}
+            self.live()
+            self.box.clock.now += timedelta(minutes=2)
 
     # what holds
 
