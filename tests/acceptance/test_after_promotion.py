@@ -21,7 +21,7 @@ def box(boxes: Boxes) -> Box:
     """The champion knows the present world. A version of the old one is put up, and a file of that world comes late."""
     box = boxes()
     box.register(rows=buyers(11, 600))
-    box.policy("shop", ("promote:", WATCH), rows=10**9)
+    box.policy("shop", ("promote:", WATCH), ("better_by: 0.02", "not_worse_by: 0.02"), rows=10**9)
     box.start()
     box.client.set_registered_model_alias("shop", "challenger", str(box.register(alias=None)))
     box.until(lambda: "challenger" in box.run("status").out)
