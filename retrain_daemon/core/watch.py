@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from retrain_daemon.core.evidence import MetricEvidence
+from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import RELATIVE, Claim, IfWorse, Promotion, Requirement
 
 #: The looks that are planned: at half of the rows, and at all of them.
@@ -48,9 +49,11 @@ class Seen:
 
 def terms_of(promotion: Promotion) -> Terms | None:
     """Given what must hold of a challenger, how it is watched afterwards; None where the policy does not ask for it,
-    or no line compares it with the version before on all rows.
+    or no line compares its predictions with those of the version before on all rows.
     """
-    lines = tuple(line for line in promotion.require if line.claim in RELATIVE and not line.slices)
+    lines = tuple(
+        line for line in promotion.require if line.claim in RELATIVE and not line.slices and line.metric in METRICS
+    )
     if promotion.watch is None or not lines:
         return None
     alpha = 1 - promotion.confidence

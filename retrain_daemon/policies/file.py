@@ -15,7 +15,13 @@ from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, DataSpec, 
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
-from retrain_daemon.policies.promotion import check_metrics, check_rule_metrics, check_scores, read_promotion
+from retrain_daemon.policies.promotion import (
+    check_metrics,
+    check_rule_metrics,
+    check_scores,
+    check_watch,
+    read_promotion,
+)
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
@@ -119,6 +125,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     rules = root.take("retrain", lambda node: _rules(node, requested), _NO_RULES)
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data)
+        check_watch(root.entries["promote"], promote, rules)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None

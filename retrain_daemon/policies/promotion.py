@@ -6,6 +6,7 @@ Single lines of `require` are read by `requirements.py`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 from retrain_daemon.core.metrics import METRICS, Metric, Task
@@ -18,10 +19,12 @@ from retrain_daemon.core.policy import (
     Promotion,
     Register,
     Requirement,
+    Rule,
     SecondLooks,
     Then,
     Watch,
 )
+from retrain_daemon.core.watch import terms_of
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.units import choice, count, duration, mapping, share, shown_text, text
@@ -84,6 +87,18 @@ def _watch(node: Node) -> Watch:
     section.require("watch")
     if_worse = section.take("if_worse", choice(IfWorse), IfWorse.ROLLBACK)
     return Watch(section.take("watch", _rows, 0), if_worse)
+
+
+def check_watch(node: Node, promote: Promotion, rules: tuple[Rule, ...]) -> None:
+    """Note a watch that could never show anything: no line compares two models on all rows."""
+    promotions = [promote, *(replace(promote, require=rule.require) for rule in rules if rule.require)]
+    readable = all(line.metric for each in promotions for line in each.require)
+    if promote.watch is None or not readable or not isinstance(node, MappingNode) or any(map(terms_of, promotions)):
+        return
+    node.entries["after_promotion"].problem(
+        "`promote.after_promotion` watches nothing: no line of `require` compares the two models on all rows.",
+        "Write one with better_by, not_worse_by or unless_worse_by, without slices, by a metric of predictions.",
+    )
 
 
 def _filled(node: Node, keys: tuple[str, ...], such: str) -> MappingNode:

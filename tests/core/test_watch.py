@@ -133,6 +133,7 @@ def test_lines_about_one_model_alone_or_about_slices_are_not_watched() -> None:
         NOT_WORSE,
         Requirement("accuracy", Claim.AT_LEAST, 0.7),
         Requirement("recall", Claim.NOT_WORSE_BY, 0.05, slices="region"),
+        Requirement("latency_ms_p95", Claim.NOT_WORSE_BY, 5.0),
     )
     terms = terms_of(Promotion(require=lines, confidence=0.9, watch=watch))
     assert terms is not None

@@ -281,6 +281,23 @@ def test_a_registry_that_is_away_delays_the_rollback_and_does_not_lose_it(box: F
     assert len(rollbacks(box)) == 1
 
 
+def test_an_order_to_roll_back_is_refused_and_told_when_a_person_paused_the_model_meanwhile(
+    box: FakeBox, listener: Listener
+) -> None:
+    box.order("pause", "wait")
+    box.live()
+    number = box.order("rollback", "worse: shown", {"champion": str(OURS), "watch": ATTEMPT})
+    box.live()
+    code, answer = box.answer(number)
+    assert (code, answer) == (5, "churn was paused by ada meanwhile.")
+    [news] = listener.news
+    assert (news.occasion, news.reason) == (
+        "champion_worse",
+        "worse than the version before, and the rollback was refused: churn was paused by ada meanwhile. worse: shown",
+    )
+    assert box.aliases()["champion"] == OURS
+
+
 def test_the_policy_the_attempt_began_with_says_how_it_is_watched(box: FakeBox) -> None:
     box.edit_policy("\n  after_promotion: {watch: 2000 rows, if_worse: rollback}", "")
     box.compare = worse

@@ -602,6 +602,10 @@ BAD_PROMOTION = [
     (f"{MINIMAL}  after_promotion: {{}}\n", "`promote.after_promotion` is empty. Write {watch: 5000 rows}"),
     (f"{MINIMAL}  after_promotion: rollback\n", "Write {watch: 5000 rows, if_worse: rollback}."),
     (f"{MINIMAL}  after_promotion: {{if_worse: notify}}\n", "`promote.after_promotion.watch` is missing"),
+    (
+        f"{MINIMAL.replace('better_by: 0', 'at_least: 0.7')}  after_promotion: {{watch: 900 rows}}\n",
+        "no line of `require` compares the two models on all rows. Write one with better_by",
+    ),
     (f"{MINIMAL}  after_promotion: {{watch: 1 row}}\n", "must be a number of rows, at least 2, not `1 row`"),
     (f"{MINIMAL}  after_promotion: {{watch: 9 rows, if_worse: rolback}}\n", "Did you mean `rollback`?"),
     (f"{MINIMAL}  register: every\n", "`promote.register` cannot be `every`. Write one of: winners, all."),
