@@ -176,6 +176,14 @@ BREAKS: list[tuple[int, str, Callable[[World], World]]] = [
     (18, "an effect is half done", by_sql("UPDATE effect SET done_at = NULL")),
     (18, "an attempt is under way", by_sql("UPDATE attempt SET ended_at = NULL, state = 'judged'")),
     (19, "it is scored on what it had", by_sql(f"UPDATE score SET version = {OURS}")),
+    (20, "the open tenure is another version's", by_sql(f"UPDATE tenure SET version = 3 WHERE version = {OURS}")),
+    (20, "no tenure is open", by_sql("UPDATE tenure SET closed_at = opened_at")),
+    (20, "an anchor that was never champion", by_sql("UPDATE tenure SET anchor = 3")),
+    (21, "a comparison is left out", by_sql("UPDATE comparison SET number = 2, alpha = alpha / 3")),
+    (21, "too much is spent", by_sql("UPDATE comparison SET alpha = 0.051")),
+    (21, "a comparison is not counted", by_sql("DELETE FROM comparison")),
+    (22, "it looks again at nothing", by_sql("UPDATE attempt SET again_of = 'churn-1', look = 2")),
+    (22, "another look registered it too", by_version(9, OURS)),
 ]
 
 
