@@ -372,6 +372,10 @@ class FakeBox:
             run_id=run, model_uri=f"models:/m-{run}", digest="b", learned_file=job.learned_file, training_rows=4000
         )
         assert job.source.version is not None
-        return Trained(
-            challenger=challenger, evidence=replace(self.evidence, champion_version=job.source.version), seconds=1.0
+        evidence = replace(
+            self.evidence,
+            champion_version=job.source.version,
+            comparison=job.comparison,
+            strict_confidence=job.strict_confidence,
         )
+        return Trained(challenger=challenger, evidence=evidence, seconds=1.0)
