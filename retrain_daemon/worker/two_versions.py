@@ -35,7 +35,7 @@ from retrain_daemon.worker.schema import Schema
 from retrain_daemon.worker.scoring import Predicted
 from retrain_daemon.worker.signature import read_schema
 from retrain_daemon.worker.trainable import Meaning, Trainable
-from retrain_daemon.worker.verification import verify_unlearned
+from retrain_daemon.worker.verification import verify_later_rows
 
 
 class PredictedByBoth:
@@ -176,7 +176,7 @@ def _compared(job: CompareVersions, pair: _Pair, rows: Rows, progress: Tell) -> 
     if look is None:
         return VersionsCompared(rows=len(rows))
     progress(Progress(phase="comparing"))
-    checked = verify_unlearned(job, pair.schema, rows, "", from_files=True)
+    checked = verify_later_rows(job, pair.schema, rows)
     metrics = _measured(job, pair, rows, confidence_of(job.terms, look))
     return VersionsCompared(rows=len(rows), look=look, metrics=metrics, checked_keys=checked)
 

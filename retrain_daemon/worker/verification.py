@@ -1,4 +1,5 @@
-"""Law 5 once more, right before two models are compared: no judging row is one that either of them learned.
+"""Law 5 once more, right before two models are compared: no judging row is one that either of them, or an earlier
+champion beside them, learned.
 
 Independent of the split: what was learned is read from the key files again, and the units of the judging rows are made
 anew, from the features that the models are about to be given or from the dropped files.
@@ -7,6 +8,7 @@ anew, from the features that the models are about to be given or from the droppe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +18,7 @@ import numpy as np
 from retrain_daemon.core.policy import DataSpec
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.features import Counted
-from retrain_daemon.worker.job import DropFile
+from retrain_daemon.worker.job import DropFile, Train
 from retrain_daemon.worker.labelled import LabelledRows, Mask, moment
 from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import Keys, contains, load_keys, unit_keys
@@ -40,42 +42,74 @@ class Comparison(Protocol):
     def early(self) -> tuple[str, ...]: ...
 
 
-def verify_unlearned(
-    job: Comparison, schema: Schema, judging: LabelledRows, challenger_learned: str, *, from_files: bool = False
-) -> int:
-    """How many keys of learned units the judging rows were checked against; none of them is among the rows.
+@dataclass(frozen=True)
+class _Record:
+    """What versions learned, `whose` they are in words: key files, and what is said of the time before the record."""
 
-    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned, or where it is in
-    the job. `from_files`: the features were not kept, so units are made anew from the files in any case. Raises
+    whose: str
+    files: tuple[str, ...]
+    unknown_until: datetime | None
+    early: tuple[str, ...]
+
+
+def verify_unlearned(
+    job: Train, schema: Schema, judging: LabelledRows, challenger_learned: str, anchored: Mask | None = None
+) -> int:
+    """How many keys of units learned by champion, challenger and ancestors the judging rows were checked against; none
+    of them is among the rows.
+
+    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned. The rows `anchored`,
+    on which the challenger is compared with an earlier champion, are checked against what that one learned, too. Raises
     Refused, with numbers, when a row is among them or may have been learned before there was a record.
     """
     files = tuple(dict.fromkeys((*job.learned, *([challenger_learned] if challenger_learned else []))))
-    learned = load_keys(files)
-    units = _units(job, schema, judging, from_files)
-    if (known := contains(learned, units)).any():
-        raise Refused(
-            f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that the champion, the challenger or an "
-            f"ancestor learned: {_where(files, units)}.",
-            _HINT,
-        )
-    if (early := _early(job, judging, units)).any():
-        raise Refused(
-            f"{int(early.sum()):,} of {len(judging):,} judging rows may have been learned: they were seen by "
-            f"{job.unknown_until}, and until then it is not recorded what was learned.",
-            _HINT,
-        )
-    return len(learned)
+    units = _units(job, schema, judging)
+    record = _Record("the champion, the challenger or an ancestor", files, job.unknown_until, job.early)
+    _refuse_learned(job, record, judging, units)
+    if job.anchor is not None and anchored is not None and anchored.any():
+        anchor = job.anchor
+        whose = f"version {anchor.version} or an ancestor"
+        record = _Record(whose, anchor.learned, anchor.unknown_until, anchor.early)
+        _refuse_learned(job, record, judging.take(anchored), units[anchored])
+    return len(load_keys(files))
 
 
-def _units(job: Comparison, schema: Schema, judging: LabelledRows, from_files: bool) -> Keys:
+def verify_later_rows(job: Comparison, schema: Schema, rows: LabelledRows) -> int:
+    """The same for rows that two versions are compared on of which no features were kept: their units are made anew
+    from the files. What both learned is in the job.
+    """
+    record = _Record("either version or an ancestor", job.learned, job.unknown_until, job.early)
+    _refuse_learned(job, record, rows, _of_files(job, schema, rows))
+    return len(load_keys(record.files))
+
+
+def _refuse_learned(job: Comparison, record: _Record, judging: LabelledRows, units: Keys) -> None:
+    if (known := contains(load_keys(record.files), units)).any():
+        raise Refused(
+            f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that {record.whose} learned: "
+            f"{_where(record.files, units)}.",
+            _HINT,
+        )
+    if (early := _early(job, record, judging, units)).any():
+        raise Refused(
+            f"{int(early.sum()):,} of {len(judging):,} judging rows may have been learned by {record.whose}: they were "
+            f"seen by {record.unknown_until}, and until then it is not recorded what was learned.",
+            _HINT,
+        )
+
+
+def _units(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     """The units of the rows, made anew; raises Refused where they are not those the rows were split by."""
     split_by = judging.unit_keys
     # Columns of no known kind can take another one where files are put together: then only the files can tell.
-    kept = judging.groups is None and schema.tensor is None and not from_files
-    if kept and np.array_equal(_of_features(judging, schema), split_by):
+    if judging.groups is None and schema.tensor is None and np.array_equal(_of_features(judging, schema), split_by):
         return split_by
+    return _of_files(job, schema, judging)
+
+
+def _of_files(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     units = _read_again(job, schema, judging)
-    if (other := units != split_by).any():
+    if (other := units != judging.unit_keys).any():
         raise Refused(
             f"{int(other.sum()):,} of {len(judging):,} judging rows have other units in their files than they were "
             f"split by.",
@@ -108,12 +142,12 @@ def _read_again(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     return units
 
 
-def _early(job: Comparison, judging: LabelledRows, units: Keys) -> Mask:
+def _early(job: Comparison, record: _Record, judging: LabelledRows, units: Keys) -> Mask:
     """Rows of drops, or of units, that were there before it was recorded what was learned."""
-    if job.unknown_until is None:
+    if record.unknown_until is None:
         return np.zeros(len(judging), dtype=np.bool_)
-    old = [drop.drop for drop in job.drops if moment(drop.first_seen) <= moment(job.unknown_until)]
-    early = load_keys(job.early)
+    old = [drop.drop for drop in job.drops if moment(drop.first_seen) <= moment(record.unknown_until)]
+    early = load_keys(record.early)
     seen = contains(early, units) | np.isin(judging.drop, old)
     return seen if judging.feature_keys is None else seen | contains(early, judging.feature_keys)
 

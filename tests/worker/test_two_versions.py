@@ -113,7 +113,7 @@ def test_rows_that_either_version_learned_are_left_out_and_that_is_checked(
         return np.zeros(len(units), dtype=np.bool_)
 
     monkeypatch.setattr("retrain_daemon.worker.two_versions.contains", nothing_known)
-    with pytest.raises(Refused, match="90 of 600 judging rows are rows that the champion"):
+    with pytest.raises(Refused, match="90 of 600 judging rows are rows that either version or an ancestor learned"):
         done(job(shelf, drop, learned=learned), tmp_path)
 
 
