@@ -225,17 +225,19 @@ class Story(RuleBasedStateMachine):
 
     # policies
 
-    @rule(least=st.sampled_from([1, 1000, 6000]), group=st.booleans(), skip=st.booleans())
-    def the_policy_is_edited(self, least: int, group: bool, skip: bool) -> None:
+    @rule(least=st.sampled_from([1, 1000, 6000]), group=st.booleans(), skip=st.booleans(), looks=st.booleans())
+    def the_policy_is_edited(self, least: int, group: bool, skip: bool, looks: bool) -> None:
         path = self.root / "policies" / "churn.yaml"
         lines = path.read_text("utf-8").splitlines()
-        lines = [line for line in lines if not line.startswith(("  group:", "  missing:"))]
+        lines = [line for line in lines if not line.startswith(("  group:", "  missing:", "  inconclusive:"))]
         at = next(number for number, line in enumerate(lines) if "enough fresh rows" in line)
         lines[at] = f"  - {{name: enough fresh rows, when: data.new_rows >= {least}}}"
         if group:
             lines.insert(lines.index("retrain:"), "  group: customer")
         if skip:
             lines.insert(lines.index("retrain:"), "  missing: skip")
+        if looks:
+            lines.insert(lines.index("promote:") + 1, "  inconclusive: {judge_again_every: 500 rows, at_most: 3}")
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
     # people and MLflow
