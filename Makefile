@@ -31,6 +31,7 @@ benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/watching.py
 	$(VENV)/bin/python benchmarks/comparing.py
 	$(VENV)/bin/python benchmarks/drift.py
+	$(VENV)/bin/python benchmarks/after_promotion.py
 	$(VENV)/bin/python benchmarks/memory.py
 	$(VENV)/bin/python benchmarks/accounting.py
 	$(VENV)/bin/python benchmarks/data.py

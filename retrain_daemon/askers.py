@@ -8,7 +8,9 @@ from retrain_daemon.core.policy import Policy
 from retrain_daemon.drift_watch import DriftAsker
 from retrain_daemon.journal import Journal
 from retrain_daemon.measuring import Asker
+from retrain_daemon.news import NOBODY, Announcer
 from retrain_daemon.scores import ScoreAsker
+from retrain_daemon.watch_asker import WatchAsker
 from retrain_daemon.worker.job import Source
 
 
@@ -19,6 +21,6 @@ def due_facts(policy: Policy, journal: Journal, version: int, now: datetime) -> 
     return tuple(fact for asker in due for fact in asker.facts)
 
 
-def askers_of(journal: Journal) -> tuple[Asker, ...]:
+def askers_of(journal: Journal, announcer: Announcer = NOBODY) -> tuple[Asker, ...]:
     """All askers, on one journal."""
-    return (DriftAsker(journal), ScoreAsker(journal))
+    return (DriftAsker(journal), ScoreAsker(journal), WatchAsker(journal, announcer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from retrain_daemon.after_promotion import end_watch
 from retrain_daemon.core.attempts import Attempt, Effect, State
 from retrain_daemon.core.facts import Champion, ChampionState, Offered
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy
@@ -55,6 +56,9 @@ def note_made_anew(policy: Policy, version: int, created_at: datetime, journal: 
             journal.tenures.begin(policy.model, version, How.MOVED, now)
         if row is not None and row.adopted_at is not None:
             _assume_nothing(journal, policy.model, version, created_at, row.adopted_at, now)
+        watch = journal.watches.open(policy.model)
+        if watch is not None and version in (watch.version, watch.previous):
+            end_watch(journal, policy.model, f"version {version} was deleted and made anew", now)
         for attempt in journal.attempts.open(policy.model):
             _begin_again(attempt, version, journal, now)
     _log.warning("version.made_anew", model=policy.model, version=version)

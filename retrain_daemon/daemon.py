@@ -104,7 +104,7 @@ class Daemon:
         self._intake = Intake(
             gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections, self._news
         )
-        self._measuring = Measuring(gateways.executor, askers_of(gateways.journal), rhythm.inspections)
+        self._measuring = Measuring(gateways.executor, askers_of(gateways.journal, self._news), rhythm.inspections)
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from retrain_daemon.after_promotion import begin_watch
 from retrain_daemon.core.attempts import Attempt, Effect
 from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import ChampionState
@@ -70,6 +71,7 @@ class Effects:
         with self._journal.transaction():
             if effect is Effect.ALIAS:
                 self._journal.see_champion(attempt.model, attempt.version, _how(attempt), self._clock())
+                begin_watch(self._journal, attempt, self._clock())
             self._journal.attempts.end_effect(attempt, effect, self._clock())
 
     def _do(self, attempt: Attempt, effect: Effect) -> None:

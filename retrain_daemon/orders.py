@@ -17,7 +17,7 @@ from retrain_daemon.drop_orders import DropOrders
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
-from retrain_daemon.journal.requests import Request
+from retrain_daemon.journal.requests import WATCH, Request
 from retrain_daemon.journal.rollbacks import Rollback
 from retrain_daemon.journal.tenures import How
 from retrain_daemon.labels import REPLACES_TAG, ROLLED_BACK_TAG
@@ -55,12 +55,16 @@ class Orders:
         try:
             answer = self._carry_out(request, policy)
         except RetrainError as error:
+            if isinstance(error, RegistryUnreachable) and WATCH in request.arguments:
+                raise  # nobody waits for the answer, and it is about one version only
             code, answer = error.exit_code, str(error)
             if self._journal.rollbacks.open(request.model) is not None:
                 answer += " The rollback was begun and is finished as soon as MLflow answers."
         self._journal.requests.answer(request.id, code, answer, self._clock())
         _log.info("order.answered", model=request.model, verb=request.verb, by=request.by, code=code,
                   answer=answer)  # fmt: skip
+        if code and WATCH in request.arguments:
+            self._tell_not_rolled_back(request, answer)
         return True
 
     def _carry_out(self, request: Request, policy: Policy | None) -> str:
@@ -73,6 +77,8 @@ class Orders:
                 return self._drop_orders.retract(request)
             case "release":
                 return self._drop_orders.release(request)
+            case "rollback" if WATCH in request.arguments:
+                return self._roll_back_worse(request, _needed(policy, request))
             case "rollback":
                 return self._rollback(request, _needed(policy, request))
             case "adopt":
@@ -188,6 +194,19 @@ class Orders:
                 self._journal.attempts.begin_again(attempt, target, why, self._clock())
         return self.finish_rollback(rollback, policy)
 
+    def _roll_back_worse(self, request: Request, policy: Policy) -> str:
+        """What the daemon asks for itself. One that was done before a crash, or that a person was faster with, is done;
+        a person who paused the model meanwhile decides.
+        """
+        was = int(request.argument("champion"))
+        for back in self._journal.rollbacks.of_model(policy.model):
+            if back.was == was and back.begun_at >= request.asked_at and back.ended_at is not None:
+                return back.outcome
+        row = self._journal.models.find(policy.model)
+        if row is not None and row.hold is not None:
+            raise Refused(f"{policy.model} was paused by {row.hold.by} meanwhile.")
+        return self._rollback(request, policy)
+
     def _end_promotion(self, policy: Policy, champion: int, request: Request) -> None:
         """A promotion that a crash cut short must not go on after the rollback."""
         for attempt in self._journal.attempts.open(policy.model):
@@ -269,6 +288,13 @@ class Orders:
                   by=rollback.by)  # fmt: skip
         self._tell_rollback(rollback)
         return f"{outcome}; {rollback.model} is paused until `retraind resume {rollback.model}`"
+
+    def _tell_not_rolled_back(self, request: Request, answer: str) -> None:
+        reason = f"worse than the version before, and the rollback was refused: {answer} {request.why}"
+        self._announcer.tell(
+            News(occasion="champion_worse", at=self._clock(), model=request.model, attempt=request.argument(WATCH),
+                 version=int(request.argument("champion")), reason=reason)
+        )  # fmt: skip
 
     def _tell_rollback(self, rollback: Rollback) -> None:
         now = self._clock()

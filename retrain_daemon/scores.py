@@ -54,7 +54,7 @@ class ScoreAsker:
         if not due:
             return None
         missing = tuple(metric for metric in metrics if any((drop.id, metric) not in kept for drop in due))
-        recipe = _recipe(policy)
+        recipe = recipe_to_load(policy)
         job = self._job(policy, source, due, missing, recipe, now)
         return Question(
             key=f"{source.version} {policy.digest} {missing} {job.learned} {job.unknown_until} {[d.id for d in due]}",
@@ -129,8 +129,8 @@ def score_facts(policy: Policy, journal: Journal, version: int, now: datetime) -
     return found
 
 
-def _recipe(policy: Policy) -> Recipe:
-    """By which the champion is loaded: one for the daemon's own environment, where it is warm, if there is one."""
+def recipe_to_load(policy: Policy) -> Recipe:
+    """By which a version is loaded to predict: one for the daemon's own environment, where it is warm, if there is."""
     recipes = (policy.requested, *(rule.recipe for rule in policy.rules))
     return next((recipe for recipe in recipes if not recipe.python), recipes[0])
 

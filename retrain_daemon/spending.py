@@ -38,7 +38,7 @@ def spend(attempt: Attempt, journal: Journal, now: datetime) -> None:
 
 def note_tenure(attempt: Attempt, journal: Journal, now: datetime) -> None:
     """Of a model that no policy names any more nobody notes champions, and its attempt goes on."""
-    if _tenure(attempt, journal) is None:
+    if attempt.champion_version and _tenure(attempt, journal) is None:
         journal.tenures.see(attempt.model, attempt.champion_version, How.MOVED, now)
 
 

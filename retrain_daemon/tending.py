@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from retrain_daemon.act import Acting
+from retrain_daemon.after_promotion import AfterPromotion
 from retrain_daemon.attention import Attention
 from retrain_daemon.champions import note_champion, note_made_anew, note_offered
 from retrain_daemon.core.decide import Action, Decision, decide
@@ -66,6 +67,7 @@ class Tending:
         self._news = around.news
         self._alarms = around.alarms
         self._clock = around.clock
+        self._after_promotion = AfterPromotion(around.journal, around.view, around.news)
         self._told: dict[str, str] = {}
         self._weighed: dict[str, DataFacts] = {}
 
@@ -75,7 +77,8 @@ class Tending:
         row = self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
         champion = self._view.champion(policy, row.champion_seen)
         note_champion(policy, champion, self._journal, self._registry, now)
-        changed = self._read_drops(policy, champion, now)
+        changed = self._after_promotion.follow(policy, champion, now)
+        changed = self._read_drops(policy, champion, now) or changed
         self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")
         measuring = self._measuring.pending(policy.model)

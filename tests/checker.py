@@ -218,13 +218,21 @@ def _registered_once(look: Look) -> Iterator[str]:
         attempt = by_id.get(name)
         if attempt is None:
             yield f"version {version.number} names {name}, which is not there"
-        elif look.world.at_rest and attempt["version"] != version.number and not attempt["round"]:
+        elif look.world.at_rest and not _named_by_a_look(look, attempt, version.number):
             yield f"version {version.number} names {name}, which names {attempt['version']}"
     registered = {version.number: name for version, name in look.ours()}
     for attempt in look.kept():
-        number = attempt["version"]
-        if number is not None and attempt["offered"] is None and registered.get(number) != attempt["id"]:
+        number, trained = attempt["version"], attempt["again_of"] or attempt["id"]
+        if number is not None and attempt["offered"] is None and registered.get(number) != trained:
             yield f"{attempt['id']} names version {number}, which names {registered.get(number)}"
+
+
+def _named_by_a_look(look: Look, attempt: Mapping[str, Any], version: int) -> bool:
+    """Whether the attempt, or a later look at its challenger, says that this is its version; one that began again may
+    have left one behind.
+    """
+    looks = [each for each in look.attempts if attempt["id"] in (each["id"], each["again_of"])]
+    return any(each["version"] == version or each["round"] for each in looks)
 
 
 @invariant(7, "The champion is there, can be loaded, and was judged better or put there by a person.")
@@ -355,7 +363,8 @@ def _promoted_is_recorded(look: Look) -> Iterator[str]:
         replaces = version.tags.get(REPLACES_TAG)
         if replaces != str(attempt["champion_version"]):
             yield f"version {version.number} replaces {replaces}, not {attempt['champion_version']}"
-        if attempt["offered"] is None and lineage.get(version.number, {}).get("attempt") != attempt["id"]:
+        trained = attempt["again_of"] or attempt["id"]
+        if attempt["offered"] is None and lineage.get(version.number, {}).get("attempt") != trained:
             yield f"of version {version.number} it is not recorded that it came from {attempt['id']}"
 
 
@@ -383,6 +392,92 @@ def _nothing_it_had_is_scored(look: Look) -> Iterator[str]:
         " attempt_drop.drop_id = score.drop_id WHERE score.model = ?", look.world.model,
     ):  # fmt: skip
         yield f"version {row['version']} on drop {row['drop_id']}"
+
+
+@invariant(20, "Each tenure but the last has ended, and anchors were champions; the last is the champion's at rest.")
+def _tenures(look: Look) -> Iterator[str]:
+    tenures = look.rows("SELECT * FROM tenure WHERE model = ? ORDER BY id", look.world.model)
+    opened = [tenure for tenure in tenures if tenure["closed_at"] is None]
+    if tenures and [tenure["id"] for tenure in opened] != [tenures[-1]["id"]]:
+        yield f"{len(opened)} of {len(tenures)} are open"
+    for number, tenure in enumerate(tenures):
+        if tenure["anchor"] not in {each["version"] for each in tenures[: number + 1]}:
+            yield f"version {tenure['anchor']}, the anchor of version {tenure['version']}, was never champion"
+    champion = look.world.registry.aliases.get("champion")
+    if look.world.at_rest and champion != (opened[-1]["version"] if opened else None):
+        yield f"the open ones are of {[tenure['version'] for tenure in opened]}, version {champion} is champion"
+
+
+@invariant(21, "Comparisons of a tenure are counted without a gap and spend at most the error that its policies allow.")
+def _budget(look: Look) -> Iterator[str]:
+    policies = {attempt["id"]: json.loads(attempt["policy"]) for attempt in look.attempts}
+    for tenure in look.rows("SELECT * FROM tenure WHERE model = ?", look.world.model):
+        made = look.rows("SELECT * FROM comparison WHERE tenure = ? ORDER BY number", tenure["id"])
+        made = [each for each in made if each["attempt"] in policies]
+        if [each["number"] for each in made] != list(range(1, len(made) + 1)):
+            yield f"version {tenure['version']}: {[each['number'] for each in made]}"
+        alphas = [1 - policies[each["attempt"]]["promote"]["confidence"] for each in made]
+        if sum(each["alpha"] for each in made) > max(alphas, default=0) + 1e-12:
+            yield f"version {tenure['version']}: {sum(each['alpha'] for each in made)} is spent of {alphas}"
+        for each, alpha in zip(made, alphas, strict=True):
+            if abs(each["alpha"] - alpha / each["number"] / (each["number"] + 1)) > 1e-12:
+                yield f"comparison {each['number']} of version {tenure['version']} spent {each['alpha']}"
+    for attempt in look.attempts:
+        spent = look.rows("SELECT * FROM comparison WHERE attempt = ?", attempt["id"])
+        results = look.history(attempt["id"]).count("attempt.trained")
+        if len(spent) != (results if _claims_better(attempt) else 0):
+            yield f"{attempt['id']} was compared {results} times and spent {len(spent)} times"
+
+
+@invariant(22, "A challenger that is looked at again is registered at most once, by whichever look was the first to.")
+def _one_version_of_a_challenger(look: Look) -> Iterator[str]:
+    for run_id, times in Counter(version.run_id for version, _name in look.ours()).items():
+        if times > 1:
+            yield f"the challenger of run {run_id} is registered {times} times"
+    for attempt in look.attempts:
+        first = next((each for each in look.attempts if each["id"] == attempt["again_of"]), None)
+        if attempt["again_of"] and (first is None or first["again_of"] or first["number"] > attempt["number"]):
+            yield f"{attempt['id']} looks again at {attempt['again_of']}"
+        elif first and attempt["challenger"] and first["challenger"] and _run(attempt) != _run(first):
+            yield f"{attempt['id']} judges {_run(attempt)}, {first['id']} trained {_run(first)}"
+
+
+def _run(attempt: Mapping[str, Any]) -> str:
+    return str(json.loads(attempt["challenger"])["run_id"])
+
+
+def _claims_better(attempt: Mapping[str, Any]) -> bool:
+    """Whether one of the lines that it was judged by claims an improvement."""
+    policy = json.loads(attempt["policy"])
+    own = next((rule["require"] for rule in policy["rules"] if rule["name"] == attempt["rule"]), [])
+    return any(line["claim"] == "better_by" for line in own or policy["promote"]["require"])
+
+
+@invariant(23, "A watch is over a promotion and ends once; it goes back at most once, for a version shown to be worse.")
+def _watched(look: Look) -> Iterator[str]:
+    for watch in look.rows("SELECT * FROM watch WHERE model = ?", look.world.model):
+        name, events = watch["attempt"], Counter(look.history(watch["attempt"]))
+        if events["watch.begun"] - events["watch.ended"] != (watch["ended_at"] is None):
+            yield f"{name}: begun {events['watch.begun']} times, ended {events['watch.ended']} times"
+        if watch["ended_at"] and not watch["outcome"]:
+            yield f"{name}: it ended without saying why"
+        moved = look.rows(
+            "SELECT 1 FROM effect WHERE subject = ? AND name = 'move alias' AND done_at IS NOT NULL", name
+        )
+        if not moved:
+            yield f"{name} moved no alias"
+        if watch["ended_at"] is None and look.world.at_rest:
+            champion = look.world.registry.aliases.get("champion")
+            if champion != watch["version"]:
+                yield f"{name}: version {watch['version']} is watched, and version {champion} is champion"
+        looks = look.rows("SELECT * FROM watch_look WHERE attempt = ? ORDER BY look", name)
+        asked = look.rows("SELECT 1 FROM request WHERE json_extract(argument, '$.watch') = ?", name)
+        if len(asked) > events["watch.begun"] or (asked and not any(each["worse"] for each in looks)):
+            yield f"{name}: {len(asked)} rollbacks asked for after {len(looks)} looks"
+    ours = look.rows("SELECT 1 FROM rollback WHERE model = ? AND by = 'retraind'", look.world.model)
+    asked = look.rows("SELECT 1 FROM request WHERE model = ? AND by = 'retraind'", look.world.model)
+    if len(ours) > len(asked):
+        yield f"{len(ours)} rollbacks of the daemon's own, {len(asked)} asked for"
 
 
 _ANY = {"", "promote", "reject", "inconclusive"}

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from retrain_daemon.act import Pacing
 from retrain_daemon.core.attempts import Attempt
-from retrain_daemon.core.evidence import Evidence
+from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.policy import unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
+from retrain_daemon.core.watch import next_look
 from retrain_daemon.daemon import NO_SERVICE_MANAGER, Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.executor.limits import Limits
@@ -32,6 +33,7 @@ from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.worker.job import (
     KEY_TAG,
     Challenger,
+    CompareVersions,
     DropFile,
     DropReport,
     DropScore,
@@ -44,6 +46,7 @@ from retrain_daemon.worker.job import (
     ScoreDrops,
     Train,
     Trained,
+    VersionsCompared,
 )
 from tests.fake_executor import FakeExecutor
 from tests.fakes import FakeRegistry
@@ -72,6 +75,20 @@ def scored(job: ScoreDrops, value: float | None = 0.9, problem: str = "") -> Dro
         for metric in job.metrics
     )
     return DropsScored(scores=tuple(scores))
+
+
+def compared(job: CompareVersions, gain: float = 0.0, rows_a_drop: int = 1000) -> VersionsCompared:
+    """The promoted version against the one before by each line, on so many rows of each drop; the bounds of the gain
+    are 0.01 to both sides.
+    """
+    rows = rows_a_drop * len(job.drops)
+    look = next_look(job.terms, job.taken, rows)
+    metrics = [
+        MetricEvidence(metric=line.metric, champion=0.8, challenger=0.8 + gain, gain=gain, gain_low=gain - 0.01,
+                       gain_high=gain + 0.01)
+        for line in job.terms.lines
+    ]  # fmt: skip
+    return VersionsCompared(rows=rows, look=look, metrics=tuple(metrics) if look else ())
 
 
 class Cut(BaseException):
@@ -144,7 +161,8 @@ class FakeBox:
     """A training box. `evidence` is what workers find; `failure`, if set, is what trainings end with.
 
     `inspection_failure`, if it returns one, is what an inspection ends with; `report`, if it returns one, what an
-    inspection says of a file, else it is full of usable rows. `score` is what a scoring ends with.
+    inspection says of a file, else it is full of usable rows. `score` is what a scoring ends with, `compare`
+    what a comparison of a promoted version with the one before it.
     """
 
     root: Path
@@ -156,6 +174,7 @@ class FakeBox:
     inspection_failure: Callable[[InspectDrops], Failed | None] = lambda _job: None
     report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
     score: Callable[[ScoreDrops], Result | None] = lambda job: scored(job)
+    compare: Callable[[CompareVersions], Result | None] = lambda job: compared(job)
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
     obstacle: Callable[[Limits], str] = lambda _limits: ""
@@ -313,6 +332,8 @@ class FakeBox:
                 return self.inspection_failure(job) or DropsInspected(reports=reports)
             case ScoreDrops():
                 return self.score(job)
+            case CompareVersions():
+                return self.compare(job)
             case Train():
                 return self.failure or self._changed(job) or self._trained(job)
             case other:
@@ -351,6 +372,10 @@ class FakeBox:
             run_id=run, model_uri=f"models:/m-{run}", digest="b", learned_file=job.learned_file, training_rows=4000
         )
         assert job.source.version is not None
-        return Trained(
-            challenger=challenger, evidence=replace(self.evidence, champion_version=job.source.version), seconds=1.0
+        evidence = replace(
+            self.evidence,
+            champion_version=job.source.version,
+            comparison=job.comparison,
+            strict_confidence=job.strict_confidence,
         )
+        return Trained(challenger=challenger, evidence=evidence, seconds=1.0)

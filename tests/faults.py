@@ -103,6 +103,7 @@ EFFECTS = (
     Effect(REGISTRY, "MlflowRegistry.end_runs_of", called("end_runs_of")),
     Effect(f"{WORKER}.durable", "write_whole", written),
     Effect(f"{WORKER}.scoring", "score_drops", called("scoring")),
+    Effect(f"{WORKER}.two_versions", "compare_versions", called("comparison of two versions")),
     Effect(f"{WORKER}.window", "read_job_rows", called("reading of rows")),
     Effect(f"{WORKER}.frameworks.sklearn_model", "SklearnModel.continue_training", called("training")),
     Effect(f"{WORKER}.judging", "measure", called("comparison")),

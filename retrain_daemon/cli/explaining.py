@@ -8,6 +8,7 @@ from datetime import datetime
 from retrain_daemon.askers import due_facts
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of, trust_of
+from retrain_daemon.cli.outlook import outlook_lines
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.decide import Decision, RuleReport, decide
 from retrain_daemon.core.facts import ChampionState, Facts
@@ -18,16 +19,22 @@ from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder
 from retrain_daemon.journal import Journal
 from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.prospects import Outlook, outlook
 from retrain_daemon.settings import Settings
+from retrain_daemon.watch_asker import how_it_stands
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One model: its decision now, and the facts it rests on."""
+    """One model: its decision now, the facts it rests on, what the next comparison could show (None without a
+    champion), and how the watch over its last promotion stands.
+    """
 
     model: str
     decision: Decision
     facts: Facts
+    outlook: Outlook | None
+    watch: str = ""
 
 
 def plan(arguments: Arguments, settings: Settings) -> int:
@@ -40,13 +47,21 @@ def plan(arguments: Arguments, settings: Settings) -> int:
     plans = []
     for policy in policies:
         facts = gather(policy, journal, view, now, _folder_problem(policy, now), _measuring(policy, journal, view, now))
-        plans.append(Plan(model=policy.model, decision=decide(policy, facts, now), facts=facts))
+        decision, expected = decide(policy, facts, now), _outlook(policy, journal, facts)
+        watch = journal.watches.open(policy.model)
+        stands = how_it_stands(journal, watch, now) if watch is not None else ""
+        plans.append(Plan(model=policy.model, decision=decision, facts=facts, outlook=expected, watch=stands))
     if arguments.json:
         print_json(plans)
     else:
         for each in plans:
             _print(each)
     return 0
+
+
+def _outlook(policy: Policy, journal: Journal, facts: Facts) -> Outlook | None:
+    found = facts.champion.state is ChampionState.FOUND and facts.champion.version is not None
+    return outlook(policy, journal, facts.champion.version or 0, facts.data.judging_rows) if found else None
 
 
 def _measuring(policy: Policy, journal: Journal, view: RegistryView, now: datetime) -> tuple[str, ...]:
@@ -92,8 +107,13 @@ def _print(plan: Plan) -> None:
     data = plan.facts.data
     print(f"  rows that may judge the champion: {_at_most(data.judging_rows)}")
     print(f"  rows that can train and it has not learned: {_at_most(data.unlearned_rows)}")
+    if plan.outlook is not None:
+        for line in outlook_lines(plan.outlook, plan.facts.champion.version or 0):
+            print(f"  {line}")
     drift = plan.facts.drift
     print(f"  drift: {readable(drift.columns) if drift.columns else f'not known: {drift.obstacle}'}")
+    if plan.watch:
+        print(f"  {plan.watch}")
     for metric, scores in plan.facts.scores.items():
         if scores.score is not None:
             print(f"  its {metric} on files since it was cut: {scores.score:.4g} ({readable(scores.latest)})")

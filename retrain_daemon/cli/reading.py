@@ -8,27 +8,40 @@ from datetime import datetime
 from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
-from retrain_daemon.cli.composition import journal_to_read
+from retrain_daemon.cli.composition import clock, journal_to_read
 from retrain_daemon.cli.explaining import print_rule
+from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.core.attempts import Attempt, State
+from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.judge import Finding
+from retrain_daemon.core.policy import promotion_of
 from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.journal.row_counts import RowCounts
+from retrain_daemon.journal.tenures import Comparison
+from retrain_daemon.journal.watches import LookRow
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
 from retrain_daemon.policies import Problem, read_policies
+from retrain_daemon.prospects import shown_by
 from retrain_daemon.settings import Settings
+from retrain_daemon.watch_asker import how_it_stands
+
+_COLUMNS = (
+    "model", "champion", "state", "last attempt", "drops", "set aside", "drift", "score", "budget", "since", "why",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStatus:
     """One model on the status screen. `drift` is that of the column that is farthest, None where it is not known;
-    `scores` are the champion's on the newest file, by metric; `why` is its standing decision, or what holds it.
+    `scores` are the champion's on the newest file, by metric; `comparisons` those that the error budget of its tenure
+    has paid for; `why` is its standing decision, or what holds it; `watch` says how the watch over its last promotion
+    stands.
     """
 
     model: str
@@ -41,7 +54,9 @@ class ModelStatus:
     drift: float | None
     drift_column: str
     scores: Mapping[str, float]
+    comparisons: int
     why: str
+    watch: str
     as_of: datetime | None
 
 
@@ -57,12 +72,18 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptShown:
-    """Everything about one attempt."""
+    """Everything about one attempt. `comparisons` are what it spent of the error budget; `power` is what its lines
+    could show by the rows it was judged on; `watch` and `looks` are about the version it promoted.
+    """
 
     attempt: Attempt
     decision: DecisionRow | None
     drops: tuple[DropRow, ...]
+    comparisons: tuple[Comparison, ...]
+    power: tuple[Prospect, ...]
     history: tuple[HistoryLine, ...]
+    watch: str = ""
+    looks: tuple[LookRow, ...] = ()
 
 
 def status(arguments: Arguments, settings: Settings) -> int:
@@ -81,7 +102,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     print_table(
-        ("model", "champion", "state", "last attempt", "drops", "set aside", "drift", "score", "since", "why"),
+        _COLUMNS,
         (
             (
                 each.model,
@@ -92,8 +113,9 @@ def status(arguments: Arguments, settings: Settings) -> int:
                 str(each.quarantined),
                 "-" if each.drift is None else f"{each.drift:.3g} {each.drift_column}",
                 "\n".join(f"{metric}={value:.4g}" for metric, value in each.scores.items()) or "-",
+                f"1/{each.comparisons + 1}" if each.champion else "-",
                 moment(each.as_of),
-                each.why,
+                f"{each.why}; {each.watch}" if each.watch else each.why,
             )
             for each in shown.models
         ),
@@ -134,9 +156,16 @@ def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
         drift=drift.columns.get(drift.worst),
         drift_column=drift.worst,
         scores=_newest_scores(journal, row),
+        comparisons=len(journal.tenures.made(row.name)),
         why=f"{_why(row, opened, decision)}{_without(counts)}",
+        watch=_watch(journal, row.name),
         as_of=decision.at if decision else None,
     )
+
+
+def _watch(journal: Journal, model: str) -> str:
+    watch = journal.watches.open(model)
+    return how_it_stands(journal, watch, clock()) if watch is not None else ""
 
 
 def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
@@ -194,12 +223,18 @@ def show(arguments: Arguments, settings: Settings) -> int:
     attempt = journal.attempts.find(arguments.attempt)
     if attempt is None:
         raise NotFound(f"there is no attempt {arguments.attempt}.", "`retraind history` shows those there are.")
+    watch = journal.watches.of_attempt(attempt.id)
     found = (journal.drops.by_id(number) for number in journal.attempts.drops_of(attempt.id))
+    comparisons = journal.tenures.of_attempt(attempt.id)
     shown = AttemptShown(
         attempt=attempt,
         decision=journal.attempts.decision_of(attempt.id),
         drops=tuple(drop for drop in found if drop is not None),
+        comparisons=comparisons,
+        power=shown_by(attempt, comparisons[-1].number if comparisons else None),
         history=journal.history_of(attempt.id),
+        watch=how_it_stands(journal, watch, clock()) if watch is not None else "",
+        looks=journal.watches.looks(attempt.id),
     )
     if arguments.json:
         print_json(shown)
@@ -221,6 +256,11 @@ def _print_attempt(shown: AttemptShown) -> None:
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
+    _print_budget(shown)
+    if shown.watch:
+        print(shown.watch)
+    for look in shown.looks:
+        print(f"  {look.sentence} (chance of an error: {look.look.alpha:.4f})")
     for note in attempt.notes:
         print(f"note: {note}")
     for line in shown.history:
@@ -228,10 +268,22 @@ def _print_attempt(shown: AttemptShown) -> None:
 
 
 def _how(attempt: Attempt) -> str:
+    if attempt.again_of is not None:
+        return f"nothing was trained: look {attempt.look} at the challenger of attempt {attempt.again_of}"
     if attempt.offered is not None:
         return f"nothing was trained: version {attempt.offered} is judged as someone registered it"
     chosen = "".join(f", {name}={value}" for name, value in attempt.recipe.hyperparameters.items())
     return f"recipe: {attempt.recipe.mode.value}{chosen}"
+
+
+def _print_budget(shown: AttemptShown) -> None:
+    attempt = shown.attempt
+    whole = 1 - promotion_of(attempt.policy, attempt.rule).confidence
+    for each in shown.comparisons:
+        print(f"comparison {each.number} of its champion's tenure, which may err with {each.alpha:.3%};"
+              f" {left_of(whole, each.number):.2%} of {whole:.2%} are left after it")  # fmt: skip
+    for line in shown.power:
+        print(f"  {power(line, attempt.champion_version)}")
 
 
 def _print_verdict(attempt: Attempt) -> None:

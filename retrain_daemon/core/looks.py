@@ -14,7 +14,7 @@ from retrain_daemon.core.policy import Policy
 #: Codes of findings that no number of rows changes.
 NEVER_MENDED = frozenset({"unknown_digest", "champion_nan", "confidence", "nothing_required"})
 
-_ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth"}
+_ORDINALS = {2: "second", 3: "third", 4: "fourth", 5: "fifth", 21: "21st"}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
 from retrain_daemon.journal.scores import Scores
 from retrain_daemon.journal.tenures import How, Tenures
+from retrain_daemon.journal.watches import Watches
 
 JOURNAL_FILE = "journal.db"
 
@@ -59,6 +60,7 @@ class Journal:
         self.requests = Requests(database)
         self.scores = Scores(database)
         self.tenures = Tenures(database)
+        self.watches = Watches(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

@@ -11,6 +11,9 @@ from datetime import datetime
 from retrain_daemon.errors import Refused
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
 
+#: The argument of the daemon's own orders that names the attempt whose watched promotion asks for it.
+WATCH = "watch"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

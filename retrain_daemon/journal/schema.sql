@@ -279,6 +279,9 @@ CREATE TABLE watch (
     version    INTEGER NOT NULL,        -- the one that was promoted
     previous   INTEGER NOT NULL,        -- the one before it
     begun_at   TEXT NOT NULL,
+    rows       INTEGER NOT NULL DEFAULT 0,     -- so many could be compared when they were counted last
+    counted    TEXT NOT NULL DEFAULT '[]',     -- JSON: the drops that they were counted in
+    counted_as TEXT NOT NULL DEFAULT '',       -- by which settings and records of what was learned
     ended_at   TEXT,
     outcome    TEXT NOT NULL DEFAULT '',
     changed_at TEXT NOT NULL

@@ -30,6 +30,7 @@ from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
 from retrain_daemon.worker.job import (
     RESULT_NOT_WRITTEN,
     AccountRows,
+    CompareVersions,
     Failed,
     InspectDrops,
     InspectModel,
@@ -197,6 +198,11 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.scoring import score_drops
 
         return score_drops(job, folder, progress)
+    if isinstance(job, CompareVersions):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        from retrain_daemon.worker.two_versions import compare_versions
+
+        return compare_versions(job, folder, progress)
     if isinstance(job, InspectModel):
         from retrain_daemon.worker.model_inspection import inspect_model
 

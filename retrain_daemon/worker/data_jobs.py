@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from retrain_daemon.core.evidence import MetricEvidence
 from retrain_daemon.core.policy import DataSpec
+from retrain_daemon.core.watch import Look, Terms
 
 #: A side of the holdout; "" for none in particular.
 Side = Literal["", "train", "judge"]
@@ -218,6 +220,47 @@ class DropsScored:
 
     kind: Literal["drops_scored"] = "drops_scored"
     scores: tuple[DropScore, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareVersions:
+    """Compare a promoted version, `source`, with the one before it on all rows of the drops that neither has learned
+    from, if they suffice for the look that is due by `terms` after those that were `taken`.
+
+    The other fields are as those of `ScoreDrops`; what may not judge is what either of the two, or an ancestor, learned
+    or may have.
+    """
+
+    kind: Literal["compare_versions"] = "compare_versions"
+    attempt: str
+    source: Source
+    previous: int
+    data: DataSpec
+    drops: tuple[DropFile, ...]
+    learned: tuple[str, ...]
+    unknown_until: datetime | None
+    early: tuple[str, ...] = ()
+    terms: Terms
+    taken: tuple[Look, ...] = ()
+    seed: int
+    reference: str = ""
+    code_folder: str = ""
+    network: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionsCompared:
+    """Result of `CompareVersions`: how many rows can be compared, and, where they suffice for a look, that look with
+    what was measured; in `metrics` "champion" is the version before. `checked_keys`: as in the evidence of an attempt.
+    `obstacle`: why the version before cannot be compared any more; then nothing else is said.
+    """
+
+    kind: Literal["versions_compared"] = "versions_compared"
+    rows: int = 0
+    look: Look | None = None
+    metrics: tuple[MetricEvidence, ...] = ()
+    checked_keys: int | None = None
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.policy import DataSpec, Recipe, Requirement
 from retrain_daemon.worker.data_jobs import (
     AccountRows,
+    CompareVersions,
     DriftMeasured,
     DropDrift,
     DropFile,
@@ -39,6 +40,7 @@ from retrain_daemon.worker.data_jobs import (
     Side,
     Source,
     VersionRecord,
+    VersionsCompared,
     dated,
 )
 from retrain_daemon.worker.durable import write_whole
@@ -49,6 +51,7 @@ __all__ = [
     "AccountRows",
     "Anchor",
     "Challenger",
+    "CompareVersions",
     "DriftMeasured",
     "DropDrift",
     "DropFile",
@@ -78,6 +81,7 @@ __all__ = [
     "Train",
     "Trained",
     "VersionRecord",
+    "VersionsCompared",
     "dated",
     "is_kept",
     "read_job",
@@ -252,9 +256,17 @@ class OtherVersion(Exception):
         self.wrote = wrote
 
 
-Job = InspectDrops | InspectModel | RecordLearned | MeasureDrift | ScoreDrops | AccountRows | Train
+Job = InspectDrops | InspectModel | RecordLearned | MeasureDrift | ScoreDrops | CompareVersions | AccountRows | Train
 Result = (
-    DropsInspected | ModelInspected | LearnedRecorded | DriftMeasured | DropsScored | RowsAccounted | Trained | Failed
+    DropsInspected
+    | ModelInspected
+    | LearnedRecorded
+    | DriftMeasured
+    | DropsScored
+    | VersionsCompared
+    | RowsAccounted
+    | Trained
+    | Failed
 )
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])

@@ -11,18 +11,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from retrain_daemon.core.policy import DataSpec
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.features import Counted
-from retrain_daemon.worker.job import Train
+from retrain_daemon.worker.job import DropFile, Train
 from retrain_daemon.worker.labelled import LabelledRows, Mask, moment
 from retrain_daemon.worker.row_reading import read_rows
 from retrain_daemon.worker.rows import Keys, contains, load_keys, unit_keys
 from retrain_daemon.worker.schema import Schema
 
 _HINT = "This must not happen: keep the state folder as it is and report it. Nothing was compared."
+
+
+class Comparison(Protocol):
+    """A job that compares two models: its drops, and what may not judge, as the fields of `Train`."""
+
+    @property
+    def data(self) -> DataSpec: ...
+    @property
+    def drops(self) -> tuple[DropFile, ...]: ...
+    @property
+    def learned(self) -> tuple[str, ...]: ...
+    @property
+    def unknown_until(self) -> datetime | None: ...
+    @property
+    def early(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,16 @@ def verify_unlearned(
     return len(load_keys(files))
 
 
-def _refuse_learned(job: Train, record: _Record, judging: LabelledRows, units: Keys) -> None:
+def verify_later_rows(job: Comparison, schema: Schema, rows: LabelledRows) -> int:
+    """The same for rows that two versions are compared on of which no features were kept: their units are made anew
+    from the files. What both learned is in the job.
+    """
+    record = _Record("either version or an ancestor", job.learned, job.unknown_until, job.early)
+    _refuse_learned(job, record, rows, _of_files(job, schema, rows))
+    return len(load_keys(record.files))
+
+
+def _refuse_learned(job: Comparison, record: _Record, judging: LabelledRows, units: Keys) -> None:
     if (known := contains(load_keys(record.files), units)).any():
         raise Refused(
             f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that {record.whose} learned: "
@@ -72,14 +98,18 @@ def _refuse_learned(job: Train, record: _Record, judging: LabelledRows, units: K
         )
 
 
-def _units(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
+def _units(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     """The units of the rows, made anew; raises Refused where they are not those the rows were split by."""
     split_by = judging.unit_keys
     # Columns of no known kind can take another one where files are put together: then only the files can tell.
     if judging.groups is None and schema.tensor is None and np.array_equal(_of_features(judging, schema), split_by):
         return split_by
+    return _of_files(job, schema, judging)
+
+
+def _of_files(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     units = _read_again(job, schema, judging)
-    if (other := units != split_by).any():
+    if (other := units != judging.unit_keys).any():
         raise Refused(
             f"{int(other.sum()):,} of {len(judging):,} judging rows have other units in their files than they were "
             f"split by.",
@@ -95,7 +125,7 @@ def _of_features(judging: LabelledRows, schema: Schema) -> Keys:
     return np.concatenate([np.empty(0, dtype=np.uint64), *made])
 
 
-def _read_again(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
+def _read_again(job: Comparison, schema: Schema, judging: LabelledRows) -> Keys:
     """The units of the rows as the files have them; a row is known by its drop and its row key."""
     units = ~judging.unit_keys  # what no file has stays another one
     of_drop, row_keys = judging.drop, judging.row_keys
@@ -112,7 +142,7 @@ def _read_again(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
     return units
 
 
-def _early(job: Train, record: _Record, judging: LabelledRows, units: Keys) -> Mask:
+def _early(job: Comparison, record: _Record, judging: LabelledRows, units: Keys) -> Mask:
     """Rows of drops, or of units, that were there before it was recorded what was learned."""
     if record.unknown_until is None:
         return np.zeros(len(judging), dtype=np.bool_)

@@ -32,6 +32,7 @@ def sound(tmp_path: Path) -> World:
     folder = tmp_path / "box"
     folder.mkdir()
     box = FakeBox(folder, report=bad)
+    box.edit_policy("promote:", "promote:\n  after_promotion: {watch: 2000 rows, if_worse: rollback}")
     box.record_champion()
     for name in ("a.csv", "again.csv", "bad.csv"):
         box.drop(name)
@@ -130,6 +131,14 @@ def champion_learned_judges(world: World) -> World:
     return world
 
 
+ASKED = (
+    "INSERT INTO request (model, verb, argument, by, why, asked_at, answered_at, code, changed_at) VALUES ('churn',"
+    " 'rollback', '{\"watch\": \"churn-1\"}', 'retraind', '', '', '', 0, '')"
+)
+ROLLED_BACK = (
+    "INSERT INTO rollback (id, model, alias, was, target, by, why, begun_at, ended_at, changed_at) VALUES ("
+    " 'rollback-9', 'churn', 'champion', 8, 7, 'retraind', '', '', '', '')"
+)
 OTHER_HISTORY = "INSERT INTO history (at, model, subject, event) VALUES ('', 'churn', 'churn-1', '{}')"
 BREAKS: list[tuple[int, str, Callable[[World], World]]] = [
     (1, "a file was never seen", another_file),
@@ -176,6 +185,20 @@ BREAKS: list[tuple[int, str, Callable[[World], World]]] = [
     (18, "an effect is half done", by_sql("UPDATE effect SET done_at = NULL")),
     (18, "an attempt is under way", by_sql("UPDATE attempt SET ended_at = NULL, state = 'judged'")),
     (19, "it is scored on what it had", by_sql(f"UPDATE score SET version = {OURS}")),
+    (20, "the open tenure is another version's", by_sql(f"UPDATE tenure SET version = 3 WHERE version = {OURS}")),
+    (20, "no tenure is open", by_sql("UPDATE tenure SET closed_at = opened_at")),
+    (20, "an anchor that was never champion", by_sql("UPDATE tenure SET anchor = 3")),
+    (21, "a comparison is left out", by_sql("UPDATE comparison SET number = 2, alpha = alpha / 3")),
+    (21, "too much is spent", by_sql("UPDATE comparison SET alpha = 0.051")),
+    (21, "a comparison is not counted", by_sql("DELETE FROM comparison")),
+    (22, "it looks again at nothing", by_sql("UPDATE attempt SET again_of = 'churn-1', look = 2")),
+    (22, "another look registered it too", by_version(9, OURS)),
+    (23, "a watch ends without a word", by_sql("UPDATE watch SET ended_at = '2026-03-02', outcome = ''")),
+    (23, "a watch ends twice", by_sql(OTHER_HISTORY.format("watch.ended"))),
+    (23, "a watch over no promotion", by_sql("DELETE FROM effect WHERE name = 'move alias'")),
+    (23, "a watch over a version that is not champion", by_aliases(champion=CHAMPION)),
+    (23, "a rollback without a look", by_sql(ASKED)),
+    (23, "a rollback nobody asked for", by_sql(ROLLED_BACK)),
 ]
 
 

@@ -27,9 +27,20 @@ from hypothesis.stateful import (
 
 from retrain_daemon.core.attempts import Effect
 from retrain_daemon.errors import RegistryUnreachable
-from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Job, Result, ScoreDrops, Train
+from retrain_daemon.worker.job import (
+    CompareVersions,
+    DropFile,
+    DropReport,
+    Failed,
+    InspectDrops,
+    Job,
+    Result,
+    ScoreDrops,
+    Train,
+    VersionsCompared,
+)
 from tests.checker import KEY_TAG, SeenRegistry, SeenVersion, World, check
-from tests.fake_box import MODEL, Cut, FakeBox
+from tests.fake_box import MODEL, Cut, FakeBox, compared
 from tests.made import CHAMPION, a_metric, some_evidence
 
 EVIDENCE = {
@@ -59,7 +70,7 @@ class Moody(FakeBox):
             if job.challenger is None:
                 self.registry.start_run_by_hand({**job.tags, KEY_TAG: job.key})
             return None
-        if isinstance(job, ScoreDrops) and self.failure is not None:
+        if isinstance(job, ScoreDrops | CompareVersions) and self.failure is not None:
             return self.failure
         done = super().work(job)
         if isinstance(job, Train) and isinstance(done, Failed) and job.challenger is None and done.lost:
@@ -92,6 +103,7 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="story-"))
         self.box = Moody(self.root, report=report)
+        self.box.edit_policy("promote:", "promote:\n  after_promotion: {watch: 2000 rows, if_worse: rollback}")
         self.box.reached = self.passed
         self.persons = {CHAMPION}
         self.deleted: dict[str, bool] = {}
@@ -214,17 +226,19 @@ class Story(RuleBasedStateMachine):
 
     # policies
 
-    @rule(least=st.sampled_from([1, 1000, 6000]), group=st.booleans(), skip=st.booleans())
-    def the_policy_is_edited(self, least: int, group: bool, skip: bool) -> None:
+    @rule(least=st.sampled_from([1, 1000, 6000]), group=st.booleans(), skip=st.booleans(), looks=st.booleans())
+    def the_policy_is_edited(self, least: int, group: bool, skip: bool, looks: bool) -> None:
         path = self.root / "policies" / "churn.yaml"
         lines = path.read_text("utf-8").splitlines()
-        lines = [line for line in lines if not line.startswith(("  group:", "  missing:"))]
+        lines = [line for line in lines if not line.startswith(("  group:", "  missing:", "  inconclusive:"))]
         at = next(number for number, line in enumerate(lines) if "enough fresh rows" in line)
         lines[at] = f"  - {{name: enough fresh rows, when: data.new_rows >= {least}}}"
         if group:
             lines.insert(lines.index("retrain:"), "  group: customer")
         if skip:
             lines.insert(lines.index("retrain:"), "  missing: skip")
+        if looks:
+            lines.insert(lines.index("promote:") + 1, "  inconclusive: {judge_again_every: 500 rows, at_most: 3}")
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
     # people and MLflow
@@ -307,6 +321,30 @@ class Story(RuleBasedStateMachine):
     def challengers_are(self, found: str) -> None:
         self.box.evidence = EVIDENCE[found]
 
+    @rule(turns=st.integers(2, 5), name=st.sampled_from(FILES))
+    def a_challenger_wins(self, turns: int, name: str) -> None:
+        """What any story may come to, so that what follows a promotion is not left to chance."""
+        self.box.evidence, self.box.failure, self.box.hangs = EVIDENCE["better"], None, False
+        self.box.order("resume")
+        self.box.order("retrain")
+        self.a_file_is_dropped(name)
+        for _ in range(turns):
+            self.live()
+            self.box.clock.now += timedelta(minutes=2)
+
+    @rule(gain=st.sampled_from([0.0, -0.05, None]), point=st.integers(0, 40))
+    def later_files_show(self, gain: float | None, point: int) -> None:
+        """How the champion does beside the version before it, which may not load any more."""
+        lost = VersionsCompared(obstacle="The version before does not load.")
+        self.box.compare = lambda job: lost if gain is None else compared(job, gain)
+        self.box.evidence = EVIDENCE["unclear"]
+        self.a_file_is_dropped("b.csv")
+        self.a_file_is_dropped("c.csv")
+        for turn in range(3):
+            self.happens = {point: self.cut} if turn and point else {}
+            self.live()
+            self.box.clock.now += timedelta(minutes=2)
+
     # what holds
 
     def world(self, at_rest: bool) -> World:
@@ -358,10 +396,13 @@ class Story(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         """Everything works again and nobody does anything any more."""
         self.box.registry.fail_with, self.box.failure, self.box.hangs = None, None, False
+        self.box.compare = compared
         self.box.order("resume")
         self.begin_life()
         for turn in range(MOST_TURNS):
             self.live()
+            if turn == 2:
+                self.box.order("resume")  # a version that was found worse before went back, which pauses
             self.box.clock.now += timedelta(minutes=30)
             if turn >= LEAST_TURNS and all(attempt.ended_at for attempt in self.box.attempts()):
                 break

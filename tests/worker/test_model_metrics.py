@@ -15,6 +15,7 @@ from scipy import stats
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.policy import Claim, Mode, Recipe, Requirement
 from retrain_daemon.errors import RegistryUnreachable
+from retrain_daemon.processes import bearers
 from retrain_daemon.worker import model_metrics, training
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.fresh import Answer, Request, Sample, Unanswered, try_afresh
@@ -235,7 +236,7 @@ def test_the_process_has_files_and_no_secrets_and_ends_with_all_it_started(
     assert marked == "/jobs/this"
     assert "a secret word" not in variables
     assert "MLFLOW_TRACKING_PASSWORD" not in variables
-    assert not Path(f"/proc/{child}").exists()
+    assert int(child) not in bearers(b"RETRAIND_JOB=/jobs/this")
 
 
 CURIOUS = """

@@ -1,0 +1,47 @@
+"""How `plan` and `show` put the error budget, and what a line can show, into sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from retrain_daemon.core.budget import Prospect
+from retrain_daemon.core.policy import Claim
+from retrain_daemon.prospects import BudgetLeft, Outlook
+
+
+def outlook_lines(outlook: Outlook, champion: int) -> Iterator[str]:
+    """What the next comparison may claim and can show."""
+    if outlook.budget is not None:
+        yield _budget(outlook.budget)
+    for line in outlook.lines:
+        yield power(line, champion)
+
+
+def _budget(budget: BudgetLeft) -> str:
+    comparisons = f"{budget.made} comparison{'' if budget.made == 1 else 's'} made"
+    anchor = f"; anchor version {budget.anchor}" if budget.anchor != budget.champion else ""
+    return (
+        f"error budget against version {budget.champion}: {comparisons}, {budget.left:.2%} of {budget.alpha:.2%} left,"
+        f" the next may err with {budget.next_alpha:.3%}{anchor}"
+    )
+
+
+def power(line: Prospect, champion: int) -> str:
+    """What one line can show, and by how many rows."""
+    named = f"{line.metric} {line.claim.value} {line.threshold:g}" + (f" (rule “{line.rule}”)" if line.rule else "")
+    if line.measured is None:
+        return f"{named}: smallest detectable gain not known before the first comparison"
+    found = f"not known, {line.problem}" if line.detectable is None else f"{line.detectable:.4g} by {line.rows:,} rows"
+    said = [f"smallest detectable gain {found} (chance 80 %)", _needed(line)]
+    other = line.measured.champion != champion
+    against = f", against version {line.measured.champion}, not {champion}" if other else ""
+    said.append(f"measured by attempt {line.measured.attempt}{against}")
+    return f"{named}: {'; '.join(filter(None, said))}"
+
+
+def _needed(line: Prospect) -> str:
+    if line.rows_needed is None:
+        return ""
+    if line.claim is Claim.NOT_WORSE_BY:
+        return f"equal models would pass with a chance of 80 % from {line.rows_needed:,} rows"
+    return f"a gain of {line.gain:.4g}, as the last challenger's, takes {line.rows_needed:,} rows"
