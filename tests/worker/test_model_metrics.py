@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,3 +310,49 @@ def test_a_torch_model_with_columns_is_timed_with_rows_of_them(tmp_path: Path) -
     assert isinstance(answer, Answer)
     assert answer.challenger_problem == ""
     assert len(answer.challenger_ms) == 12
+
+
+HANGING = """
+import time
+import mlflow
+
+class Hanging(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        time.sleep(600)
+
+    def predict(self, context, model_input, params=None):
+        return [0]
+"""
+ASKING = """
+import sys, pathlib, pandas
+from retrain_daemon.worker.fresh import Request, Sample, try_afresh
+sample = Sample(pandas.DataFrame({"a": [1.0]}), None)
+try_afresh(Request(challenger=sys.argv[1], champion=""), sample, pathlib.Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_the_process_ends_with_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = tmp_path / "our_hanging.py"
+    code.write_text(HANGING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from our_hanging import Hanging  # type: ignore[import-not-found]
+
+    stored = tmp_path / "stored"
+    mlflow.pyfunc.save_model(stored, python_model=Hanging(), code_paths=[str(code)], pip_requirements=["mlflow"])
+    mark = f"RETRAIND_JOB={tmp_path}"
+    monkeypatch.setenv("RETRAIND_JOB", str(tmp_path))
+    worker = subprocess.Popen([sys.executable, "-c", ASKING, str(stored), str(tmp_path)])
+    try:
+        _until(lambda: len(bearers(mark.encode())) >= 2)
+    finally:
+        worker.kill()
+        worker.wait()
+    _until(lambda: not bearers(mark.encode()))
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
