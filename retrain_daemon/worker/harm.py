@@ -5,13 +5,15 @@ A p-value for `core/judge.py`, which corrects for many of them; the bounds of th
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 from numpy.typing import NDArray
 
-from retrain_daemon.worker.compare import RESAMPLES, compare_metric
+from retrain_daemon.core.evidence import MetricEvidence
+from retrain_daemon.worker.compare import RESAMPLES, pair_of
 from retrain_daemon.worker.evaluate import Scored
+from retrain_daemon.worker.paired.estimate import Unknown
+from retrain_daemon.worker.paired.methods import estimates
+from retrain_daemon.worker.paired.pair import trial_of
 
 
 def harm(
@@ -33,7 +35,8 @@ def harm(
     """
     if not margin >= 0:
         raise ValueError(f"a margin is 0 or more, not {margin}")
-    found = compare_metric(name, champion, challenger, confidence=0.95, groups=groups, seed=seed, resamples=resamples)
-    if found.gain is None or found.gain_high is None or not found.standard_error:
+    pair = pair_of(name, champion, challenger, trial_of(len(champion.truth), groups, seed, resamples))
+    if isinstance(pair, MetricEvidence):
         return None
-    return NormalDist().cdf((found.gain + margin) / found.standard_error)
+    gain, _ = estimates(pair)
+    return None if isinstance(gain, Unknown) else gain.p_at_least(-margin)
