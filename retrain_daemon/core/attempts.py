@@ -210,8 +210,11 @@ def next_step(
 def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta) -> Step:
     """A worker needs the registry and the champion it starts from. What is trained already needs the registry only:
     who is champion by then, and against whom it is judged, is looked at afterwards. A wait longer than any that is
-    given was written by a clock that was set back since.
+    given was written by a clock that was set back since. A second look whose challenger does not count any more has
+    nothing to judge.
     """
+    if attempt.again_of is not None and attempt.challenger is None:
+        return Conclude(State.ABANDONED, f"{CALLED_OFF}its challenger is not judged any more ({attempt.reason})")
     longest = max(_wait(backoff, attempt.failures), backoff, LONGEST_OUTAGE_BACKOFF)
     if attempt.due_at is not None and timedelta(0) < attempt.due_at - now <= longest:
         return Wait("waits before the next try", attempt.due_at)
