@@ -61,8 +61,15 @@ def mean_of_rows(values: Array, groups: Codes | None) -> Mean | Unknown:
 
     Groups: the mean over all their rows, its spread by leaving out one group at a time (jackknife).
     """
-    if groups is None:
-        return _of_units(float(values.mean()), values, "paired t", "row")
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by name
+        return _of_rows(values) if groups is None else _of_groups(values, groups)
+
+
+def _of_rows(values: Array) -> Mean | Unknown:
+    return _of_units(float(values.mean()), values, "paired t", "row")
+
+
+def _of_groups(values: Array, groups: Codes) -> Mean | Unknown:
     sums, sizes = np.bincount(groups, weights=values), np.bincount(groups).astype(np.float64)
     count, total, rows = len(sizes), sums.sum(), sizes.sum()
     if sizes.max() >= rows:
@@ -77,7 +84,7 @@ def _of_units(mean: float, values: Array, method: str, unit: str) -> Mean | Unkn
     away = values - values.mean()
     deviation = math.sqrt(float(away @ away) / (units - 1))
     if not math.isfinite(deviation) or not math.isfinite(mean):
-        return Unknown(f"it is not finite in some {unit}")
+        return Unknown(f"it is too large for a number in some {unit}, or none")
     if deviation <= _ROUNDING * float(np.abs(values).max()):
         return Unknown(f"it is the same in every {unit}, which says nothing of the spread")
     scaled = away / deviation

@@ -66,7 +66,7 @@ class Pair:
     @property
     def gain(self) -> float:
         """By how much the challenger is better."""
-        return self.sign * (self.values[1] - self.values[0])
+        return self.sign * (self.values[1] - self.values[0]) + 0.0  # never -0.0
 
     @property
     def sign(self) -> float:

@@ -55,7 +55,7 @@ class PairedShare:
         return low if mcnemar_mid_p(self.better, self.worse) < 1 - confidence else min(low, 0.0)
 
     def high(self, confidence: float) -> float:
-        return -PairedShare(self.worse, self.better, self.rows).low(confidence)
+        return 0.0 - PairedShare(self.worse, self.better, self.rows).low(confidence)
 
     def p_at_least(self, least: float) -> float:
         p = max(
