@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from retrain_daemon.core.expression import compile_rule
 from retrain_daemon.core.facts import Scores
+from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.vocabulary import metric_of
 
@@ -28,7 +29,7 @@ class FileScore:
 def wanted_metrics(policy: Policy) -> tuple[str, ...]:
     """Given a policy, the metrics by which its champion is scored: those it is judged by and those its rules name."""
     named = (metric_of(name) for rule in policy.rules for name in compile_rule(rule.when).names)
-    required = (line.metric for line in policy.promote.require)
+    required = (line.metric for line in policy.promote.require if line.metric in METRICS)
     return tuple(dict.fromkeys((*required, *filter(None, named))))
 
 

@@ -165,7 +165,8 @@ def _listed(names: list[str]) -> str:
 
 
 def _name(each: SliceEvidence) -> str:
-    return f"{each.column}={each.value}"
+    """Evidence without a value is about the column as a whole: why it has no slices."""
+    return f"{each.column}={each.value}" if each.value else each.column
 
 
 def _slices(number: int) -> str:

@@ -15,7 +15,8 @@ from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, DataSpec, 
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
-from retrain_daemon.policies.promotion import check_metrics, check_scores, read_promotion
+from retrain_daemon.policies.promotion import check_metrics, check_rule_metrics, check_scores, read_promotion
+from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 from retrain_daemon.secrets import has_credentials
@@ -117,7 +118,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     description = root.take("description", text, "")
     rules = root.take("retrain", lambda node: _rules(node, requested), _NO_RULES)
     if data is not None and promote is not None:
-        _check_rules(root.entries.get("retrain"), promote, data)
+        _check_rules(root.entries.get("retrain"), rules, promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None
@@ -169,23 +170,32 @@ def _rules(node: Node, requested: Recipe) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _check_rules(node: Node | None, promote: Promotion, data: DataSpec) -> None:
-    """Note rules over scores that there cannot be; a rule that does not compile was noted before."""
-    for item in node.items if isinstance(node, Sequence) else ():
+def _check_rules(node: Node | None, rules: tuple[Rule, ...], promote: Promotion, data: DataSpec) -> None:
+    """Note rules over scores that there cannot be, and requirements of theirs that do not fit the policy."""
+    items = node.items if isinstance(node, Sequence) else []
+    for item in filter(_is_mapping, items):
         when = item.entries.get("when") if isinstance(item, MappingNode) else None
         if isinstance(when, Scalar):
-            with suppress(ExpressionProblem):
+            with suppress(ExpressionProblem):  # noted before
                 names = compile_rule(when.value).names
                 check_scores(when, tuple(dict.fromkeys(filter(None, map(metric_of, names)))), promote, data)
+    for item, rule in zip(filter(_is_mapping, items), rules, strict=True):
+        check_rule_metrics(item, rule.require, promote, data)
+
+
+def _is_mapping(node: Node) -> bool:
+    """Whether it is a rule at all: nothing else was read as one."""
+    return isinstance(node, MappingNode)
 
 
 def _rule(node: Node, requested: Recipe) -> Rule:
-    section = mapping(node).expect(("name", "when", "train"), {"require": "Write it once, under `promote`."})
+    section = mapping(node).expect(("name", "when", "train", "require"))
     section.require("name", "when")
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", _when, ""),
         recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
+        require=section.take("require", read_requirements, ()),
     )
 
 

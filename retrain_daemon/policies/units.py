@@ -93,7 +93,7 @@ def choice(kind: type[Choice]) -> Callable[[Node], Choice]:
             return kind(value)
         close = closest(value, known)
         hint = f"Did you mean `{close}`?" if close else f"Write one of: {', '.join(known)}."
-        raise Wrong(f"`{node.name}` cannot be `{_shown(value)}`.", hint)
+        raise Wrong(f"`{node.name}` cannot be `{shown_text(value)}`.", hint)
 
     return read
 
@@ -113,14 +113,16 @@ def count(least: int, most: int = 10**12) -> Callable[[Node], int]:
         found = scalar(node)
         value = found.value
         if not found.plain and _INTEGER.fullmatch(value):
-            raise Wrong(f"`{node.name}` must be a number, not a text.", f"Write {_shown(value)} without quotes.")
+            raise Wrong(f"`{node.name}` must be a number, not a text.", f"Write {shown_text(value)} without quotes.")
         if not _INTEGER.fullmatch(value) or len(value) > _LONGEST_NUMBER:
             hint = (
-                f"Write {_shown(re.sub('[_,]', '', value))}." if re.fullmatch("[0-9][0-9_,]*", value) else _such(least)
+                f"Write {shown_text(re.sub('[_,]', '', value))}."
+                if re.fullmatch("[0-9][0-9_,]*", value)
+                else _such(least)
             )
-            raise Wrong(f"`{node.name}` must be a whole number, not `{_shown(value)}`.", hint)
+            raise Wrong(f"`{node.name}` must be a whole number, not `{shown_text(value)}`.", hint)
         if not least <= int(value) <= most:
-            raise Wrong(f"`{node.name}` is {_shown(value)}; it must be between {least} and {most:,}.")
+            raise Wrong(f"`{node.name}` is {shown_text(value)}; it must be between {least} and {most:,}.")
         return int(value)
 
     return read
@@ -135,11 +137,11 @@ def number(node: Node) -> float:
     found = scalar(node)
     value = found.value
     if not found.plain and _NUMBER.fullmatch(value):
-        raise Wrong(f"`{node.name}` must be a number, not a text.", f"Write {_shown(value)} without quotes.")
+        raise Wrong(f"`{node.name}` must be a number, not a text.", f"Write {shown_text(value)} without quotes.")
     if percent := _PERCENT.fullmatch(value):
         raise Wrong(f"`{node.name}` must be a number, not a percentage.", f"Write {float(percent[1]) / 100:g}.")
     if not _NUMBER.fullmatch(value) or len(value) > _LONGEST_NUMBER:
-        raise Wrong(f"`{node.name}` must be a number, not `{_shown(value)}`.", "Write one such as 0.005 or 5e-3.")
+        raise Wrong(f"`{node.name}` must be a number, not `{shown_text(value)}`.", "Write one such as 0.005 or 5e-3.")
     if not math.isfinite(float(value)):
         raise Wrong(f"`{node.name}` is too large.", "Write a finite number.")
     return float(value)
@@ -151,10 +153,10 @@ def duration(node: Node) -> timedelta:
     found = _DURATION.fullmatch(value)
     if not found:
         hint = "Write a whole number and a unit: 30s, 5m, 2h, 14d or 2w."
-        raise Wrong(f"`{node.name}` must be a duration, not `{_shown(value)}`.", hint)
+        raise Wrong(f"`{node.name}` must be a duration, not `{shown_text(value)}`.", hint)
     seconds = int(found[1]) * _SECONDS[found[2]]
     if not 0 < seconds <= _LONGEST.total_seconds():
-        raise Wrong(f"`{node.name}` is {_shown(value)}; it must be between 1s and {_LONGEST.days}d.")
+        raise Wrong(f"`{node.name}` is {shown_text(value)}; it must be between 1s and {_LONGEST.days}d.")
     return timedelta(seconds=seconds)
 
 
@@ -164,9 +166,9 @@ def size(node: Node) -> int:
     found = _SIZE.fullmatch(value)
     if not found:
         hint = "Write a whole number and a unit: 500MB, 8GB, 512MiB or 8GiB."
-        raise Wrong(f"`{node.name}` must be a size, not `{_shown(value)}`.", hint)
+        raise Wrong(f"`{node.name}` must be a size, not `{shown_text(value)}`.", hint)
     if int(found[1]) == 0:
-        raise Wrong(f"`{node.name}` is {_shown(value)}; it must be more than nothing.")
+        raise Wrong(f"`{node.name}` is {shown_text(value)}; it must be more than nothing.")
     return int(found[1]) * _BYTES[found[2]]
 
 
@@ -178,12 +180,12 @@ def share(least: float, most: float) -> Callable[[Node], float]:
         found = _PERCENT.fullmatch(value)
         if not found and not (_NUMBER.fullmatch(value) and len(value) < _LONGEST_NUMBER):
             raise Wrong(
-                f"`{node.name}` must be a percentage, not `{_shown(value)}`.", f"Write one such as {least:.0%}."
+                f"`{node.name}` must be a percentage, not `{shown_text(value)}`.", f"Write one such as {least:.0%}."
             )
         part = round(float(found[1]) / 100, 10) if found else float(value)
         if not least <= part <= most:
             hint = f"Did you mean {value}%?" if least <= part / 100 <= most and not found else ""
-            message = f"`{node.name}` is {_shown(value)}; it must be between {least * 100:g}% and {most * 100:g}%."
+            message = f"`{node.name}` is {shown_text(value)}; it must be between {least * 100:g}% and {most * 100:g}%."
             raise Wrong(message, hint)
         return part
 
@@ -222,10 +224,10 @@ def _shape(node: Node) -> str:
     if isinstance(node, Sequence):
         return "a list"
     value = node.value if isinstance(node, Scalar) else ""
-    return f"`{_shown(value)}`" if value.strip() else "nothing"
+    return f"`{shown_text(value)}`" if value.strip() else "nothing"
 
 
-def _shown(value: str) -> str:
+def shown_text(value: str) -> str:
     """A value inside a message: printable and short."""
     printable = value if value.isprintable() else ascii(value)[1:-1]
     return printable if len(printable) <= 60 else f"{printable[:57]}..."

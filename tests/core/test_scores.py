@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from retrain_daemon.core.facts import Scores
-from retrain_daemon.core.policy import Recipe, Rule
+from retrain_daemon.core.policy import Claim, Promotion, Recipe, Requirement, Rule
 from retrain_daemon.core.scores import LATEST, FileScore, summed, wanted_metrics
 from tests.made import a_policy
 
@@ -39,3 +39,9 @@ def test_metrics_are_wanted_that_judge_or_that_a_rule_names() -> None:
     when = "champion.score.log_loss > 0.5 || champion.scores.accuracy.exists(s, s < champion.baseline.recall)"
     policy = a_policy(rules=(Rule("worse", when, Recipe()),))
     assert wanted_metrics(policy) == ("accuracy", "log_loss", "recall")
+
+
+def test_no_champion_is_scored_by_what_its_stored_model_takes() -> None:
+    latency = Requirement("latency_ms_p95", Claim.AT_MOST, 40)
+    promote = Promotion(require=(latency, Requirement("accuracy", Claim.BETTER_BY, 0.0)))
+    assert wanted_metrics(a_policy(rules=(), promote=promote)) == ("accuracy",)

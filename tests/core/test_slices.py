@@ -102,6 +102,7 @@ def test_without_a_number_of_its_own_a_slice_needs_the_rows_that_the_policy_asks
         ((part(p=-0.1),), "its p-value is -0.1"),
         ((part(p=math.inf),), "its p-value is inf"),
         ((part(rows=None),), "of an unknown number of rows"),
+        ((part("", None, None, "it has 4,000 values"),), "where region, of an unknown number of rows: it"),
         ((part(), part()), "region=north is in the evidence 2 times"),
     ],
 )

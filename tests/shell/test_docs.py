@@ -14,10 +14,10 @@ import retrain_daemon
 from retrain_daemon import errors
 from retrain_daemon.cli.parser import EXIT_CODES, parse
 from retrain_daemon.core.facts import ChampionState
-from retrain_daemon.core.metrics import METRICS
+from retrain_daemon.core.metrics import METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import TOLD
-from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, training
+from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, training
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
@@ -95,11 +95,17 @@ def with_key(key: str, value: str) -> str:
             inside = {"column": "churned"} if parent == "target" else {}
             place[parent] = inside
         place = inside
-    if last in [claim.value for claim in Claim]:
+    if last in [claim.value for claim in Claim] and "metric" in place:
         place.pop("better_by")
     if last == "model_outputs":
         place["target"] = '{column: churned, classes: ["no", "yes"]}'
-    place |= {"label_delay": {"event_time": "at"}, "replay": {"mode": "incremental"}}.get(last, {})
+    if last == "slices":
+        place["unless_worse_by"] = place.pop("better_by")
+    beside = {
+        "label_delay": {"event_time": "at"}, "replay": {"mode": "incremental"},
+        "at_most": {"judge_again_every": "9 rows"}, "if_worse": {"watch": "9 rows"},
+    }  # fmt: skip
+    place |= beside.get(last, {}) if "metric" not in place else {}
     place[last] = value
     return "\n".join(rendered(tree)) + "\n"
 
@@ -142,14 +148,16 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
     train = {f"train.{key}" for key in training._KEYS if key != "limits"}
     data_keys = {f"data.{key}" for key in data._KEYS}
     promote = {f"promote.{key}" for key in promotion._KEYS if key != "require"}
-    require = {f"promote.require[].{key}" for key in ("metric", *(claim.value for claim in Claim))}
+    require = {f"promote.require[].{key}" for key in requirements._KEYS}
     nested = {
         "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
         "data.target.classes", "data.target.unknown_classes",
         "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
-        "retrain[].train", "pace.cooldown", "pace.per_day",
+        "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
+        *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
+        "promote.after_promotion.watch", "promote.after_promotion.if_worse",
     }  # fmt: skip
     assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested
 
@@ -165,9 +173,7 @@ def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
         *(f"train.{key}" for key in training._LATER),
-        *(f"promote.{key}" for key in promotion._LATER),
-        *(f"promote.require[].{key}" for key in promotion._REQUIREMENT_LATER),
-        "retrain[].require", "pace.quiet_hours",
+        "pace.quiet_hours",
     }  # fmt: skip
     assert {bare(row[0]) for row in LATER_ROWS} == later
 
@@ -189,6 +195,15 @@ def test_the_table_of_metrics_is_the_list_of_metrics() -> None:
             "yes" if metric.binary_only else "no",
         )
         for name, metric in METRICS.items()
+    }
+
+
+def test_the_table_of_metrics_of_stored_models_is_their_list_with_what_may_be_asked() -> None:
+    rows = table(DOCS / "policies.md", "Metrics of the stored model")
+    documented = {bare(name): (what, set(re.findall(r"`(\w+)`", claims))) for name, what, claims in rows}
+    assert documented == {
+        name: (metric.unit, {claim.value for claim in requirements._TAKEN_BY.get(name, requirements._OF_FILES)})
+        for name, metric in MODEL_METRICS.items()
     }
 
 

@@ -13,18 +13,25 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from retrain_daemon.core.policy import (
+    Approval,
     Claim,
     Completion,
     Expectation,
     Holdout,
+    IfWorse,
     MissingFiles,
     Mode,
     Pace,
     Policy,
     Recipe,
+    Register,
     Requirement,
+    SecondLooks,
     Target,
+    Then,
+    Watch,
     Window,
+    promotion_of,
 )
 from retrain_daemon.errors import NotFound
 from retrain_daemon.policies import PolicyFolder, Problem, read_policies, read_policy_text
@@ -66,6 +73,14 @@ def with_data(*lines: str) -> str:
 def instead(old: str, new: str) -> str:
     assert old in MINIMAL
     return MINIMAL.replace(old, new)
+
+
+def line(metric: str, claim: str) -> str:
+    return instead("{metric: accuracy, better_by: 0}", f"{{metric: {metric}, {claim}}}")
+
+
+def with_rule_require(lines: str) -> str:
+    return instead(">= 100\n", f">= 100\n    require: [{lines}]\n")
 
 
 def test_the_shortest_policy_gets_every_default() -> None:
@@ -247,6 +262,59 @@ def test_pace_and_promotion_are_read() -> None:
     )
     assert (policy.promote.confidence, policy.promote.min_rows) == (0.99, 500)
     assert policy.pace == Pace(cooldown=timedelta(hours=6), per_day=4)
+
+
+def test_what_follows_a_verdict_is_read() -> None:
+    promote = policy_of(
+        f"{MINIMAL}  inconclusive: {{judge_again_every: 2000 rows, at_most: 3, then: ask}}\n"
+        "  approval: {within: 3d}\n  after_promotion: {watch: 5000 rows, if_worse: notify}\n  register: all\n"
+    ).promote
+    assert promote.inconclusive == SecondLooks(2000, 3, Then.ASK)
+    assert promote.approval == Approval(timedelta(days=3))
+    assert (promote.watch, promote.register) == (Watch(5000, IfWorse.NOTIFY), Register.ALL)
+
+
+def test_what_is_not_said_of_a_verdict_has_defaults() -> None:
+    promote = policy_of(
+        f"{MINIMAL}  inconclusive: {{judge_again_every: 9 rows}}\n  approval: required\n"
+        "  after_promotion: {watch: 2 rows}\n"
+    ).promote
+    assert promote.inconclusive == SecondLooks(9, 2, Then.KEEP)
+    assert promote.approval == Approval(timedelta(days=7))
+    assert promote.watch == Watch(2, IfWorse.ROLLBACK)
+    promote = policy_of(f"{MINIMAL}  inconclusive: ask\n").promote
+    assert promote.inconclusive == SecondLooks(0, 0, Then.ASK)
+    assert (promote.approval, promote.watch, promote.register) == (None, None, Register.WINNERS)
+
+
+def test_a_line_may_be_about_slices_and_ask_for_rows() -> None:
+    text = instead("better_by: 0", "unless_worse_by: 0.05, slices: region, min_rows: 300")
+    text += "    - {metric: accuracy, unless_worse_by: 0.02, slices: country}\n"
+    text += "    - {metric: accuracy, unless_worse_by: 0.01}\n    - {metric: accuracy, not_worse_by: 0, min_rows: 7}\n"
+    assert policy_of(text).promote.require == (
+        Requirement("accuracy", Claim.UNLESS_WORSE_BY, 0.05, "region", 300),
+        Requirement("accuracy", Claim.UNLESS_WORSE_BY, 0.02, "country"),
+        Requirement("accuracy", Claim.UNLESS_WORSE_BY, 0.01),
+        Requirement("accuracy", Claim.NOT_WORSE_BY, 0.0, min_rows=7),
+    )
+
+
+@pytest.mark.parametrize("claim", ["at_most: 40", "not_worse_by: 5", "unless_worse_by: 0", "better_by: 1.5"])
+def test_what_a_stored_model_takes_may_be_required(claim: str) -> None:
+    for metric in ("latency_ms_p95", "model_mb"):
+        assert policy_of(line(metric, claim)).promote.require[0].metric == metric
+    assert policy_of(line("loadable", "at_least: 1")).promote.require[0].threshold == 1
+    assert policy_of(line("flipped", "at_most: 0.1")).promote.require[0].threshold == 0.1
+
+
+def test_a_rule_may_bring_requirements_of_its_own() -> None:
+    policy = policy_of(with_rule_require("{metric: log_loss, better_by: 0}, {metric: loadable, at_least: 1}"))
+    own = (Requirement("log_loss", Claim.BETTER_BY, 0.0), Requirement("loadable", Claim.AT_LEAST, 1.0))
+    assert policy.rules[0].require == own
+    assert promotion_of(policy, "fresh").require == own
+    assert promotion_of(policy, "another").require == policy.promote.require
+    stored: TypeAdapter[Policy] = TypeAdapter(Policy)  # as an attempt keeps it in the journal
+    assert stored.validate_json(stored.dump_json(policy)) == policy
 
 
 def test_confidence_may_be_a_fraction() -> None:
@@ -439,7 +507,11 @@ BAD_RULES = [
     (instead("  - name: fresh\n    when", "  - when"), "`retrain.name` is missing"),
     (instead("    when: data.new_rows >= 100\n", ""), "`retrain.when` is missing"),
     (instead("promote:\n", "  - {name: fresh, when: 'true'}\npromote:\n"), "8:5: Two rules have the name `fresh`."),
-    (instead("100\n", "100\n    require: []\n"), "`retrain.require` is not built yet"),
+    (instead("100\n", "100\n    require: []\n"), "8:14: `retrain.require` is an empty list"),
+    (with_rule_require("{metric: rmse, better_by: 0}"), "8:15: `rmse` is for regression, and `accuracy`, which is"),
+    (with_rule_require("{metric: f1, better_by: 0}"), "8:15: `f1` is about one class of two"),
+    (with_rule_require("{metric: acuracy, better_by: 0}"), "8:24: There is no metric `acuracy`. Did you mean"),
+    (with_rule_require("{metric: accuracy, unless_worse_by: 0.1, slices: churned}"), "`slices` names the target"),
     (instead("data.new_rows >= 100", "!registry.champion_moved"), "A value that begins with `!` stands in quotes"),
     (instead("data.new_rows >= 100", "'failures > 1' && true"), "Put the whole value in quotes"),
     (instead("data.new_rows >= 100", "[a]"), "`retrain.when` must be a single value"),
@@ -447,11 +519,19 @@ BAD_RULES = [
 
 BAD_PROMOTION = [
     (instead("accuracy", "acuracy"), "10:16: There is no metric `acuracy`. Did you mean `accuracy`?"),
-    (instead("accuracy", "latency_ms_p95"), "The metric `latency_ms_p95` is not built yet."),
-    (instead("accuracy", "model_mb"), "not built yet"),
-    (instead("accuracy", "flipped"), "not built yet"),
+    (instead("accuracy", "latency_ms_p99"), "There is no metric `latency_ms_p99`. Did you mean `latency_ms_p95`?"),
+    (instead("accuracy", "flipped"), "`flipped` cannot be required by better_by. Write at_most."),
+    (line("loadable", "at_most: 1"), "`loadable` cannot be required by at_most. Write at_least: 1."),
+    (line("loadable", "at_least: 0.95"), "10:36: `loadable` is 1 for a model that loads, else 0; `at_least` is 0.95."),
+    (line("flipped", "at_most: 5"), "`at_most` is 5, but flipped is a share between 0 and 1. Write 0.05."),
+    (line("flipped", "at_most: -0.1"), "but flipped is a share between 0 and 1. Write a share such as 0.1."),
+    (line("latency_ms_p95", "at_least: 3"), "cannot be required by at_least. Write better_by or not_worse_by or"),
+    (line("latency_ms_p95", "at_most: 0"), "no model has so little latency_ms_p95"),
+    (line("model_mb", "not_worse_by: -3"), "`not_worse_by` is -3; it cannot be negative. Write better_by: 3."),
+    (line("model_mb", "unless_worse_by: 3, slices: region"), "`model_mb` is about the model, not about some of"),
+    (line("latency_ms_p95", "at_most: 3, min_rows: 7"), "10:54: `latency_ms_p95` is about the model, not about some"),
     (instead("metric: accuracy, ", ""), "`promote.require.metric` is missing"),
-    (instead(", better_by: 0", ""), "exactly one of better_by, not_worse_by, at_least, at_most"),
+    (instead(", better_by: 0", ""), "exactly one of better_by, not_worse_by, unless_worse_by, at_least, at_most"),
     (instead("better_by: 0", "better_by: 0, at_most: 1"), "exactly one of"),
     (instead("better_by: 0", "better_by: -1"), "Write not_worse_by: 1."),
     (instead("better_by: 0", "better_by: 5%"), "Write 0.05."),
@@ -459,8 +539,34 @@ BAD_PROMOTION = [
     (instead("better_by: 0", "better_by: 1e999"), "finite"),
     (instead("better_by: 0", 'better_by: "0"'), "Write 0 without quotes."),
     (instead("better_by: 0", "at_least: 95"), "Write 0.95."),
-    (instead("better_by: 0", "unless_worse_by: 0.1"), "unless_worse_by` is not built yet"),
-    (instead("better_by: 0", "better_by: 0, slices: region"), "slices` is not built yet"),
+    (instead("better_by: 0", "better_by: 1"), "`better_by` is 1, but accuracy lies between 0 and 1. Write 0.01."),
+    (instead("better_by: 0", "unless_worse_by: 5"), "accuracy lies between 0 and 1. Write 0.05."),
+    (instead("better_by: 0", "unless_worse_by: -0.1"), "Write better_by: 0.1."),
+    (instead("better_by: 0", "at_most: -0.1"), "accuracy is never negative, so the line would never hold"),
+    (instead("better_by: 0", "at_least: -0.1"), "accuracy is never negative, so the line would always hold"),
+    (instead("better_by: 0", "better_by: 0, min_rows: 0"), "`promote.require.min_rows` is 0; it must be between 1"),
+    (
+        instead("better_by: 0", "not_worse_by: 0.1, slices: region"),
+        "10:53: `not_worse_by` in slices lets next to nothing through: of 10,000",
+    ),
+    (
+        instead("better_by: 0", "better_by: 0, slices: region"),
+        "Write unless_worse_by: it stops a challenger",
+    ),
+    (instead("better_by: 0", "unless_worse_by: 0.1, slices: [region]"), "must be a single value, not a list"),
+    (instead("better_by: 0", "unless_worse_by: 0.1, slices: churned"), "`slices` names the target, `churned`"),
+    (with_data("group: id").replace("better_by: 0", "unless_worse_by: 0.1, slices: id"), "`slices` names the group"),
+    (with_data("event_time: at").replace("better_by: 0", "unless_worse_by: 0.1, slices: at"), "in nearly every row"),
+    (with_data("row_id: id").replace("better_by: 0", "unless_worse_by: 0.1, slices: id"), "in nearly every row"),
+    (
+        instead("better_by: 0", "unless_worse_by: 0.1, slices: region")
+        + "    - {metric: accuracy, unless_worse_by: 0.2, slices: region}\n",
+        "11:7: `accuracy` with unless_worse_by in slices of region is required twice",
+    ),
+    (
+        instead("better_by: 0", "at_least: 0.9") + "    - {metric: accuracy, at_most: 0.8}\n",
+        "11:7: `accuracy` must be at least 0.9 and at most 0.8. No value is both.",
+    ),
     (f"{MINIMAL}    - {{metric: accuracy, better_by: 1e-3}}\n", "required twice"),
     (
         instead("data.new_rows >= 100", "champion.score.rmse > 3.0"),
@@ -470,18 +576,35 @@ BAD_PROMOTION = [
         instead("data.new_rows >= 100", "champion.scores.f1.last(3).exists(s, s < 0.5)"),
         "7:11: `f1` is about one class of two, and the policy does not say which. Name `positive`",
     ),
-    (f"{MINIMAL}    - {{metric: rmse, better_by: 0}}\n", "11:7: `rmse` is for regression, `accuracy` above it"),
+    (f"{MINIMAL}    - {{metric: rmse, better_by: 0}}\n", "11:7: `rmse` is for regression, and `accuracy`, which"),
     (instead("accuracy", "f1"), "Write `target: {column: churned, positive: ...}`"),
     (instead("accuracy", "rmse").replace("churned", "{column: c, positive: 1}"), "`data.target` has a positive class"),
     (f"{MINIMAL}  confidence: 95\n", "Did you mean 95%?"),
     (f"{MINIMAL}  confidence: 40%\n", "between 50% and 99.9%"),
     (f"{MINIMAL}  confidence: 100%\n", "between 50% and 99.9%"),
     (f"{MINIMAL}  min_rows: 0\n", "must be between 1"),
-    (f"{MINIMAL}  inconclusive: {{then: keep}}\n", "`promote.inconclusive` other than `keep` is not built yet."),
-    (f"{MINIMAL}  inconclusive: ask\n", "is not built yet."),
-    (f"{MINIMAL}  approval: required\n", "`promote.approval` other than `automatic` is not built yet."),
-    (f"{MINIMAL}  after_promotion: {{}}\n", "`promote.after_promotion` is not built yet."),
-    (f"{MINIMAL}  register: all\n", "`promote.register` is not built yet."),
+    (f"{MINIMAL}  inconclusive: {{}}\n", "`promote.inconclusive` is empty. Write {judge_again_every: 2000 rows"),
+    (f"{MINIMAL}  inconclusive: wait\n", "11:17: `promote.inconclusive` cannot be `wait`. Write one of: keep, ask."),
+    (f"{MINIMAL}  inconclusive: {{then: aks}}\n", "Did you mean `ask`?"),
+    (f"{MINIMAL}  inconclusive: {{at_most: 2}}\n", "and nothing says when. Write `judge_again_every: 2000 rows`"),
+    (
+        f"{MINIMAL}  inconclusive: {{judge_again_every: 2000}}\n",
+        "11:37: `promote.inconclusive.judge_again_every` must be",
+    ),
+    (f"{MINIMAL}  inconclusive: {{judge_again_every: 2000}}\n", "not `2000`. Write 2000 rows."),
+    (f"{MINIMAL}  inconclusive: {{judge_again_every: 2d}}\n", "must be a number of rows, at least 2, not `2d`"),
+    (f"{MINIMAL}  inconclusive: {{judge_again_every: 9 rows, at_most: 0}}\n", "is 0; it must be between 1 and 20"),
+    (f"{MINIMAL}  inconclusive: {{judge_again_every: 9 rows, at_most: 21}}\n", "it must be between 1 and 20"),
+    (f"{MINIMAL}  inconclusive: {{every: 9 rows}}\n", "`every` is not a key of promote.inconclusive."),
+    (f"{MINIMAL}  approval: yes\n", "`promote.approval` cannot be `yes`. Write automatic, required, or {within: 3d}."),
+    (f"{MINIMAL}  approval: {{within: 3}}\n", "`promote.approval.within` must be a duration, not `3`"),
+    (f"{MINIMAL}  approval: {{}}\n", "`promote.approval` is empty. Write {within: 3d}"),
+    (f"{MINIMAL}  after_promotion: {{}}\n", "`promote.after_promotion` is empty. Write {watch: 5000 rows}"),
+    (f"{MINIMAL}  after_promotion: rollback\n", "Write {watch: 5000 rows, if_worse: rollback}."),
+    (f"{MINIMAL}  after_promotion: {{if_worse: notify}}\n", "`promote.after_promotion.watch` is missing"),
+    (f"{MINIMAL}  after_promotion: {{watch: 1 row}}\n", "must be a number of rows, at least 2, not `1 row`"),
+    (f"{MINIMAL}  after_promotion: {{watch: 9 rows, if_worse: rolback}}\n", "Did you mean `rollback`?"),
+    (f"{MINIMAL}  register: every\n", "`promote.register` cannot be `every`. Write one of: winners, all."),
     (
         instead("  require:\n    - {metric: accuracy, better_by: 0}\n", "  min_rows: 5\n"),
         "`promote.require` is missing",
