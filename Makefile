@@ -30,6 +30,8 @@ benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/retrain.py
 	$(VENV)/bin/python benchmarks/watching.py
 	$(VENV)/bin/python benchmarks/comparing.py
+	$(VENV)/bin/python benchmarks/verdicts.py
+	$(VENV)/bin/python benchmarks/sizes.py
 	$(VENV)/bin/python benchmarks/drift.py
 	$(VENV)/bin/python benchmarks/after_promotion.py
 	$(VENV)/bin/python benchmarks/memory.py

@@ -25,7 +25,10 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "retrain_daemon"
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-PAGES = (README, *(DOCS / name for name in ("architecture.md", "policies.md", "operations.md", "data.md")))
+PAGES = (
+    README,
+    *(DOCS / name for name in ("architecture.md", "policies.md", "operations.md", "data.md", "statistics.md")),
+)
 FOLDER = "/etc/retraind/policies"
 
 Tree = dict[str, "str | Tree"]
