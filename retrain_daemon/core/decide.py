@@ -23,6 +23,8 @@ OFFER_RULE = "challenger"
 ABANDONED_TO_HOLD = 3
 
 
+#: The codes of decisions while an attempt is under way.
+UNDER_WAY = frozenset({"attempt_open", "awaiting_approval"})
 #: The code of trouble with files that is not theirs: the model's framework is not installed.
 FRAMEWORK_MISSING = "framework_missing"
 
@@ -92,7 +94,7 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
 def _until_labels_are_final(facts: Facts, decision: Decision) -> Decision:
     """Where nothing starts, files whose labels are not final yet are named, and time alone changes that."""
     final = facts.data.young_until
-    if decision.action is not Action.WAIT or final is None or decision.code in ("attempt_open", "held"):
+    if decision.action is not Action.WAIT or final is None or decision.code in UNDER_WAY | {"held"}:
         return decision
     files = "file has" if facts.data.young_files == 1 else "files have"
     sentence = (
@@ -217,6 +219,8 @@ def _judge_offered(policy: Policy, facts: Facts, offered: Offered, rules: tuple[
 
 def _not_ready(facts: Facts) -> _Reason | None:
     """What stands in the way of everything, also of a request."""
+    if facts.open_attempt and facts.awaits_until:
+        return _Reason("awaiting_approval", awaiting(facts.open_attempt, facts.awaits_until))
     if facts.open_attempt:
         return _Reason("attempt_open", f"attempt {facts.open_attempt} is under way")
     if facts.hold:
@@ -230,6 +234,14 @@ def _not_ready(facts: Facts) -> _Reason | None:
             return _Reason("registry_unknown", facts.champion.detail or "the registry does not answer")
         case state:
             return _Reason(f"champion_{state.value}", facts.champion.detail)
+
+
+def awaiting(attempt: str, until: datetime) -> str:
+    """Given an attempt that awaits approval, return what a person can do."""
+    return (
+        f"attempt {attempt} awaits approval until {until:%Y-%m-%d %H:%M} UTC:"
+        f" `retraind approve {attempt} --why TEXT` or `retraind reject {attempt} --why TEXT`"
+    )
 
 
 def _no_rows(facts: Facts) -> _Reason | None:
