@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from retrain_daemon.anchors import anchor_of
 from retrain_daemon.approvals import Approvals
 from retrain_daemon.core.approval import Answer
 from retrain_daemon.core.attempts import (
@@ -34,7 +35,7 @@ from retrain_daemon.core.attempts import (
 )
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import judge
-from retrain_daemon.core.policy import Policy, unit_of
+from retrain_daemon.core.policy import Policy, promotion_of, unit_of
 from retrain_daemon.effects import Effects
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, StateUnusable
 from retrain_daemon.executor.jobs import Executor
@@ -54,7 +55,8 @@ from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
 from retrain_daemon.shortage import made
-from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained, dated
+from retrain_daemon.spending import alpha_at, next_comparison, note_tenure, spend
+from retrain_daemon.worker.job import Anchor, DropFile, Failed, Source, Train, Trained, dated
 
 _log = get_logger()
 
@@ -81,6 +83,7 @@ class Acting:
         self._view = view
         self._executor = executor
         self._learned = state / "learned"
+        self._reports = state / "reports"
         self._kept = KeptChallengers(state / "kept")
         self._effects = Effects(journal, registry, view, clock)
         self._clock = clock
@@ -220,11 +223,14 @@ class Acting:
     def _start_worker(self, attempt: Attempt) -> None:
         """The start is journaled first: its number is part of the job's name, so no result is taken for another's."""
         made(self._learned)
+        made(self._reports)
+        note_tenure(attempt, self._journal, self._clock())
+        anchor = anchor_of(attempt, self._journal, self._registry, self._view)
         drops = self._drops(attempt)
         self._journal.attempts.start(attempt, self._clock())
         started = self._journal.attempts.get(attempt.id)
         self._kept.make_room(started)
-        job = self._job(started, drops)
+        job = self._job(started, drops, anchor)
         try:
             self._executor.start(job_key(started), job, _limits(attempt), self._clock(), python=attempt.recipe.python)
         except StateUnusable:  # it waits: nothing of it was cut short
@@ -252,9 +258,10 @@ class Acting:
                 self._journal.attempts.leave_out(attempt.id, number)
         return tuple(drops)
 
-    def _job(self, attempt: Attempt, drops: tuple[DropFile, ...]) -> Train:
+    def _job(self, attempt: Attempt, drops: tuple[DropFile, ...], anchor: Anchor | None) -> Train:
         """For a challenger that is compared again, the rows of the champion it continued from are out as well."""
-        policy = attempt.policy
+        policy, promotion = attempt.policy, promotion_of(attempt.policy, attempt.rule)
+        number = next_comparison(attempt, self._journal)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
         versions |= {attempt.offered} if attempt.offered is not None else set()
         barred = self._journal.barred(attempt.model, sorted(versions), unit_of(policy.data))
@@ -269,9 +276,9 @@ class Acting:
             unknown_until=barred.unknown_until,
             early=barred.early,
             learned_file=str(self._learned / f"{unique_name(attempt)}.{attempt.round}.npy"),
-            metrics=tuple(dict.fromkeys(line.metric for line in policy.promote.require)),
-            confidence=policy.promote.confidence,
-            min_rows=policy.promote.min_rows,
+            metrics=tuple(dict.fromkeys(line.metric for line in promotion.require)),
+            confidence=promotion.confidence,
+            min_rows=promotion.min_rows,
             now=attempt.started_at,
             seed=attempt.number,
             policy_text=policy.text,
@@ -280,6 +287,11 @@ class Acting:
             challenger=attempt.challenger,
             code_folder=str(Path(policy.source).parent),
             kept_folder=str(self._kept.folder_of(attempt)),
+            require=promotion.require,
+            comparison=number,
+            strict_confidence=None if number is None else 1 - alpha_at(attempt, number),
+            anchor=anchor,
+            report_file=str(self._reports / f"{unique_name(attempt)}.{attempt.round}.json"),
         )
 
     def source(self, model: str, version: int | None) -> Source:
@@ -295,9 +307,11 @@ class Acting:
         key = job_key(attempt)
         match self._executor.look(key):
             case Ended(result=Trained() as trained, seconds=seconds):
-                self._journal.attempts.accept(
-                    attempt, trained.challenger, trained.evidence, trained.notes, self._clock()
-                )
+                with self._journal.transaction():
+                    self._journal.attempts.accept(
+                        attempt, trained.challenger, trained.evidence, trained.notes, self._clock()
+                    )
+                    spend(attempt, self._journal, self._clock())
                 self._executor.discard(key)
                 self._kept.discard(attempt)
                 _log.info("attempt.trained", attempt=attempt.id, rows=trained.challenger.training_rows,
@@ -307,7 +321,7 @@ class Acting:
 
     def _judge(self, attempt: Attempt) -> None:
         assert attempt.evidence is not None
-        verdict = judge(attempt.policy.promote, attempt.evidence)
+        verdict = judge(promotion_of(attempt.policy, attempt.rule), attempt.evidence)
         self._journal.attempts.judged(attempt, verdict, self._clock())
         _log.info("attempt.judged", attempt=attempt.id, verdict=verdict.outcome.value, reason=verdict.summary)
 

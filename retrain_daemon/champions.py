@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from retrain_daemon.core.attempts import Attempt, Effect
+from retrain_daemon.core.attempts import Attempt, Effect, State
 from retrain_daemon.core.facts import Champion, ChampionState, Offered
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
+from retrain_daemon.journal.tenures import How
 from retrain_daemon.log import get_logger
 from retrain_daemon.registry import Registry
 
@@ -29,7 +30,8 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
             return
         if row.champion_seen is not None:
             _follow(policy.model, row.champion_seen, champion.version, journal, registry)
-        journal.models.see_champion(policy.model, champion.version, now)
+        how = How.FOUND if row.champion_seen is None else How.MOVED
+        journal.see_champion(policy.model, champion.version, how, now)
     if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
         assert champion.created_at is not None
         _assume_nothing(journal, policy.model, champion.version, champion.created_at, row.adopted_at, now)
@@ -49,14 +51,27 @@ def note_made_anew(policy: Policy, version: int, created_at: datetime, journal: 
         if not journal.models.forget_if_made_anew(policy.model, version, created_at):
             return False
         row = journal.models.find(policy.model)
+        if row is not None and row.champion_seen == version:
+            journal.tenures.begin(policy.model, version, How.MOVED, now)
         if row is not None and row.adopted_at is not None:
             _assume_nothing(journal, policy.model, version, created_at, row.adopted_at, now)
         for attempt in journal.attempts.open(policy.model):
-            if version in (attempt.champion_version, attempt.offered):
-                why = f"begins again: version {version} was deleted and made anew"
-                journal.attempts.begin_again(attempt, attempt.champion_version, why, now)
+            _begin_again(attempt, version, journal, now)
     _log.warning("version.made_anew", model=policy.model, version=version)
     return True
+
+
+def _begin_again(attempt: Attempt, made_anew: int, journal: Journal, now: datetime) -> None:
+    """What an attempt has done with a version that was deleted since does not count, except that it was promoted."""
+    if made_anew not in (attempt.champion_version, attempt.offered, attempt.version):
+        return
+    if Effect.ALIAS in attempt.done:
+        reason = f"version {attempt.version} was made champion; it was deleted with its model since"
+        journal.attempts.conclude(attempt, State.PROMOTED, reason, attempt.version, now)
+        return
+    champion = made_anew if made_anew == attempt.version else attempt.champion_version
+    why = f"begins again: version {made_anew} was deleted and made anew"
+    journal.attempts.begin_again(attempt, champion, why, now)
 
 
 def _moving(attempts: tuple[Attempt, ...]) -> bool:

@@ -12,10 +12,11 @@ from retrain_daemon.core.attempts import Attempt, Effect
 from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.judge import Verdict
-from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, unit_of
+from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, Claim, unit_of
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
+from retrain_daemon.journal.tenures import How
 from retrain_daemon.labels import (
     APPROVAL_TAG,
     ATTEMPT_TAG,
@@ -41,6 +42,13 @@ class Overtaken(Exception):
     """Someone moved the alias after the step was decided: it is not taken, and the next one will see why."""
 
 
+def _how(attempt: Attempt) -> How:
+    """Whether the version it made champion was shown to be better; also a person's approval does not show that."""
+    findings = attempt.verdict.findings if attempt.verdict else ()
+    shown = any(each.claim == Claim.BETTER_BY and each.holds for each in findings)
+    return How.BETTER if shown else How.NOT_WORSE
+
+
 class Effects:
     """Carries out single effects; each may be done twice without harm."""
 
@@ -64,7 +72,7 @@ class Effects:
                 return
         with self._journal.transaction():
             if effect is Effect.ALIAS:
-                self._journal.models.see_champion(attempt.model, attempt.version, self._clock())
+                self._journal.see_champion(attempt.model, attempt.version, _how(attempt), self._clock())
             self._journal.attempts.end_effect(attempt, effect, self._clock())
 
     def _do(self, attempt: Attempt, effect: Effect) -> None:
@@ -140,15 +148,19 @@ class Effects:
             _log.warning("alias.moved_meanwhile", attempt=attempt.id, version=found.version, ours=attempt.version)
 
     def _register(self, attempt: Attempt) -> None:
-        """Look for the version of this very challenger; only if there is none, create it."""
+        """Look for the version of this very challenger; only if there is none, create it. It carries the key of the
+        attempt that trained it, and what it learned is recorded as that one's.
+        """
         assert attempt.challenger is not None
-        tagged = self._registry.versions_with_tag(attempt.model, KEY_TAG, self.key(attempt))
+        trained = self._trained(attempt)
+        key = self.key(trained)
+        tagged = self._registry.versions_with_tag(attempt.model, KEY_TAG, key)
         found = [version for version in tagged if version.run_id == attempt.challenger.run_id]
         version = found[0] if found else self._registry.create_version(
             attempt.model,
             source=attempt.challenger.model_uri,
             run_id=attempt.challenger.run_id,
-            tags={**version_tags(attempt), KEY_TAG: self.key(attempt)},
+            tags={**version_tags(attempt), KEY_TAG: key},
             description=description(attempt),
         )  # fmt: skip
         lineage = Lineage(
@@ -156,7 +168,7 @@ class Effects:
             continues=attempt.continues,
             learned_file=attempt.challenger.learned_file,
             unknown_until=None,
-            attempt=attempt.id,
+            attempt=trained.id,
             unit=unit_of(attempt.policy.data),
             created_at=version.created_at,
         )
@@ -165,6 +177,10 @@ class Effects:
             self._journal.attempts.set_version(attempt, version.number)
             self._journal.attempts.end_effect(attempt, Effect.REGISTER, self._clock())
         _log.info("attempt.registered", attempt=attempt.id, model=attempt.model, version=version.number)
+
+    def _trained(self, attempt: Attempt) -> Attempt:
+        """The attempt that trained the challenger."""
+        return attempt if attempt.again_of is None else self._journal.attempts.get(attempt.again_of)
 
     def key(self, attempt: Attempt) -> str:
         """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""

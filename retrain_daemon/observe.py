@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from retrain_daemon.core.attempts import Attempt
+from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.facts import (
     Champion,
     ChampionState,
@@ -19,6 +19,7 @@ from retrain_daemon.core.facts import (
     LastLook,
     Offered,
     RetrainRequest,
+    Undecided,
 )
 from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
@@ -264,6 +265,7 @@ def gather(
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
         offered=_offered(policy, journal, view, champion, row, now) if known and not opened else None,
+        undecided=_undecided(policy, journal, champion, now) if known and not opened else None,
         drift=known_drift(policy.model, journal),
     )
 
@@ -299,6 +301,39 @@ def _last_look(look: Attempt | None, more: int, learned: Learned) -> LastLook | 
     if learned.recorded_at is not None and learned.recorded_at > look.ended_at:
         return None
     return LastLook(attempt=look.id, rows=look.evidence.rows, more=more, reason=look.reason)
+
+
+def _undecided(policy: Policy, journal: Journal, champion: Champion, now: datetime) -> Undecided | None:
+    """Our newest challenger where nothing was shown of it, if the policy has such judged again."""
+    last = journal.attempts.last_of_ours(policy.model) if policy.promote.inconclusive.at_most else None
+    if last is None or last.state is not State.INCONCLUSIVE or last.evidence is None or champion.version is None:
+        return None
+    assert last.verdict is not None
+    first = last.again_of or last.id
+    origin = last.champion_version if last.continues is None else last.continues
+    both = journal.models.learned_by_either(policy.model, champion.version, origin, unit_of(policy.data))
+    counts = journal.count_rows(policy.model, both, last.id, now, policy.data.label_delay)
+    return Undecided(
+        first=first,
+        attempt=last.id,
+        look=last.look,
+        rule=last.rule,
+        recipe=last.recipe,
+        policy_digest=last.policy.digest,
+        champion=last.champion_version,
+        rows=last.evidence.rows,
+        codes=tuple(finding.code for finding in last.verdict.findings),
+        more=counts.judging_since,
+        stale=_is_stale(journal, last, first, both),
+    )
+
+
+def _is_stale(journal: Journal, last: Attempt, first: str, learned: Learned) -> bool:
+    """Another champion since, also one of the same number; another record of what was learned; or rows it learned from
+    were retracted.
+    """
+    recorded = learned.recorded_at is not None and last.ended_at is not None and learned.recorded_at > last.ended_at
+    return recorded or journal.tenures.opened_after(last.model, last.id) or journal.attempts.had_retracted(first)
 
 
 def _data_facts(

@@ -20,6 +20,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.journal.rollbacks import Rollback
+from retrain_daemon.journal.tenures import How
 from retrain_daemon.labels import REPLACES_TAG, ROLLED_BACK_TAG
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
@@ -120,7 +121,8 @@ class Orders:
             raise Refused(f"{untrusted}.", "Add its author to trust.users, or adopt another version.")
         self._view.outdate(policy.model)
         self._registry.set_alias(policy.model, policy.alias, version)
-        self._journal.models.see_champion(policy.model, version, self._clock())
+        how = How.FOUND if row.champion_seen is None else How.MOVED
+        self._journal.see_champion(policy.model, version, how, self._clock())
         _log.info("champion.adopted", model=policy.model, version=version, by=request.by)
         return f"alias {policy.alias} of {policy.model} points to version {version}"
 
@@ -257,16 +259,16 @@ class Orders:
         if champion.version not in (rollback.was, rollback.target):
             where = f"to version {champion.version}" if champion.version else "away"
             outcome = f"someone moved the alias {where} meanwhile; it stays so"
-            self._end_rollback(rollback, champion.version or row_seen, outcome)
+            self._end_rollback(rollback, champion.version or row_seen, How.MOVED, outcome)
             raise Refused(outcome)
         try:
             self._go_back(rollback)
         except (Refused, NotFound) as error:
             outcome = f"the rollback to version {rollback.target} was refused: {error}"
-            self._end_rollback(rollback, row_seen, outcome)
+            self._end_rollback(rollback, row_seen, How.MOVED, outcome)
             raise Refused(outcome, f"{rollback.model} is paused; move the alias in MLflow.") from error
         outcome = f"version {rollback.target} is champion again, {rollback.was} was"
-        self._end_rollback(rollback, rollback.target, outcome)
+        self._end_rollback(rollback, rollback.target, How.ROLLED_BACK, outcome)
         _log.info("champion.rolled_back", model=rollback.model, version=rollback.target, was=rollback.was,
                   by=rollback.by)  # fmt: skip
         self._tell_rollback(rollback)
@@ -288,11 +290,11 @@ class Orders:
         stamp = f"{rollback.begun_at:%Y-%m-%dT%H:%M:%SZ} by {rollback.by}"
         self._registry.tag_version(rollback.model, rollback.was, ROLLED_BACK_TAG, stamp)
 
-    def _end_rollback(self, rollback: Rollback, champion: int | None, outcome: str) -> None:
+    def _end_rollback(self, rollback: Rollback, champion: int | None, how: How, outcome: str) -> None:
         now = self._clock()
         with self._journal.transaction():
             self._journal.models.hold(rollback.model, rollback.by, f"rolled back: {rollback.why}", now)
-            self._journal.models.see_champion(rollback.model, champion, now)
+            self._journal.see_champion(rollback.model, champion, how, now)
             self._journal.rollbacks.end(rollback, outcome, now)
 
 

@@ -87,6 +87,9 @@ class Tending:
         if decision.action is Action.TRAIN and champion.version is not None:
             self._plan(policy, decision, champion.version, now)
             return True
+        if decision.again and champion.version is not None:
+            self._plan_look(policy, decision, champion.version, now)
+            return True
         if decision.action is Action.JUDGE and champion.version is not None and facts.offered is not None:
             self._plan_offered(policy, decision, champion.version, facts.offered, now)
             return True
@@ -190,6 +193,18 @@ class Tending:
             attempt = journal.attempts.plan(policy, decision, champion, None, drops, now, challenger)
         _log.info("decision.judge", model=policy.model, attempt=attempt.id, version=offered.version,
                   reason=decision.sentence)  # fmt: skip
+
+    def _plan_look(self, policy: Policy, decision: Decision, champion: int, now: datetime) -> None:
+        """The same challenger on more rows; what it continues from goes with it, as those rows are barred too."""
+        journal = self._journal
+        with journal.transaction():
+            earlier = journal.attempts.get(decision.again)
+            drops = _to_use(journal, policy, now)
+            attempt = journal.attempts.plan(
+                policy, decision, champion, earlier.continues, drops, now, earlier.challenger, earlier
+            )
+        _log.info("decision.judge", model=policy.model, attempt=attempt.id, again_of=attempt.again_of,
+                  look=attempt.look, reason=decision.sentence)  # fmt: skip
 
 
 def _to_use(journal: Journal, policy: Policy, now: datetime) -> list[int]:

@@ -78,6 +78,8 @@ def a_metric(low: float = 0.01, gain: float = 0.02, high: float = 0.03, metric: 
         gain=gain,
         gain_low=low,
         gain_high=high,
+        gain_strict=low,
+        rows=1000,
         challenger_low=0.80 + low,
         challenger_high=0.80 + high,
         method="paired bootstrap",
@@ -94,6 +96,8 @@ def some_evidence(*metrics: MetricEvidence, **changes: object) -> Evidence:
         confidence=0.95,
         metrics=metrics or (a_metric(),),
         classes=2,
+        comparison=1,
+        strict_confidence=0.975,
     )
     return replace(evidence, **changes)  # type: ignore[arg-type]
 

@@ -240,8 +240,11 @@ def next_step(
 def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta) -> Step:
     """A worker needs the registry and the champion it starts from. What is trained already needs the registry only:
     who is champion by then, and against whom it is judged, is looked at afterwards. A wait longer than any that is
-    given was written by a clock that was set back since.
+    given was written by a clock that was set back since. A second look whose challenger does not count any more has
+    nothing to judge.
     """
+    if attempt.again_of is not None and attempt.challenger is None:
+        return Conclude(State.ABANDONED, f"{CALLED_OFF}its challenger is not judged any more ({attempt.reason})")
     longest = max(_wait(backoff, attempt.failures), backoff, LONGEST_OUTAGE_BACKOFF)
     if attempt.due_at is not None and timedelta(0) < attempt.due_at - now <= longest:
         return Wait("waits before the next try", attempt.due_at)
@@ -361,15 +364,13 @@ def _promote(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: da
         return Conclude(State.REJECTED, reason)
     if Effect.VERDICT not in attempt.done:
         return Perform(Effect.VERDICT)
-    if arrived:
-        return Perform(Effect.ALIAS, already=True)
     if attempt.version is None:
         return Perform(Effect.REGISTER)
-    return _until_approved(attempt, meanwhile, now) or _move(attempt)
-
-
-def _move(attempt: Attempt) -> Step:
-    return Perform(Effect.ALIAS if Effect.REPLACES in attempt.done else Effect.REPLACES)
+    if not arrived and (asking := _until_approved(attempt, meanwhile, now)):
+        return asking
+    if Effect.REPLACES not in attempt.done:
+        return Perform(Effect.REPLACES)
+    return Perform(Effect.ALIAS, already=arrived)
 
 
 def _until_approved(attempt: Attempt, meanwhile: Meanwhile, now: datetime) -> Step | None:
@@ -391,9 +392,11 @@ def _until_approved(attempt: Attempt, meanwhile: Meanwhile, now: datetime) -> St
 
 def _closed(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: datetime) -> Step | None:
     """The end of what a person rejected, or what their approval was not, or not in time, given for; once the alias
-    moves it is too late. A person's challenger stays one under another policy.
+    moves, also by a person's hand, it is too late. A person's challenger stays one under another policy.
     """
     if attempt.asked is None or attempt.verdict is None or Effect.ALIAS in attempt.begun:
+        return None
+    if attempt.version is not None and champion.version == attempt.version:
         return None
     reason = why_void(attempt.asked, meanwhile, attempt.policy.digest, attempt.version, now)
     if not reason:

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
-from retrain_daemon.core.facts import ChampionState, Facts, LastLook, Offered
+from retrain_daemon.core.facts import ChampionState, Facts, Offered, Undecided
+from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 
 #: The rule that a person's request is journaled under.
@@ -27,13 +28,15 @@ ABANDONED_TO_HOLD = 3
 UNDER_WAY = frozenset({"attempt_open", "awaiting_approval"})
 #: The code of trouble with files that is not theirs: the model's framework is not installed.
 FRAMEWORK_MISSING = "framework_missing"
+#: What is waited for besides need not be said while one of these is the reason.
+_MORE_PRESSING = UNDER_WAY | {"held"}
 
 
 class Action(StrEnum):
     """What a decision says."""
 
     TRAIN = "train"
-    JUDGE = "judge"  #: compare the version that a person put up as challenger; nothing is trained
+    JUDGE = "judge"  #: compare a challenger that exists already; nothing is trained
     WAIT = "wait"
 
 
@@ -53,8 +56,9 @@ class RuleReport:
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What to do and why. `code` is stable for programs, `sentence` is for people; `until`: when time alone may
-    change it. `rule` and `recipe` belong to TRAIN and JUDGE. `offered` says how the version stands that a person put
-    up as challenger, with `offered_code` for programs; empty where there is none.
+    change it. `rule` and `recipe` belong to TRAIN and JUDGE. `again` is the attempt whose challenger is judged once
+    more. `offered` says how the version stands that a person put up as challenger, with `offered_code` for programs;
+    empty where there is none.
     """
 
     action: Action
@@ -65,6 +69,7 @@ class Decision:
     recipe: Recipe | None = None
     request: str | None = None
     until: datetime | None = None
+    again: str = ""
     offered: str = ""
     offered_code: str = ""
 
@@ -76,25 +81,27 @@ class _Reason:
     until: datetime | None = None
 
 
-@dataclass(frozen=True)
-class _Offer:
-    """How a person's challenger stands."""
-
-    code: str
-    sentence: str
-
-
 def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
     """Given a policy, the facts and the time, return whether to train or judge now, by which rule, and why."""
-    offer = _offer(policy, facts)
-    decision = _until_labels_are_final(facts, _decide(policy, facts, now, ready=offer is not None and not offer.code))
-    return decision if offer is None else replace(decision, offered=offer.sentence, offered_code=offer.code or "ready")
+    offered, look = offer(policy, facts), second_look(policy, facts)
+    decided = _while_a_look_waits(look, _decide(policy, facts, now, offered, look))
+    decision = _until_labels_are_final(facts, decided)
+    if offered is None:
+        return decision
+    return replace(decision, offered=offered.sentence, offered_code=offered.code or "ready")
+
+
+def _while_a_look_waits(look: Standing | None, decision: Decision) -> Decision:
+    """Where nothing starts, the challenger is named that waits to be judged once more."""
+    if look is None or decision.action is not Action.WAIT or decision.code in _MORE_PRESSING:
+        return decision
+    return replace(decision, sentence=f"{decision.sentence}; {look.sentence}")
 
 
 def _until_labels_are_final(facts: Facts, decision: Decision) -> Decision:
     """Where nothing starts, files whose labels are not final yet are named, and time alone changes that."""
     final = facts.data.young_until
-    if decision.action is not Action.WAIT or final is None or decision.code in UNDER_WAY | {"held"}:
+    if decision.action is not Action.WAIT or final is None or decision.code in _MORE_PRESSING:
         return decision
     files = "file has" if facts.data.young_files == 1 else "files have"
     sentence = (
@@ -104,46 +111,18 @@ def _until_labels_are_final(facts: Facts, decision: Decision) -> Decision:
     return replace(decision, sentence=sentence, until=min(decision.until or final, final))
 
 
-def _offer(policy: Policy, facts: Facts) -> _Offer | None:
-    """How a person's challenger stands; an empty code: it can be judged now."""
-    offered = facts.offered
-    if offered is None:
-        return None
-    if offered.obstacle:
-        return _Offer(offered.code, offered.obstacle)
-    rows, needed = offered.judging_rows, policy.promote.min_rows
-    named = f"version {offered.version}"
-    if rows is None:
-        return _Offer("rows_unknown", f"it is not known how many rows may judge {named}")
-    if rows < needed:
-        newer = facts.champion.version is not None and facts.champion.version > offered.version
-        than = f"version {facts.champion.version}" if newer else "it"
-        return _Offer("too_few_rows", f"{named} waits for {needed - rows:,} held-out rows newer than {than}")
-    return _looked_at(named, offered.last_look, needed) or _Offer("", f"{named} can be judged by at most {rows:,} rows")
-
-
-def _looked_at(named: str, look: LastLook | None, needed: int) -> _Offer | None:
-    """A version that was judged already and has the alias still, or again: the same rows would say the same."""
-    if look is None:
-        return None
-    if look.rows + look.more < needed:
-        sentence = f"{named} waits for more held-out rows: {look.rows:,} of {needed:,} could judge at the last look"
-        return _Offer("too_few_rows", sentence)
-    if look.more == 0:
-        sentence = f"{named} was judged by attempt {look.attempt} on all held-out rows there are: {look.reason}"
-        return _Offer("judged_already", sentence)
-    return None
-
-
-def _decide(policy: Policy, facts: Facts, now: datetime, ready: bool) -> Decision:
+def _decide(
+    policy: Policy, facts: Facts, now: datetime, offered: Standing | None, look: Standing | None
+) -> Decision:  # fmt: skip
     rules = tuple(report_rules(policy, facts, now))
     for obstacle in (_not_ready(facts), _no_rows(facts)):
         if obstacle:
             return _wait(obstacle, rules)
     if facts.request:
         return _train_on_request(policy, facts, rules)
-    if ready and facts.offered is not None:
-        return _judge_offered(policy, facts, facts.offered, rules)
+    judging = _judge_what_exists(policy, facts, offered, look, rules)
+    if judging:
+        return judging
     for obstacle in (_cannot_settle(policy, facts), _nothing_new(policy, facts)):
         if obstacle:
             return _wait(obstacle, rules)
@@ -205,6 +184,17 @@ def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...
     )
 
 
+def _judge_what_exists(
+    policy: Policy, facts: Facts, offered: Standing | None, look: Standing | None, rules: tuple[RuleReport, ...]
+) -> Decision | None:  # fmt: skip
+    """A challenger that needs no training, a person's first."""
+    if offered and offered.ready and facts.offered is not None:
+        return _judge_offered(policy, facts, facts.offered, rules)
+    if look and look.ready and facts.undecided is not None:
+        return _judge_again(facts, facts.undecided, look, rules)
+    return None
+
+
 def _judge_offered(policy: Policy, facts: Facts, offered: Offered, rules: tuple[RuleReport, ...]) -> Decision:
     """Judged with the limits and the interpreter of the policy's own `train`."""
     return Decision(
@@ -214,6 +204,19 @@ def _judge_offered(policy: Policy, facts: Facts, offered: Offered, rules: tuple[
         rules=rules,
         rule=OFFER_RULE,
         recipe=policy.requested,
+    )
+
+
+def _judge_again(facts: Facts, undecided: Undecided, look: Standing, rules: tuple[RuleReport, ...]) -> Decision:
+    """Under the rule that had it trained, whose requirements it must meet."""
+    return Decision(
+        action=Action.JUDGE,
+        code="second_look",
+        sentence=f"{look.sentence}{_without(facts)}",
+        rules=rules,
+        rule=undecided.rule,
+        recipe=undecided.recipe,
+        again=undecided.attempt,
     )
 
 

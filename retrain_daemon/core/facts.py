@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from retrain_daemon.core.policy import Recipe
+
 
 class ChampionState(StrEnum):
     """What the registry says about the champion's alias."""
@@ -63,6 +65,28 @@ class Offered:
     obstacle: str = ""
     judging_rows: int | None = None
     last_look: LastLook | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undecided:
+    """The newest challenger of ours that has come to an end, where nothing was shown of it: trained by the attempt
+    `first` under `rule`, judged last by `attempt`, the `look`-th time, against version `champion` on `rows` rows.
+
+    `codes` are those of the findings. At most `more` rows may judge that were not there then; None where that is not
+    known. `stale`: what it was compared with, or what either had learned, is not what it was.
+    """
+
+    first: str
+    attempt: str
+    look: int
+    rule: str
+    recipe: Recipe
+    policy_digest: str
+    champion: int
+    rows: int
+    codes: tuple[str, ...] = ()
+    more: int | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,5 +200,6 @@ class Facts:
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
     offered: Offered | None = None
+    undecided: Undecided | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)
     drift: Drift = Drift()

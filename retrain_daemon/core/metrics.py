@@ -64,12 +64,14 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+LATENCY, SIZE, LOADABLE, FLIPPED = "latency_ms_p95", "model_mb", "loadable", "flipped"
+
 MODEL_METRICS: dict[str, ModelMetric] = {
     metric.name: metric
     for metric in (
-        ModelMetric("latency_ms_p95", False, "milliseconds for one row, of 95 in 100 calls"),
-        ModelMetric("model_mb", False, "MB of its stored files"),
-        ModelMetric("loadable", True, "1 where a fresh process loads it and predicts, else 0"),
-        ModelMetric("flipped", False, "share of the judging rows that it predicts differently than the champion"),
+        ModelMetric(LATENCY, False, "milliseconds for one row, of 95 in 100 calls"),
+        ModelMetric(SIZE, False, "MB of its stored files"),
+        ModelMetric(LOADABLE, True, "1 where a fresh process loads it and predicts, else 0"),
+        ModelMetric(FLIPPED, False, "share of the judging rows that it predicts differently than the champion"),
     )
 }

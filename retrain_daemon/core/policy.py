@@ -183,20 +183,23 @@ class Claim(StrEnum):
 
     BETTER_BY = "better_by"  #: improvement beyond the threshold must be shown
     NOT_WORSE_BY = "not_worse_by"  #: harm beyond the threshold must be ruled out
+    UNLESS_WORSE_BY = "unless_worse_by"  #: harm beyond the threshold must not be shown
     AT_LEAST = "at_least"  #: the challenger's own value must be shown to reach the threshold
     AT_MOST = "at_most"  #: the challenger's own value must be shown not to exceed the threshold
 
 
 #: Claims about the difference between the two models; the others are about the challenger alone.
-RELATIVE = frozenset({Claim.BETTER_BY, Claim.NOT_WORSE_BY})
+RELATIVE = frozenset({Claim.BETTER_BY, Claim.NOT_WORSE_BY, Claim.UNLESS_WORSE_BY})
 
 
 @dataclass(frozen=True)
 class Requirement:
     """One line of `promote.require`; the threshold is absolute, in the metric's unit.
 
-    `slices` names a column: the claim is about the rows of each of its values by themselves. `min_rows`: so many rows
-    that the metric is about there must be, in each slice where there are any; None: what the policy asks of all.
+    `slices` names a column: the claim, which is unless_worse_by, is about the rows of each of its values by themselves,
+    those without a value among them. `min_rows`: so many rows that the metric is about there must be, in each slice
+    where there are any. None: in slices and for unless_worse_by as many as the policy asks for at all, for other lines
+    no number of their own.
     """
 
     metric: str

@@ -18,7 +18,7 @@ from retrain_daemon.core.judge import Verdict
 from retrain_daemon.core.policy import Policy, Recipe
 from retrain_daemon.journal.approvals import asked_in
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
-from retrain_daemon.journal.drops import JUDGED_STATES
+from retrain_daemon.journal.drops import JUDGED_STATES, TRAINED_ONE
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
@@ -74,10 +74,10 @@ class Attempts:
 
     def plan(
         self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
-        now: datetime, challenger: Challenger | None = None,
+        now: datetime, challenger: Challenger | None = None, again: Attempt | None = None,
     ) -> Attempt:  # fmt: skip
         """Decision, attempt, frozen champion and frozen drops: one transaction. With a `challenger` that a person
-        offered, only that is judged.
+        offered, or that was judged in the attempt `again`, only that is judged.
         """
         assert decision.recipe is not None
         with self._database.transaction():
@@ -94,6 +94,11 @@ class Attempts:
                 self._database.run(
                     "UPDATE attempt SET challenger = ?, version = ?, offered = ? WHERE id = ?",
                     _CHALLENGER.dump_json(challenger).decode(), challenger.offered, challenger.offered, name,
+                )  # fmt: skip
+            if again is not None:
+                self._database.run(
+                    "UPDATE attempt SET version = ?, again_of = ?, look = ? WHERE id = ?",
+                    again.version, again.again_of or again.id, again.look + 1, name,
                 )  # fmt: skip
             for drop in drops:
                 self._database.run("INSERT INTO attempt_drop (attempt, drop_id) VALUES (?, ?)", name, drop)
@@ -153,9 +158,9 @@ class Attempts:
         return None if row is None else _decision(row)
 
     def last_ended(self, model: str) -> LastAttempt | None:
-        """The newest attempt of a model that has ended."""
+        """The newest attempt of a model that was to train and has ended."""
         row = self._database.row(
-            "SELECT * FROM attempt WHERE model = ? AND ended_at IS NOT NULL AND offered IS NULL"
+            f"SELECT * FROM attempt WHERE model = ? AND ended_at IS NOT NULL AND {TRAINED_ONE}"
             " ORDER BY number DESC LIMIT 1",
             model,
         )
@@ -172,12 +177,12 @@ class Attempts:
         )
 
     def last_left_champion(self, model: str) -> tuple[int, datetime] | None:
-        """Which version was champion, and when, at the end of the newest attempt, or of the newest promotion of a
-        version that a person had put up; None before the first.
+        """Which version was champion, and when, at the end of the newest attempt, or of the newest promotion where
+        nothing was trained; None before the first.
         """
         row = self._database.row(
             "SELECT champion_after, ended_at FROM attempt WHERE model = ? AND champion_after IS NOT NULL"
-            " AND ended_at IS NOT NULL AND (offered IS NULL OR state = 'promoted') ORDER BY number DESC LIMIT 1",
+            f" AND ended_at IS NOT NULL AND ({TRAINED_ONE} OR state = 'promoted') ORDER BY number DESC LIMIT 1",
             model,
         )
         return (row["champion_after"], to_moment(row["ended_at"])) if row else None
@@ -210,11 +215,29 @@ class Attempts:
         )  # fmt: skip
         return None if row is None else self._attempt(row)
 
+    def last_of_ours(self, model: str) -> Attempt | None:
+        """The newest attempt of a model that has ended and was about a challenger of ours, however often it was looked
+        at.
+        """
+        row = self._database.row(
+            "SELECT * FROM attempt WHERE model = ? AND ended_at IS NOT NULL AND offered IS NULL"
+            " ORDER BY number DESC LIMIT 1", model,
+        )  # fmt: skip
+        return None if row is None else self._attempt(row)
+
+    def had_retracted(self, name: str) -> bool:
+        """Whether a file of this attempt was retracted since."""
+        row = self._database.row(
+            "SELECT 1 FROM attempt_drop JOIN drops ON drops.id = drop_id WHERE attempt = ? AND state = 'retracted'"
+            " LIMIT 1", name,
+        )  # fmt: skip
+        return row is not None
+
     def starts_since(self, model: str, since: datetime) -> tuple[datetime, ...]:
         """When attempts of a model were decided since then, and in any case the newest."""
         rows = self._database.rows(
-            "SELECT started_at FROM attempt WHERE model = ?1 AND offered IS NULL AND (started_at >= ?2 OR number ="
-            " (SELECT max(number) FROM attempt WHERE model = ?1 AND offered IS NULL)) ORDER BY number",
+            f"SELECT started_at FROM attempt WHERE model = ?1 AND {TRAINED_ONE} AND (started_at >= ?2 OR number ="
+            f" (SELECT max(number) FROM attempt WHERE model = ?1 AND {TRAINED_ONE})) ORDER BY number",
             model, to_text(since),
         )  # fmt: skip
         return tuple(to_moment(row["started_at"]) for row in rows)
@@ -222,7 +245,7 @@ class Attempts:
     def abandoned_in_a_row(self, model: str, since: datetime | None) -> int:
         """How many of the newest ended attempts were abandoned one after another, not counting before `since`."""
         rows = self._database.rows(
-            "SELECT state FROM attempt WHERE model = ?1 AND offered IS NULL AND ended_at IS NOT NULL"
+            f"SELECT state FROM attempt WHERE model = ?1 AND {TRAINED_ONE} AND ended_at IS NOT NULL"
             " AND (?2 IS NULL OR ended_at > ?2)"
             " ORDER BY number DESC", model, to_text(since) if since else None,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from retrain_daemon.journal.database import Database, to_moment, to_text
 from retrain_daemon.journal.drop_rows import SKIPPED
-from retrain_daemon.journal.drops import IS_JUDGED, JUDGED_STATES
+from retrain_daemon.journal.drops import IS_JUDGED, JUDGED_STATES, TRAINED_ONE
 
 #: Fewer rows on one of the sides: the distance is not known.
 FEWEST_ROWS = 1000
@@ -78,7 +78,7 @@ class DriftTable:
     def sides(self, model: str) -> Sides:
         """What would be compared now."""
         last = self._database.row(
-            f"SELECT id FROM attempt WHERE model = ? AND offered IS NULL AND state IN ({JUDGED_STATES})"
+            f"SELECT id FROM attempt WHERE model = ? AND {TRAINED_ONE} AND state IN ({JUDGED_STATES})"
             " ORDER BY number DESC LIMIT 1", model,
         )  # fmt: skip
         if last is None:

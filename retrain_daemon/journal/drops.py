@@ -9,15 +9,17 @@ from retrain_daemon.core.attempts import JUDGED_ENDS
 from retrain_daemon.journal.database import Database, to_moment, to_text
 from retrain_daemon.journal.drop_rows import AWAITED, SKIPPED, DropRow, Inspected, drop_of
 
-__all__ = ["AWAITED", "IS_JUDGED", "JUDGED_STATES", "SKIPPED", "DropRow", "Drops", "Inspected"]
+__all__ = ["AWAITED", "IS_JUDGED", "JUDGED_STATES", "SKIPPED", "TRAINED_ONE", "DropRow", "Drops", "Inspected"]
 
 #: The states of an attempt that came to a verdict, as SQL.
 JUDGED_STATES = ", ".join(f"'{state.value}'" for state in sorted(JUDGED_ENDS))
+#: Whether an attempt was to train, as SQL: not of one that judges what a person put up, or what an earlier one trained.
+TRAINED_ONE = "attempt.offered IS NULL AND attempt.again_of IS NULL"
 #: Whether a judged attempt had the drop, whatever its verdict. Asked drop by drop, which ends at the first attempt that
 #: is found: each has most of the drops that there are.
 IS_JUDGED = (
     "EXISTS (SELECT 1 FROM attempt_drop JOIN attempt ON attempt.id = attempt_drop.attempt"
-    f" WHERE drop_id = drops.id AND attempt.offered IS NULL AND attempt.state IN ({JUDGED_STATES}))"
+    f" WHERE drop_id = drops.id AND {TRAINED_ONE} AND attempt.state IN ({JUDGED_STATES}))"
 )
 
 

@@ -19,6 +19,7 @@ from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
 from retrain_daemon.journal.scores import Scores
+from retrain_daemon.journal.tenures import How, Tenures
 
 JOURNAL_FILE = "journal.db"
 
@@ -59,6 +60,7 @@ class Journal:
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)
         self.scores = Scores(database)
+        self.tenures = Tenures(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:
@@ -68,6 +70,13 @@ class Journal:
     def transaction(self) -> AbstractContextManager[None]:
         """All changes within are committed together or not at all."""
         return self._database.transaction()
+
+    def see_champion(self, model: str, version: int | None, how: How, now: datetime) -> None:
+        """Remember who is champion; where it is another one than before, its tenure begins."""
+        with self.transaction():
+            self.models.see_champion(model, version, now)
+            if version is not None:
+                self.tenures.see(model, version, how, now)
 
     def count_rows(
         self, model: str, learned: Learned | None, last_attempt: str | None, now: datetime | None = None,

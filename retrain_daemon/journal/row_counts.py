@@ -16,9 +16,9 @@ from retrain_daemon.journal.models import Learned
 class RowCounts:
     """`new`: rows no judged attempt had; `since_last`: of those, rows the last ended attempt did not have. At most
     `unlearned` rows can train that the champion has not learned, at most `judging` can judge it, of which at most
-    `judging_since` are in files that the last attempt did not have. Rows of `skipped` files, which are gone and left
-    out, are in none of these; `skipped_since`: the last ended attempt had one of them. Nor are those of `young` files,
-    whose labels are not final; the next of them is at `young_until`.
+    `judging_since` came first with files that the last attempt did not have. Rows of `skipped` files, which are gone
+    and left out, are in none of these; `skipped_since`: the last ended attempt had one of them. Nor are those of
+    `young` files, whose labels are not final; the next of them is at `young_until`.
     """
 
     new: int
@@ -66,7 +66,7 @@ def count_rows(
             continue
         after = learned.unknown_until is None or learned.unknown_until < arrived <= (now or arrived)
         totals["judging"] += row["judging"] if after else 0
-        totals["judging_since"] += row["judging"] if after and row["id"] not in last else 0
+        totals["judging_since"] += min(row["judging"], row["new"]) if after and row["id"] not in last else 0
         totals["unlearned"] += row["training"] if after and row["id"] not in learned_drops else 0
     return RowCounts(
         **totals,

@@ -119,6 +119,7 @@ CREATE TABLE attempt (
     changed_at         TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX attempt_open ON attempt (model) WHERE ended_at IS NULL;
+CREATE INDEX attempt_again ON attempt (again_of) WHERE again_of IS NOT NULL;
 
 -- The frozen list of drops of an attempt.
 CREATE TABLE attempt_drop (

@@ -56,13 +56,14 @@ class Scores:
         return tuple(_score(row) for row in rows)
 
     def drops_since(self, model: str, lineage: Lineage) -> tuple[DropRow, ...]:
-        """Drops in use that came since a version was cut, oldest first: which the attempt that made it did not have;
-        of a version that no attempt made, those that arrived after it was made. One that only repeats rows of other
-        drops tells nothing that their scores do not.
+        """Drops in use that came since a version was cut, oldest first: which neither the attempt that made it had nor
+        one that looked at it again; of a version that no attempt made, those that arrived after it was made. One that
+        only repeats rows of other drops tells nothing that their scores do not.
         """
         rows = self._database.rows(
-            "SELECT * FROM drops WHERE model = ? AND state = 'recorded' AND missing = 0 AND usable > 0"
-            " AND own_rows > 0 AND id NOT IN (SELECT drop_id FROM attempt_drop WHERE attempt = ?) ORDER BY id",
+            "SELECT * FROM drops WHERE model = ?1 AND state = 'recorded' AND missing = 0 AND usable > 0"
+            " AND own_rows > 0 AND id NOT IN (SELECT drop_id FROM attempt_drop WHERE attempt = ?2"
+            " OR attempt IN (SELECT attempt.id FROM attempt WHERE again_of = ?2)) ORDER BY id",
             model, lineage.attempt,
         )  # fmt: skip
         drops = tuple(drop_of(row) for row in rows)

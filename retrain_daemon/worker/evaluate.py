@@ -6,7 +6,7 @@ The arithmetic lives in `measures.py`, the comparison of two models in `compare.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,17 @@ class Scored:
     positive: int | None
     positive_problem: str
 
+    def take(self, rows: Flags | Codes) -> Scored:
+        """The same of some rows only, with the same classes."""
+        return replace(
+            self,
+            truth=self.truth[rows],
+            numbers=None if self.numbers is None else self.numbers[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
+            values=None if self.values is None else self.values[rows],
+        )
+
 
 def following(parts: Sequence[Predictions]) -> Predictions:
     """Predictions of one model for some rows after others, at least once, as one."""
@@ -87,6 +98,19 @@ def count_not_a_number(predictions: Predictions) -> int:
     """How many rows have a prediction that is missing, NaN or infinite."""
     bad = [_not_a_number(array) for array in _outputs(predictions)]
     return int(np.logical_or.reduce(bad).sum()) if bad else 0
+
+
+def rows_about(name: str, champion: Scored, challenger: Scored) -> Flags:
+    """The rows that a metric is about (n,): of recall the positive ones, of precision those that either model predicts
+    as positive, else all.
+    """
+    models = (champion, challenger)
+    if name == "recall" and champion.positive is not None:
+        return np.asarray(champion.truth == champion.positive)
+    if name == "precision" and champion.positive is not None:
+        said = [model.labels == model.positive for model in models if model.labels is not None]
+        return np.logical_or.reduce(said) if said else np.zeros(len(champion.truth), dtype=np.bool_)
+    return np.ones(len(champion.truth), dtype=np.bool_)
 
 
 def identical(first: Predictions, second: Predictions) -> bool:

@@ -1,25 +1,29 @@
 """Two models on the same rows: predictions, checks that a model can predict at all, and the evidence for the judge.
 
-What follows from the evidence is for the core; metrics live in `evaluate.py`, intervals in `compare.py`.
+What follows from the evidence is for the core. How each part of it is made is for `side_by_side.py`, `slices.py` and
+`anchor.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from retrain_daemon.core.evidence import Evidence, MetricEvidence
+from retrain_daemon.core.evidence import AnchorEvidence, Evidence, MetricEvidence
 from retrain_daemon.errors import Refused, TrainingFailed
-from retrain_daemon.worker.cards import capital
-from retrain_daemon.worker.compare import compare
+from retrain_daemon.worker.anchor import AnchorSeen, measure_anchor
 from retrain_daemon.worker.dataset import Split
-from retrain_daemon.worker.evaluate import Predictions, canonical, count_not_a_number, identical
+from retrain_daemon.worker.evaluate import Predictions, count_not_a_number, identical
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.job import Train
 from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.loaded import Loaded
 from retrain_daemon.worker.model_files import input_example
+from retrain_daemon.worker.model_metrics import OF_FILES
+from retrain_daemon.worker.side_by_side import SideBySide, measure_rows
+from retrain_daemon.worker.slices import Sliced, measure_slices, without_slices
 from retrain_daemon.worker.trainable import Trainable
 
 CHECKED_ROWS = 100
@@ -67,36 +71,6 @@ def _refuse_unsound(predictions: Predictions, rows: int, what: str) -> None:
         )
 
 
-def compared_classes(champion: Loaded, challenger: Loaded) -> tuple[str, ...]:
-    """A sentence where the two know different classes.
-
-    Raises Refused where they predict different things, or have no class in common.
-    """
-    if champion.model.task is not challenger.model.task:
-        raise Refused(
-            f"{capital(challenger.label)} is for {challenger.model.task}, and the champion for {champion.model.task}.",
-            "Only models of the same task can be compared.",
-        )
-    ours, theirs = (_class_names(each) for each in (champion, challenger))
-    if ours == theirs:
-        return ()
-    if not ours & theirs:
-        raise Refused(
-            f"{capital(challenger.label)} knows the classes {', '.join(sorted(theirs))}, and the champion "
-            f"{', '.join(sorted(ours))}: they have none in common.",
-            "Register it with the labels that the files have.",
-        )
-    more, fewer = ", ".join(sorted(theirs - ours)), ", ".join(sorted(ours - theirs))
-    said = [f"also knows {more}"] if more else []
-    said += [f"does not know {fewer}"] if fewer else []
-    return (f"{capital(challenger.label)} {' and '.join(said)}, other than the champion.",)
-
-
-def _class_names(loaded: Loaded) -> frozenset[str]:
-    classes = loaded.model.classes
-    return frozenset(() if classes is None else map(canonical, classes.tolist()))
-
-
 def predict(model: Trainable, features: Features, who: str) -> Predictions:
     """Predict rows; raises TrainingFailed saying which of the two cannot."""
     try:
@@ -106,45 +80,67 @@ def predict(model: Trainable, features: Features, who: str) -> Predictions:
         raise TrainingFailed(said, problem.hint) from problem
 
 
-def measure(job: Train, champion: Loaded, challenger: Trainable, digest: str, sides: Split) -> Evidence:
-    """Measure both models on the same judging rows; without any row each metric says so. `digest`: challenger's."""
-    version = job.source.version
-    assert version is not None  # read_version has refused otherwise
+@dataclass(frozen=True)
+class Judging:
+    """The rows that judge, which slices they are in, and what an earlier champion says of them, where one is asked."""
+
+    sides: Split
+    sliced: Mapping[str, Sliced]
+    anchor: AnchorSeen | None = None
+
+    @property
+    def rows(self) -> LabelledRows:
+        """The judging rows."""
+        return self.sides.judging
+
+
+def measure(job: Train, champion: Loaded | None, challenger: Trainable, digest: str, judging: Judging) -> Evidence:
+    """Measure both models on the same judging rows; without any row each metric says so. `digest`: challenger's.
+
+    Without a `champion` only the challenger's own values are measured. Metrics of stored files are not measured here.
+    """
+    problem = "there are no judging rows"
     known = Evidence(
-        champion_version=version,
-        champion_digest=champion.files.digest,
+        champion_version=job.source.version or 0,
+        champion_digest=champion.files.digest if champion else "",
         challenger_digest=digest,
-        rows=len(sides.judging),
+        rows=len(judging.rows),
         confidence=job.confidence,
-        metrics=tuple(MetricEvidence(metric=metric, problem="there are no judging rows") for metric in job.metrics),
-        excluded=sides.excluded,
-        too_early=sides.too_early,
+        metrics=tuple(MetricEvidence(metric=metric, problem=problem) for metric in _of_rows(job)),
+        excluded=judging.sides.excluded,
+        too_early=judging.sides.too_early,
+        comparison=job.comparison,
+        strict_confidence=job.strict_confidence,
+        slices=without_slices(job.require, problem),
+        anchor=AnchorEvidence(version=judging.anchor.version, problem=problem) if judging.anchor else None,
     )
-    return _measured(job, known, champion.model, challenger, sides.judging) if len(sides.judging) else known
+    return _measured(job, known, champion.model if champion else None, challenger, judging) if known.rows else known
+
+
+def _of_rows(job: Train) -> tuple[str, ...]:
+    return tuple(name for name in job.metrics if name not in OF_FILES)
 
 
 def _measured(
-    job: Train, known: Evidence, champion: Trainable, challenger: Trainable, judging: LabelledRows
+    job: Train, known: Evidence, champion: Trainable | None, challenger: Trainable, judging: Judging
 ) -> Evidence:
-    ours = predict(champion, judging.features, "champion")
-    theirs = predict(challenger, judging.features, "challenger")
-    truth = champion.truth(judging.target)
-    metrics = compare(
-        truth,
-        ours,
-        theirs,
-        metrics=job.metrics,
-        positive=job.data.target.positive,
-        confidence=job.confidence,
-        groups=judging.groups,
-        seed=job.seed,
+    rows = judging.rows
+    ours = None if champion is None else predict(champion, rows.features, "champion")
+    theirs = predict(challenger, rows.features, "challenger")
+    both = SideBySide(
+        truth=(champion or challenger).truth(rows.target), champion=ours, challenger=theirs, groups=rows.groups
+    )
+    known = replace(
+        known,
+        groups=None if both.groups is None else len(np.unique(both.groups)),
+        classes=None if theirs.values is not None else len(set(both.truth.tolist())),
+        identical_predictions=ours is not None and identical(ours, theirs),
+        champion_not_a_number=0 if ours is None else count_not_a_number(ours),
+        challenger_not_a_number=count_not_a_number(theirs),
     )
     return replace(
         known,
-        metrics=metrics,
-        groups=None if judging.groups is None else len(np.unique(judging.groups)),
-        classes=None if ours.values is not None else len(set(truth.tolist())),
-        identical_predictions=identical(ours, theirs),
-        champion_not_a_number=count_not_a_number(ours),
-        challenger_not_a_number=count_not_a_number(theirs),
+        metrics=measure_rows(job, _of_rows(job), both),
+        slices=measure_slices(job, both, judging.sliced),
+        anchor=None if judging.anchor is None else measure_anchor(job, judging.anchor, both),
     )

@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from retrain_daemon.core.evidence import Evidence
 from retrain_daemon.core.policy import Scalar
 from retrain_daemon.errors import StateUnusable
-from retrain_daemon.worker.durable import put_whole
+from retrain_daemon.worker.durable import put_whole, write_whole
+from retrain_daemon.worker.fresh import SAMPLE_FILE, Sample, read_sample, write_sample
 from retrain_daemon.worker.job import KEPT_FILE, Train, is_kept
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.model_code import refuse_unloadable
@@ -56,10 +57,13 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-def keep(job: Train, champion: ModelFiles, model: Trainable, record: Kept, scratch: Path) -> Kept:
+def keep(
+    job: Train, champion: ModelFiles, model: Trainable, record: Kept, scratch: Path, sample: Sample | None
+) -> Kept:
     """Store `model` and its `record` in `job.kept_folder`; returns the record with digest and notes of the storing.
 
-    `scratch` takes temporary files. Raises TrainingFailed when the model cannot be stored, or would not load.
+    `scratch` takes temporary files. A `sample` of rows is kept beside it, for whoever measures the stored model. Raises
+    TrainingFailed when the model cannot be stored, or would not load.
     """
     target = Path(job.kept_folder)
     making = target.with_name(f".{target.name}")
@@ -77,9 +81,25 @@ def keep(job: Train, champion: ModelFiles, model: Trainable, record: Kept, scrat
         notes=(*record.notes, *notes),
         epochs=tuple(map(_finite, record.epochs)),
     )
+    if sample is not None:
+        write_sample(making / SAMPLE_FILE, sample)
     (making / KEPT_FILE).write_bytes(_KEPT.dump_json(kept, indent=1))
     put_whole(making, target)
     return kept
+
+
+def keep_record(job: Train, record: Kept) -> Kept:
+    """Put `record` in the place of that of the challenger kept in `job.kept_folder`; returns it."""
+    write_whole(Path(job.kept_folder) / KEPT_FILE, _KEPT.dump_json(record, indent=1))
+    return record
+
+
+def sample_kept(job: Train) -> Sample | None:
+    """The rows kept beside the challenger, None where there are none."""
+    try:
+        return read_sample(Path(job.kept_folder) / SAMPLE_FILE)
+    except FileNotFoundError:
+        return None
 
 
 def read_kept(folder: Path) -> Kept | None:

@@ -188,12 +188,21 @@ def _steps(scores: Array, positive: Flags) -> tuple[Codes, Array, Array]:
     return place, hits, np.cumsum(np.bincount(place), dtype=np.float64) - hits
 
 
-def _auc_influence(scores: Array, positive: Flags) -> Array:
+def placements(scores: Array, positive: Flags) -> Array:
+    """For each positive row the share of negatives that it is above, and for each negative the share of positives that
+    are above it (n,); a tie counts half. Both classes must have rows.
+    """
     place, hits, misses = _steps(scores, positive)
-    above = (hits - np.diff(hits, prepend=0.0) / 2)[place] / hits[-1]
-    below = 1 - (misses - np.diff(misses, prepend=0.0) / 2)[place] / misses[-1]
-    area = auc(hits, misses)
-    influence: Array = np.where(positive, (below - area) / hits[-1], (above - area) / misses[-1])
+    above = (hits - np.diff(hits, prepend=0.0) / 2) / hits[-1]
+    below = 1 - (misses - np.diff(misses, prepend=0.0) / 2) / misses[-1]
+    placed: Array = np.where(positive, below[place], above[place])
+    return placed
+
+
+def _auc_influence(scores: Array, positive: Flags) -> Array:
+    placed = placements(scores, positive)
+    positives = np.count_nonzero(positive)
+    influence: Array = (placed - placed[positive].mean()) / np.where(positive, positives, len(positive) - positives)
     return influence
 
 

@@ -10,6 +10,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -107,6 +108,26 @@ def make_way(files: ModelFiles) -> None:
             continue
         for loaded in [other for other in sys.modules if other == name or other.startswith(f"{name}.")]:
             del sys.modules[loaded]
+
+
+@contextlib.contextmanager
+def modules_put_back() -> Iterator[None]:
+    """Load another model meanwhile: modules that had to make way for its own are found again afterwards, as what is
+    stored later is looked up by their names.
+    """
+    path = list(sys.path)
+    known = {name: module for name, module in sys.modules.items() if _is_of_a_model(name)}
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        sys.modules.update(known)
+
+
+def _is_of_a_model(name: str) -> bool:
+    module = sys.modules.get(name.partition(".")[0])
+    entry = _entry(module) if module is not None else None
+    return entry is not None and _came_with_a_model(entry)
 
 
 def refuse_stale(module: ModuleType, code_folder: str) -> None:

@@ -1,14 +1,12 @@
-"""What a bootstrap draws, and what it says: units of rows, integer weights for them, one-sided bounds.
+"""What a bootstrap draws: units of rows, integer weights for them.
 
 Nothing here knows a metric or a model. Rows are never copied: a resample is a vector of counts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +16,6 @@ Codes = NDArray[np.intp]
 
 #: above so many units, units are put together at random to so many blocks, which are resampled
 BLOCKS = 20_000
-#: with fewer resamples than this beyond the bound, its place among them is too uncertain to be read off
-FEWEST_IN_TAIL = 20
-#: a bound is not given when more than this share of resamples has no value
-MOST_UNDEFINED = 0.01
 
 _BYTES = 32 * 2**20
 
@@ -84,7 +78,7 @@ def single(rows: int) -> Units:
     return Units(np.arange(rows, dtype=np.intp), np.ones(rows, dtype=np.int64), rows, f"{rows:,} rows")
 
 
-def grouped(groups: NDArray[np.uint64]) -> Units:
+def grouped(groups: Codes) -> Units:
     """Every group a unit, with all its rows."""
     _, of_row = np.unique(groups, return_inverse=True)
     count = int(of_row.max()) + 1 if len(of_row) else 0
@@ -102,72 +96,3 @@ def blocked(units: Units, seed: int, blocks: int = BLOCKS) -> Units:
     block_of = np.random.default_rng([seed, blocks]).permutation(len(units.sizes)) % blocks
     name = f"{units.name} in {blocks:,} random blocks"
     return Units(block_of[units.of_row], np.ones(blocks, dtype=np.int64), units.count, name)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Two one-sided bounds; None with a `problem` where there are none. `normal` when taken from a normal curve."""
-
-    low: float | None = None
-    high: float | None = None
-    normal: bool = False
-    problem: str = ""
-
-
-def interval(values: Array, point: float, confidence: float, units: int) -> Interval:
-    """One-sided bounds at `confidence` each from resampled `values` around the `point` value.
-
-    Expanded percentile interval (Hesterberg 2015, "What teachers should know about the bootstrap"): plain percentiles
-    at a tail that makes up for the narrowness of a bootstrap with few units. Percentiles, not BCa: a paired difference
-    is close to symmetric, and BCa is erratic where a difference takes few distinct values.
-    """
-    known = values[np.isfinite(values)]
-    undefined = len(values) - len(known)
-    if undefined > MOST_UNDEFINED * len(values):
-        return Interval(problem=f"it is undefined in {undefined:,} of {len(values):,} resamples")
-    reach = _student(confidence, units - 1) * math.sqrt(units / (units - 1))
-    if (1 - confidence) * len(values) < FEWEST_IN_TAIL - 1e-9:
-        half = reach * float(np.std(known, ddof=1))
-        return Interval(point - half, point + half, normal=True)
-    tail = NormalDist().cdf(-reach)
-    low, high = np.quantile(known, tail, method="lower"), np.quantile(known, 1 - tail, method="higher")
-    return Interval(float(low), float(high))
-
-
-def share_at_most(count: int, total: int, confidence: float) -> float:
-    """Exact upper bound on a share of which `count` of `total` were seen (Clopper and Pearson 1934), by bisection."""
-    if count >= total:
-        return 1.0
-    low, high = count / total, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(count, total, middle) > 1 - confidence else (low, middle)
-    return high
-
-
-def _at_most(count: int, total: int, share: float) -> float:
-    """Binomial probability of `count` or fewer."""
-    if share >= 1:
-        return float(count >= total)
-    logs = [
-        math.lgamma(total + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(total - k + 1)
-        + _log(k, share)
-        + _log(total - k, 1 - share)
-        for k in range(count + 1)
-    ]
-    return math.fsum(math.exp(term) for term in logs)
-
-
-def _log(times: int, share: float) -> float:
-    return times * math.log(share) if times else 0.0
-
-
-def _student(confidence: float, freedom: int) -> float:
-    """Quantile of Student's t by its expansion (Abramowitz and Stegun 26.7.5); within 0.1 % from 9 degrees on."""
-    z = NormalDist().inv_cdf(confidence)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3

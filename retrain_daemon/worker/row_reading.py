@@ -27,10 +27,13 @@ from retrain_daemon.worker.schema import Column, Schema
 
 @dataclass(frozen=True)
 class FileRows:
-    """The usable rows of one file and how many rows the file has in all."""
+    """The usable rows of one file and how many rows the file has in all; `beside`: other columns of these rows, as the
+    file has them, where they were asked for.
+    """
 
     rows: Rows
     total: int
+    beside: pd.DataFrame | None = None
 
 
 def read_rows(
@@ -49,9 +52,13 @@ def read_rows(
 
 
 def read_row_pieces(
-    drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Joinable]
+    drop: DropFile,
+    spec: DataSpec,
+    schema: Schema,
+    keep: Callable[[pd.DataFrame], Joinable],
+    beside: Sequence[str] = (),
 ) -> Iterator[FileRows]:
-    """The same, some rows after others; what is wrong late in a file is raised late."""
+    """The same, some rows after others; what is wrong late in a file is raised late. `beside` names other columns."""
     before = stamp(drop.path)
     if drop.fingerprint and fingerprint(drop.path) != drop.fingerprint:
         raise FileUnsettled(
@@ -60,10 +67,11 @@ def read_row_pieces(
         )
     _refuse_other_columns(drop.path, spec, schema)
     usable = 0
-    for frame in _pieces(drop.path, spec, schema):
-        rows = _rows(frame, drop, spec, schema, keep)
+    for frame in _pieces(drop.path, spec, schema, beside):
+        some, target = _usable(frame, spec, schema)
+        rows = _rows(some, target, drop, spec, schema, keep)
         usable += len(rows)
-        yield FileRows(rows, len(frame))
+        yield FileRows(rows, len(frame), some[list(beside)] if beside else None)
     if not usable:
         _refuse_empty_columns(drop, spec, schema)
     if stamp(drop.path) != before:
@@ -87,9 +95,9 @@ def kinds_known(spec: DataSpec, schema: Schema) -> bool:
     return all(column.kind for column in (*schema.features, *target_columns(spec, schema)))
 
 
-def _pieces(path: str, spec: DataSpec, schema: Schema) -> Iterator[pd.DataFrame]:
+def _pieces(path: str, spec: DataSpec, schema: Schema, beside: Sequence[str]) -> Iterator[pd.DataFrame]:
     """What a column holds is decided over the whole file where nobody says it."""
-    columns = _read_columns(spec, schema)
+    columns = list(dict.fromkeys([*_read_columns(spec, schema), *beside]))
     return read_pieces(path, columns) if kinds_known(spec, schema) else iter((read_file(path, columns),))
 
 
@@ -124,14 +132,23 @@ def _identity(spec: DataSpec, schema: Schema) -> list[str]:
     return list(dict.fromkeys([*schema.names, *(name for name in extra if name)]))
 
 
-def _rows(
-    frame: pd.DataFrame, drop: DropFile, spec: DataSpec, schema: Schema, keep: Callable[[pd.DataFrame], Joinable]
-) -> Rows:
+def _usable(frame: pd.DataFrame, spec: DataSpec, schema: Schema) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that count, and their target."""
     labels = target_columns(spec, schema)
     frame = frame[present(frame, needed_columns(spec, schema))]
     target = pd.DataFrame({label.name: cast_target(frame[label.name], label) for label in labels})
     finite = np.isfinite(target.select_dtypes("float").to_numpy()).all(axis=1)
-    frame, target = frame.iloc[finite], target.iloc[finite]
+    return frame.iloc[finite], target.iloc[finite]
+
+
+def _rows(
+    frame: pd.DataFrame,
+    target: pd.DataFrame,
+    drop: DropFile,
+    spec: DataSpec,
+    schema: Schema,
+    keep: Callable[[pd.DataFrame], Joinable],
+) -> Rows:
     features = cast(frame, schema)
     seen = np.full(len(frame), moment(drop.first_seen))
     times = cast_times(frame[spec.event_time], spec.event_time).to_numpy() if spec.event_time else seen

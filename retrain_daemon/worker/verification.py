@@ -1,4 +1,5 @@
-"""Law 5 once more, right before two models are compared: no judging row is one that either of them learned.
+"""Law 5 once more, right before two models are compared: no judging row is one that either of them, or an earlier
+champion beside them, learned.
 
 Independent of the split: what was learned is read from the key files again, and the units of the judging rows are made
 anew, from the features that the models are about to be given or from the dropped files.
@@ -7,6 +8,8 @@ anew, from the features that the models are about to be given or from the droppe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,28 +25,51 @@ from retrain_daemon.worker.schema import Schema
 _HINT = "This must not happen: keep the state folder as it is and report it. Nothing was compared."
 
 
-def verify_unlearned(job: Train, schema: Schema, judging: LabelledRows, challenger_learned: str) -> int:
-    """How many keys of learned units the judging rows were checked against; none of them is among the rows.
+@dataclass(frozen=True)
+class _Record:
+    """What versions learned, `whose` they are in words: key files, and what is said of the time before the record."""
 
-    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned. Raises Refused, with
-    numbers, when a row is among them or may have been learned before there was a record.
+    whose: str
+    files: tuple[str, ...]
+    unknown_until: datetime | None
+    early: tuple[str, ...]
+
+
+def verify_unlearned(
+    job: Train, schema: Schema, judging: LabelledRows, challenger_learned: str, anchored: Mask | None = None
+) -> int:
+    """How many keys of units learned by champion, challenger and ancestors the judging rows were checked against; none
+    of them is among the rows.
+
+    `challenger_learned`: the key file of the challenger, "" where nobody recorded what it learned. The rows `anchored`,
+    on which the challenger is compared with an earlier champion, are checked against what that one learned, too. Raises
+    Refused, with numbers, when a row is among them or may have been learned before there was a record.
     """
     files = tuple(dict.fromkeys((*job.learned, *([challenger_learned] if challenger_learned else []))))
-    learned = load_keys(files)
     units = _units(job, schema, judging)
-    if (known := contains(learned, units)).any():
+    record = _Record("the champion, the challenger or an ancestor", files, job.unknown_until, job.early)
+    _refuse_learned(job, record, judging, units)
+    if job.anchor is not None and anchored is not None and anchored.any():
+        anchor = job.anchor
+        whose = f"version {anchor.version} or an ancestor"
+        record = _Record(whose, anchor.learned, anchor.unknown_until, anchor.early)
+        _refuse_learned(job, record, judging.take(anchored), units[anchored])
+    return len(load_keys(files))
+
+
+def _refuse_learned(job: Train, record: _Record, judging: LabelledRows, units: Keys) -> None:
+    if (known := contains(load_keys(record.files), units)).any():
         raise Refused(
-            f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that the champion, the challenger or an "
-            f"ancestor learned: {_where(files, units)}.",
+            f"{int(known.sum()):,} of {len(judging):,} judging rows are rows that {record.whose} learned: "
+            f"{_where(record.files, units)}.",
             _HINT,
         )
-    if (early := _early(job, judging, units)).any():
+    if (early := _early(job, record, judging, units)).any():
         raise Refused(
-            f"{int(early.sum()):,} of {len(judging):,} judging rows may have been learned: they were seen by "
-            f"{job.unknown_until}, and until then it is not recorded what was learned.",
+            f"{int(early.sum()):,} of {len(judging):,} judging rows may have been learned by {record.whose}: they were "
+            f"seen by {record.unknown_until}, and until then it is not recorded what was learned.",
             _HINT,
         )
-    return len(learned)
 
 
 def _units(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
@@ -86,12 +112,12 @@ def _read_again(job: Train, schema: Schema, judging: LabelledRows) -> Keys:
     return units
 
 
-def _early(job: Train, judging: LabelledRows, units: Keys) -> Mask:
+def _early(job: Train, record: _Record, judging: LabelledRows, units: Keys) -> Mask:
     """Rows of drops, or of units, that were there before it was recorded what was learned."""
-    if job.unknown_until is None:
+    if record.unknown_until is None:
         return np.zeros(len(judging), dtype=np.bool_)
-    old = [drop.drop for drop in job.drops if moment(drop.first_seen) <= moment(job.unknown_until)]
-    early = load_keys(job.early)
+    old = [drop.drop for drop in job.drops if moment(drop.first_seen) <= moment(record.unknown_until)]
+    early = load_keys(record.early)
     seen = contains(early, units) | np.isin(judging.drop, old)
     return seen if judging.feature_keys is None else seen | contains(early, judging.feature_keys)
 

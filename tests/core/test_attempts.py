@@ -216,6 +216,14 @@ def test_a_move_that_a_crash_hid_is_found_in_the_registry_and_not_done_again() -
     assert step(attempt, champion=a_champion(OURS)) == Perform(Effect.ALIAS, already=True)
 
 
+def test_a_version_that_a_person_made_champion_before_us_is_still_tagged_with_what_it_replaces() -> None:
+    registered = frozenset({Effect.VERDICT, Effect.REGISTER})
+    attempt = winner(done=registered, version=OURS)
+    assert step(attempt, champion=a_champion(OURS)) == Perform(Effect.REPLACES)
+    tagged = winner(done=BEFORE_ALIAS, version=OURS)
+    assert step(tagged, champion=a_champion(OURS)) == Perform(Effect.ALIAS, already=True)
+
+
 def test_previous_champion_is_left_alone_once_someone_moved_the_alias_on() -> None:
     moved = winner(done=BEFORE_ALIAS | {Effect.ALIAS}, version=OURS)
     assert step(moved, champion=a_champion(OURS)) == Perform(Effect.PREVIOUS)

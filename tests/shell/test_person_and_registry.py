@@ -14,7 +14,7 @@ from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.errors import Refused, RegistryUnreachable, RetrainError
 from retrain_daemon.registry import Version
 from retrain_daemon.worker.job import DropReport, Failed, Train
-from tests.fake_box import MODEL, POLICY, FakeBox
+from tests.fake_box import MODEL, POLICY, Cut, FakeBox
 from tests.fakes import FakeRegistry
 from tests.made import CHAMPION, NOW, a_metric, some_evidence
 
@@ -395,6 +395,53 @@ def test_in_a_model_made_anew_previous_champion_never_points_to_a_version_that_o
     box.registry.move_alias_by_hand(MODEL, "champion", CHAMPION + 2)
     box.live()
     assert box.aliases() == {"champion": CHAMPION + 2}
+
+
+@pytest.mark.parametrize("cut_at", ["before set_alias", "after set_alias"])
+def test_a_version_that_only_has_the_number_of_a_registered_winner_of_a_deleted_model_is_not_taken_for_it(
+    box: FakeBox, cut_at: str
+) -> None:
+    def cut(call: str) -> None:
+        if call == cut_at.partition(" ")[2]:
+            raise Cut(call)
+
+    setattr(box.registry, cut_at.partition(" ")[0], cut)
+    box.drop()
+    with pytest.raises(Cut):
+        box.live()
+    box.registry.before = box.registry.after = lambda _call: None
+    box.registry.delete_model_by_hand(MODEL)
+    box.registry.now = box.clock.now
+    for _ in range(OURS):
+        box.registry.create_version_by_hand(MODEL)
+    box.registry.move_alias_by_hand(MODEL, "champion", OURS)
+    box.live()
+    (attempt,) = box.attempts()
+    assert (attempt.champion_version, attempt.version) == (OURS, THEIRS)
+    assert [job.source.version for job in box.trainings()] == [CHAMPION, OURS]
+    assert box.aliases()["champion"] == THEIRS
+
+
+def test_a_promotion_whose_model_was_deleted_before_it_was_concluded_stays_one(box: FakeBox) -> None:
+    def cut(call: str) -> None:
+        if call == "set_alias" and "previous_champion" not in box.aliases() and box.aliases()["champion"] == OURS:
+            raise Cut(call)
+
+    box.registry.before = cut
+    box.drop()
+    with pytest.raises(Cut):
+        box.live()
+    box.registry.before = lambda _call: None
+    box.registry.delete_model_by_hand(MODEL)
+    box.registry.now = box.clock.now
+    for _ in range(OURS):
+        box.registry.create_version_by_hand(MODEL)
+    box.registry.move_alias_by_hand(MODEL, "champion", OURS)
+    box.live(turns=3)
+    attempt = box.attempts()[-1]
+    assert attempt.state is State.PROMOTED
+    assert "deleted" in attempt.reason
+    assert box.aliases() == {"champion": OURS}
 
 
 def test_a_rollback_in_a_model_made_anew_goes_to_no_version_of_the_deleted_one(promoted: FakeBox) -> None:

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from retrain_daemon.core.attempts import Effect
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.worker.job import DropFile, DropReport, Failed, InspectDrops, Job, Result, ScoreDrops, Train
 from tests.checker import KEY_TAG, SeenRegistry, SeenVersion, World, check
@@ -249,7 +250,7 @@ class Story(RuleBasedStateMachine):
 
     @rule(versions=st.integers(1, 9), seen=st.booleans())
     def a_person_deletes_the_model_and_makes_it_anew(self, versions: int, seen: bool) -> None:
-        self.deleted = {attempt.id: attempt.ended_at is not None for attempt in self.box.attempts()}
+        self.deleted = {each.id: each.ended_at is not None or Effect.ALIAS in each.done for each in self.box.attempts()}
         self.box.registry.delete_model_by_hand(MODEL)
         if seen:
             self.live()

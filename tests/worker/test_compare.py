@@ -7,7 +7,9 @@ from scipy.stats import beta
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.worker.compare import compare
 from retrain_daemon.worker.evaluate import Predictions, align, measure_of
-from retrain_daemon.worker.resample import alike, blocked, interval, share_at_most, single
+from retrain_daemon.worker.paired.bootstrap import drawn_from
+from retrain_daemon.worker.paired.estimate import Unknown, share_at_most
+from retrain_daemon.worker.resample import alike, blocked, single
 
 ALL_BINARY = [name for name, metric in METRICS.items() if metric.task == "classification"]
 
@@ -43,7 +45,40 @@ def test_every_metric_gets_an_interval_around_its_gain():
         assert found.gain_low < found.gain < found.gain_high
         assert found.challenger_low < found.challenger < found.challenger_high
         assert found.gain > 0
-        assert found.method == "paired bootstrap, 2,000 resamples of 1,000 rows"
+        assert found.standard_error > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("accuracy", "McNemar: score interval (Tango), sides by mid-p"),
+        ("recall", "McNemar: score interval (Tango), sides by mid-p"),
+        ("log_loss", "paired t"),
+        ("brier", "paired t"),
+        ("roc_auc", "paired DeLong"),
+        ("f1", "paired bootstrap, 2,000 resamples of 1,000 rows"),
+        ("average_precision", "paired bootstrap, 2,000 resamples of 1,000 rows"),
+    ],
+)
+def test_each_metric_names_the_method_that_fits_it(name, method):
+    assert compared(*world(), [name]).method == method
+
+
+def test_the_rows_are_those_that_the_metric_is_about():
+    truth, champion, challenger = world()
+    either = (champion.labels == 1) | (challenger.labels == 1)
+    asked = {"accuracy": 1000, "recall": (truth == 1).sum(), "precision": either.sum(), "log_loss": 1000}
+    for found in compared(truth, champion, challenger, tuple(asked)):
+        assert found.rows == asked[found.metric]
+
+
+@pytest.mark.parametrize("name", ALL_BINARY)
+def test_the_strict_bound_is_the_lower_bound_at_its_own_confidence(name):
+    truth, champion, challenger = world()
+    found = compared(truth, champion, challenger, [name], strict_confidence=0.98)
+    assert found.gain_strict == compared(truth, champion, challenger, [name], confidence=0.98).gain_low
+    assert found.gain_strict < found.gain_low
+    assert compared(truth, champion, challenger, [name]).gain_strict is None
 
 
 def test_a_smaller_loss_is_a_gain():
@@ -85,7 +120,7 @@ def test_rows_that_repeat_one_another_are_not_more_evidence(name):
     width = plain.gain_high - plain.gain_low
     assert right.gain_high - right.gain_low == pytest.approx(width, rel=0.15)
     assert narrow.gain_high - narrow.gain_low < width / 2
-    assert right.method.endswith("resamples of 400 groups")
+    assert "400 groups" in right.method
 
 
 def few_differ(rows, differing):
@@ -105,7 +140,14 @@ def test_equal_labels_do_not_prove_a_difference_of_zero(name):
     at_most = 1 - 0.05 ** (1 / 600)
     assert found.gain_low <= -at_most * 0.999
     assert found.gain_high == -found.gain_low
-    assert "0 of 600 rows are predicted differently" in found.method
+    assert "0 of 600 rows are predicted differently" in found.method or "fewer than 10 rows" in found.method
+
+
+@pytest.mark.parametrize("name", ["accuracy", "recall", "f1", "log_loss"])
+def test_equal_groups_do_not_prove_a_difference_of_zero(name):
+    found = compared(*few_differ(600, 0), [name], groups=np.repeat(np.arange(120, dtype=np.uint64), 5))
+    assert found.gain == 0
+    assert found.gain_low is None or found.gain_low < -2 / 120
 
 
 def test_the_bound_for_equal_labels_is_the_rule_of_three():
@@ -115,7 +157,7 @@ def test_the_bound_for_equal_labels_is_the_rule_of_three():
 
 
 def test_fewer_than_ten_rows_in_favour_show_no_gain_and_more_do():
-    assert compared(*few_differ(600, 9)).gain_low < 0
+    assert compared(*few_differ(600, 9)).gain_low <= 0
     assert compared(*few_differ(600, 10)).gain_low > 0
 
 
@@ -133,13 +175,25 @@ def test_a_model_that_is_never_wrong_is_not_shown_to_be_perfect():
     assert found.challenger_low == pytest.approx(0.05 ** (1 / 300))
 
 
-def test_a_ranking_without_a_mistake_has_no_bounds():
+def test_a_ranking_without_a_mistake_is_not_shown_to_be_perfect():
     truth, _, _ = few_differ(300, 0)
     perfect = [said(np.where(truth == 1, high, 1 - high)) for high in (0.8, 0.9)]
-    found = compared(truth, *perfect, ["roc_auc"])
-    assert found.gain == 0
+    found = compared(truth, *perfect, ["roc_auc", "average_precision"])
+    # 150 pairs that share no row, none of them wrong
+    assert found[0].challenger_low == pytest.approx(0.05 ** (1 / 150))
+    assert found[0].gain_high == -found[0].gain_low == pytest.approx(1 - 0.05 ** (1 / 150))
+    assert found[1].gain_low is None
+    assert "same in every resample" in found[1].problem
+
+
+def test_a_precision_without_a_mistake_is_not_shown_to_be_perfect():
+    truth = np.arange(400) % 2
+    cautious = np.where((truth == 1) & (np.arange(400) % 4 == 1), 0.9, 0.1)
+    bolder = np.where((truth == 1) & (np.arange(400) % 8 != 1), 0.9, 0.1)
+    found = compared(truth, said(cautious), said(bolder), ["precision"])
+    assert found.challenger == 1
+    assert found.challenger_low == pytest.approx(0.05 ** (1 / (bolder > 0.5).sum()))
     assert found.gain_low is None
-    assert "same in every resample" in found.problem
 
 
 @pytest.mark.parametrize("rows", [0, 1, 9])
@@ -208,10 +262,10 @@ def test_more_than_two_classes_are_ranked_one_against_the_rest():
 
 
 def test_a_confidence_too_high_for_the_resamples_uses_a_normal_curve_and_says_so():
-    found = compared(*world(), confidence=0.999)
+    found = compared(*world(), ["f1"], confidence=0.999)
     wide = found.gain_high - found.gain_low
-    usual = compared(*world())
-    assert found.method.endswith("bounds from a normal curve")
+    usual = compared(*world(), ["f1"])
+    assert found.method.endswith("at 99.9 %: estimate ± 3.1 × bootstrap standard error")
     assert wide / (usual.gain_high - usual.gain_low) == pytest.approx(3.09 / 1.645, rel=0.08)
 
 
@@ -229,7 +283,7 @@ def test_a_ranking_to_first_order_spreads_as_the_exact_one(name):
 
 
 def test_a_long_ranking_is_taken_to_first_order_and_the_method_says_so():
-    found = compared(*world(rows=50_000), ["roc_auc"], resamples=400)
+    found = compared(*world(rows=50_000), ["average_precision"], resamples=400)
     assert found.method.endswith("20,000 random blocks, first order in the weights")
     assert found.gain_low < found.gain < found.gain_high
 
@@ -246,16 +300,17 @@ def test_drawing_cells_or_blocks_spreads_a_mean_as_drawing_rows_does():
         assert spread(units, values) == pytest.approx(expected, rel=0.08)
 
 
-def test_many_rows_are_drawn_in_blocks_and_the_method_says_so():
-    found = compared(*world(rows=30_000), ["log_loss"], resamples=400)
-    assert found.method == "paired bootstrap, 400 resamples of 30,000 rows in 20,000 random blocks"
+def test_many_groups_are_drawn_in_blocks_and_the_method_says_so():
+    groups = np.arange(60_000, dtype=np.uint64) // 2
+    found = compared(*world(rows=60_000), ["f1"], resamples=400, groups=groups)
+    assert found.method == "paired bootstrap, 400 resamples of 30,000 groups in 20,000 random blocks"
     assert found.gain_low < found.gain < found.gain_high
 
 
 def test_resamples_without_a_value_are_counted():
     values = np.array([0.1] * 970 + [np.nan] * 30)
-    assert interval(values, 0.1, 0.95, 500).problem == "it is undefined in 30 of 1,000 resamples"
-    assert interval(values[:975], 0.1, 0.95, 500).problem == ""
+    assert drawn_from(values, 0.1, 500, "") == Unknown("it is undefined in 30 of 1,000 resamples")
+    assert not isinstance(drawn_from(values[:975], 0.1, 500, ""), Unknown)
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 100), (3, 50), (9, 1000), (2, 1_000_000), (4, 5)])

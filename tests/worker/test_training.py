@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from retrain_daemon.core.policy import DataSpec, Holdout, Mode, Recipe, Target
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, TrainingFailed
-from retrain_daemon.worker import training, window
+from retrain_daemon.worker import stage, training, window
 from retrain_daemon.worker.cards import read_version
 from retrain_daemon.worker.dataset import Split
 from retrain_daemon.worker.frameworks.sklearn_storage import trusted_types
@@ -330,7 +330,7 @@ def test_a_learned_row_that_slipped_through_the_split_ends_the_job_before_anythi
         return replace(sides, judging=rows.take(np.arange(len(rows))))
 
     monkeypatch.setattr(window, "split", leaking)
-    monkeypatch.setattr(training, "measure", lambda *_: pytest.fail("they were compared"))
+    monkeypatch.setattr(stage, "measure", lambda *_: pytest.fail("they were compared"))
     with pytest.raises(Refused, match=r"3\d\d of 400 judging rows are rows that the champion, the challenger"):
         run(job, tmp_path)
 
