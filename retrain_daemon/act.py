@@ -11,8 +11,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain_daemon.anchors import anchor_of
+from retrain_daemon.approvals import Approvals
+from retrain_daemon.core.approval import Answer
 from retrain_daemon.core.attempts import (
     AcceptResult,
+    AskPerson,
     Attempt,
     Conclude,
     Effect,
@@ -23,6 +26,7 @@ from retrain_daemon.core.attempts import (
     StartWorker,
     State,
     Step,
+    TakeAnswer,
     TakeUpChampion,
     Wait,
     WorkerSeen,
@@ -31,7 +35,7 @@ from retrain_daemon.core.attempts import (
 )
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import judge
-from retrain_daemon.core.policy import promotion_of, unit_of
+from retrain_daemon.core.policy import Policy, promotion_of, unit_of
 from retrain_daemon.effects import Effects
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, StateUnusable
 from retrain_daemon.executor.jobs import Executor
@@ -71,7 +75,9 @@ class Acting:
     def __init__(
         self, journal: Journal, registry: Registry, view: RegistryView, executor: Executor, state: Path,
         clock: Callable[[], datetime], pacing: Pacing = Pacing(), announcer: Announcer = NOBODY,
+        in_force: Callable[[str], Policy | None] = lambda _model: None,
     ) -> None:  # fmt: skip
+        """`in_force` gives the policy of a model that is in force at the moment."""
         self._journal = journal
         self._registry = registry
         self._view = view
@@ -83,6 +89,7 @@ class Acting:
         self._clock = clock
         self._pacing = pacing
         self._announcer = announcer
+        self._approvals = Approvals(journal, view, clock, in_force, announcer)
 
     def advance(self, attempt: Attempt) -> Attempt | None:
         """Take the attempt's next step; returns the attempt after it, or None when there is nothing to do now.
@@ -126,15 +133,18 @@ class Acting:
             return True
         if row is not None and row.hold is not None and not _harmless(step):
             return True
-        return isinstance(step, Wait) and step.until is None
+        return isinstance(step, Wait) and (step.until is None or step.for_person)
 
     def _next_step(self, attempt: Attempt, row: ModelRow | None) -> Step:
         champion = self._champion(attempt, row.champion_seen if row else None)
-        return next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff)
+        meanwhile = self._approvals.meanwhile(attempt)
+        return next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff, meanwhile)
 
     def _champion(self, attempt: Attempt, seen: int | None) -> Champion:
-        """Read anew before each step of a promotion; for the others what was polled last will do."""
-        promoting = attempt.state is State.JUDGED
+        """Read anew before each step of a promotion; for the others what was polled last will do, and while a person
+        is awaited.
+        """
+        promoting = attempt.state is State.JUDGED and not attempt.awaits_approval
         champion = self._view.champion(attempt.policy, seen, fresh=promoting)
         if attempt.offered is None or champion.state is not ChampionState.FOUND or champion.version is None:
             return champion
@@ -192,12 +202,12 @@ class Acting:
             case JudgeAgain(champion=version):
                 self._journal.attempts.judge_again(attempt, version, now)
                 _log.warning("attempt.judged_again", attempt=attempt.id, champion=version, was=attempt.champion_version)
+            case AskPerson() | TakeAnswer():
+                self._approvals.take(attempt, step)
             case Perform(effect=effect, already=already):
                 self._effects.perform(attempt, effect, already)
             case Conclude(state=state, reason=reason):
                 self._conclude(attempt, state, reason)
-            case Wait():
-                raise AssertionError("a wait is not taken")
 
     def _lost_drop(self, attempt: Attempt, step: Step) -> DropRow | None:
         """A frozen drop that is gone and to be left out, when a training has failed. One that is under way may have
@@ -365,7 +375,9 @@ def _harmless(step: Step) -> bool:
     match step:
         case StartWorker() | TakeUpChampion() | JudgeAgain():
             return False
+        case TakeAnswer(answer=answer):
+            return answer is Answer.REJECT
         case Perform(effect=effect, already=already):
-            return already or effect in (Effect.VERDICT, Effect.PREVIOUS, Effect.UNOFFER)
+            return already or effect not in (Effect.REGISTER, Effect.REPLACES, Effect.ALIAS)
         case _:
             return True

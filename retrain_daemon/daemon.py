@@ -105,9 +105,11 @@ class Daemon:
             gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections, self._news
         )
         self._measuring = Measuring(gateways.executor, askers_of(gateways.journal, self._news), rhythm.inspections)
+        self._policies = PoliciesInForce(gateways.policies, gateways.journal)
         self._acting = Acting(
-            gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news
-        )
+            gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news,
+            self._policies.find,
+        )  # fmt: skip
         self._orders = Orders(gateways.journal, gateways.registry, self._view, clock, self._news)
         self._attention = Attention()
         self._looks = FolderLooks(gateways.folders, self._intake, self._attention, gateways.alarms, rhythm.rescan)
@@ -118,7 +120,6 @@ class Daemon:
                 news=self._news, alarms=gateways.alarms, clock=clock,
             )
         )  # fmt: skip
-        self._policies = PoliciesInForce(gateways.policies, gateways.journal)
         self._polling = Polling(self._view, self._news, gateways.alarms, rhythm.poll_registry, rhythm.scatter)
         self._troubles: dict[str, str] = {}
         self._journal_version = -1
@@ -354,10 +355,11 @@ class Daemon:
         """Read now: an earlier step of the round may have it begin again."""
         attempt = self._to.journal.attempts.get(name)
         after = self._acting.advance(attempt) if attempt.ended_at is None else None
-        if after is None:
-            return False
-        self._to.alarms.at(name, after.due_at)
-        return True
+        if after is not None:
+            self._to.alarms.at(name, after.due_at)
+        elif attempt.awaits_approval and attempt.asked is not None:
+            self._to.alarms.at(name, attempt.asked.expires_at)
+        return after is not None
 
     def _idle(self) -> bool:
         """Nothing is under way that this pass could bring to an end."""

@@ -19,11 +19,14 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.journal.tenures import How
 from retrain_daemon.labels import (
+    APPROVAL_TAG,
     ATTEMPT_TAG,
     KEY_TAG,
     REPLACES_TAG,
     SUMMARY_TAG,
     VERDICT_TAG,
+    WAITS,
+    answer_text,
     description,
     detail,
     unique_name,
@@ -80,6 +83,10 @@ class Effects:
         match effect:
             case Effect.VERDICT:
                 self._tag_verdict(attempt, attempt.challenger, attempt.verdict)
+            case Effect.WAITING:
+                self._tag_approval(attempt, WAITS)
+            case Effect.ANSWERED:
+                self._tag_approval(attempt, answer_text(attempt))
             case Effect.REPLACES:
                 assert attempt.version is not None
                 self._registry.tag_version(attempt.model, attempt.version, REPLACES_TAG, str(attempt.champion_version))
@@ -93,13 +100,19 @@ class Effects:
                 raise AssertionError("registering has its own way")
 
     def _tag_verdict(self, attempt: Attempt, challenger: Challenger, verdict: Verdict) -> None:
-        """On the run of our challenger; on the version itself where a person brought it."""
+        """On the run of our challenger, and on the version, where it is one already."""
         tags = {VERDICT_TAG: verdict.outcome.value, SUMMARY_TAG: verdict.summary}
         if attempt.offered is None:
             self._registry.tag_run(challenger.run_id, tags)
-            return
-        for tag, value in {**tags, ATTEMPT_TAG: attempt.id}.items():
-            self._registry.tag_version(attempt.model, attempt.offered, tag, value[:LONGEST_TAG])
+        if attempt.version is not None:
+            for tag, value in {**tags, ATTEMPT_TAG: attempt.id}.items():
+                self._registry.tag_version(attempt.model, attempt.version, tag, value[:LONGEST_TAG])
+
+    def _tag_approval(self, attempt: Attempt, value: str) -> None:
+        """What was read of the tag before does not count any more."""
+        assert attempt.version is not None
+        self._view.forget_tags(attempt.model, attempt.version)
+        self._registry.tag_version(attempt.model, attempt.version, APPROVAL_TAG, value[:LONGEST_TAG])
 
     def _set_previous(self, attempt: Attempt) -> None:
         """The promotion stands, whether or not the version before it is still there to be pointed to."""

@@ -24,6 +24,10 @@ class PoliciesInForce:
         self._unfinished = False
         self.of: dict[str, Policy] = {}
 
+    def find(self, model: str) -> Policy | None:
+        """The policy of a model."""
+        return self.of.get(model)
+
     def refresh(self, now: datetime) -> Collection[str] | None:
         """Read files again; returns the models that are watched no more, None when nothing changed.
 

@@ -10,12 +10,15 @@ from retrain_daemon.core.judge import Outcome
 from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG
 
 __all__ = [
+    "APPROVAL_TAG",
     "ATTEMPT_TAG",
     "KEY_TAG",
     "REPLACES_TAG",
     "ROLLED_BACK_TAG",
     "SUMMARY_TAG",
     "VERDICT_TAG",
+    "WAITS",
+    "answer_text",
     "description",
     "detail",
     "outcome_pairs",
@@ -29,6 +32,8 @@ REPLACES_TAG = "retraind.replaces"
 ROLLED_BACK_TAG = "retraind.rolled_back"
 VERDICT_TAG = "retraind.verdict"
 SUMMARY_TAG = "retraind.summary"
+#: On a version that a person must approve: WAITS until they change it.
+APPROVAL_TAG, WAITS = "retraind.approval", "waiting"
 
 
 def run_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
@@ -71,6 +76,10 @@ def detail(attempt: Attempt, effect: Effect) -> str:
             return attempt.verdict.outcome.value if attempt.verdict else ""
         case Effect.REGISTER:
             return attempt.challenger.model_uri if attempt.challenger else ""
+        case Effect.WAITING:
+            return f"version {attempt.version}"
+        case Effect.ANSWERED:
+            return f"version {attempt.version}, {answer_text(attempt)}"
         case Effect.REPLACES:
             return f"version {attempt.version} replaces {attempt.champion_version}"
         case Effect.ALIAS:
@@ -79,6 +88,11 @@ def detail(attempt: Attempt, effect: Effect) -> str:
             return f"version {attempt.champion_version}"
         case Effect.UNOFFER:
             return f"from version {attempt.offered}"
+
+
+def answer_text(attempt: Attempt) -> str:
+    """What became of the question whether a version may be promoted."""
+    return (attempt.asked.said if attempt.asked is not None else "") or "void"
 
 
 def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float | None]:

@@ -43,6 +43,7 @@ class RegistryView:
         self._doubted: set[tuple[str, int]] = set()
         self._models: Mapping[str, RegisteredModel] = {}
         self._versions: dict[tuple[str, int], Version] = {}
+        self._tags: dict[tuple[str, int], Mapping[str, str]] = {}
         self._outdated: set[str] = set()
         self._changed: set[str] = set()
         self.problem = "the registry was not asked yet"
@@ -58,6 +59,7 @@ class RegistryView:
             self.problem = str(error)
         else:
             self._outdated.clear()
+            self._tags.clear()
             self.problem = ""
             for key in self._doubted:
                 self._authors.pop(key, None)
@@ -140,6 +142,17 @@ class RegistryView:
     def created_at(self, model: str, number: int) -> datetime:
         """When a version was made; raises RegistryUnreachable, NotFound."""
         return self._version(model, number).created_at
+
+    def tags_of(self, model: str, number: int) -> Mapping[str, str]:
+        """The tags of a version, asked for once after each poll; raises RegistryUnreachable, NotFound."""
+        key = (model, number)
+        if key not in self._tags:
+            self._tags[key] = self._registry.version(*key).tags
+        return self._tags[key]
+
+    def forget_tags(self, model: str, number: int) -> None:
+        """A tag of this version is about to be set by us."""
+        self._tags.pop((model, number), None)
 
     def untrusted(self, model: str, number: int) -> str:
         """What stands against loading a version as champion, as a clause; raises RegistryUnreachable, NotFound."""
@@ -247,6 +260,7 @@ def gather(
         resumed_since_last=bool(last and row and row.resumed_at and row.resumed_at > last.ended_at),
         failures=journal.attempts.abandoned_in_a_row(policy.model, row.resumed_at if row else None),
         open_attempt=opened[0].id if opened else None,
+        awaits_until=_awaits_until(opened),
         hold=row.hold if row else None,
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
@@ -254,6 +268,11 @@ def gather(
         undecided=_undecided(policy, journal, champion, now) if known and not opened else None,
         drift=known_drift(policy.model, journal),
     )
+
+
+def _awaits_until(opened: tuple[Attempt, ...]) -> datetime | None:
+    asked = opened[0].asked if opened and opened[0].awaits_approval else None
+    return asked.expires_at if asked is not None else None
 
 
 def _offered(

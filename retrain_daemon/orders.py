@@ -1,7 +1,7 @@
 """Orders: what people ask for through the command line, carried out by whoever holds the state folder's lock.
 
 The daemon takes orders from the journal; without a daemon the command line takes the lock and does the same here.
-Those about dropped files are in `drop_orders.py`.
+Those about dropped files are in `drop_orders.py`, answers to verdicts that wait for a person in `approvals.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from retrain_daemon.approvals import ApprovalOrders
 from retrain_daemon.champions import note_champion, note_made_anew
 from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.core.facts import ChampionState
@@ -42,6 +43,7 @@ class Orders:
         self._clock = clock
         self._announcer = announcer
         self._drop_orders = DropOrders(journal, clock)
+        self._approval_orders = ApprovalOrders(journal, clock)
 
     def serve(self, request: Request, policy: Policy | None) -> bool:
         """Carry out one request and journal the answer; False when it stays open (a retrain waits to be planned).
@@ -79,6 +81,8 @@ class Orders:
                 return self._drop_orders.release(request)
             case "rollback" if WATCH in request.arguments:
                 return self._roll_back_worse(request, _needed(policy, request))
+            case "approve" | "reject":
+                return self._approval_orders.answer(request, policy)
             case "rollback":
                 return self._rollback(request, _needed(policy, request))
             case "adopt":

@@ -14,7 +14,7 @@ from retrain_daemon.act import Acting
 from retrain_daemon.after_promotion import AfterPromotion
 from retrain_daemon.attention import Attention
 from retrain_daemon.champions import note_champion, note_made_anew, note_offered
-from retrain_daemon.core.decide import Action, Decision, decide
+from retrain_daemon.core.decide import UNDER_WAY, Action, Decision, decide
 from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Facts, Offered
 from retrain_daemon.core.policy import Mode, Policy
@@ -96,7 +96,7 @@ class Tending:
         if decision.action is Action.JUDGE and champion.version is not None and facts.offered is not None:
             self._plan_offered(policy, decision, champion.version, facts.offered, now)
             return True
-        if decision.code != "attempt_open":
+        if decision.code not in UNDER_WAY:
             self._note_decision(policy.model, facts, decision, now)
         self._alarms.at(f"decide {policy.model}", decision.until)
         return changed
@@ -154,7 +154,7 @@ class Tending:
 
     def _tell_decision(self, model: str, decision: Decision, now: datetime) -> None:
         """Once for each time it becomes the reason; neither an outage nor a restart in between makes it news again."""
-        if decision.code in ("registry_unknown", "attempt_open"):
+        if decision.code in UNDER_WAY | {"registry_unknown"}:
             return
         occasion = _TOLD.get(decision.code)
         if occasion is not None and model not in self._told:

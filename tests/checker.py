@@ -204,7 +204,7 @@ def _one_promotion(look: Look) -> Iterator[str]:
         promoted = look.history(attempt["id"]).count("attempt.promoted")
         if done > 1 or promoted > 1:
             yield f"{attempt['id']}: alias moved {done} times, promoted {promoted} times"
-        if promoted and not _won(attempt):
+        if promoted and not (_won(attempt) or _approved(look, attempt)):
             yield f"{attempt['id']} is promoted by the verdict {_outcome(attempt)} over {attempt['champion_version']}"
 
 
@@ -244,7 +244,9 @@ def _champion(look: Look) -> Iterator[str]:
     elif champion not in registry.versions or not registry.versions[champion].loadable:
         yield f"version {champion} cannot be loaded"
     elif champion not in look.world.persons and not any(
-        attempt["version"] == champion and attempt["state"] in ("judged", "promoted") and _won(attempt)
+        attempt["version"] == champion
+        and attempt["state"] in ("judged", "promoted")
+        and (_won(attempt) or _approved(look, attempt))
         for attempt in look.kept()
     ):
         yield f"version {champion} was not"
@@ -283,7 +285,11 @@ def _paths(look: Look) -> Iterator[str]:
 
 @invariant(10, "An attempt that ended says why: a verdict that fits, or a reason.")
 def _ended_with_reason(look: Look) -> Iterator[str]:
-    fitting = {"promoted": {"promote"}, "rejected": {"reject", "promote"}, "inconclusive": {"inconclusive"}}
+    fitting = {
+        "promoted": {"promote"},
+        "rejected": {"reject", "promote", "inconclusive"},
+        "inconclusive": {"inconclusive"},
+    }
     for attempt in look.attempts:
         ended = attempt["ended_at"] is not None
         if ended != (attempt["state"] in ENDS):
@@ -491,6 +497,16 @@ def _won(attempt: Mapping[str, Any]) -> bool:
     """Judged better, against the champion that it names."""
     evidence = json.loads(attempt["evidence"]) if attempt["evidence"] else {}
     return _outcome(attempt) == "promote" and evidence.get("champion_version") == attempt["champion_version"]
+
+
+def _approved(look: Look, attempt: Mapping[str, Any]) -> bool:
+    """Whether a person approved the evidence it has, whose sha256 they were asked about."""
+    rows = look.rows(
+        "SELECT evidence FROM approval WHERE attempt = ? AND round = ? AND answer = 'approve'",
+        attempt["id"],
+        attempt["round"],
+    )
+    return bool(rows) and rows[0]["evidence"] == sha256((attempt["evidence"] or "").encode()).hexdigest()
 
 
 def _keys(files: Iterable[str]) -> NDArray[np.uint64]:

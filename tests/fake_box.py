@@ -16,7 +16,7 @@ from pathlib import Path
 from retrain_daemon.act import Pacing
 from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
-from retrain_daemon.core.policy import unit_of
+from retrain_daemon.core.policy import Promotion, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.core.watch import next_look
 from retrain_daemon.daemon import NO_SERVICE_MANAGER, Daemon, Gateways, Rhythm
@@ -27,7 +27,7 @@ from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.database import Database, Value, open_database
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.news import NOBODY, Announcer
-from retrain_daemon.policies import PolicyFolder
+from retrain_daemon.policies import PolicyFolder, PolicySet
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.worker.job import (
@@ -123,6 +123,19 @@ class Skip(threading.Event):
         return True
 
 
+class AdjustedPolicies(PolicyFolder):
+    """Policy files, with what they say of promotion changed by `adjust`."""
+
+    def __init__(self, path: Path, adjust: Callable[[Promotion], Promotion]) -> None:
+        super().__init__(path)
+        self._adjust = adjust
+
+    def refresh(self) -> PolicySet:
+        found = super().refresh()
+        adjusted = (replace(policy, promote=self._adjust(policy.promote)) for policy in found.policies)
+        return replace(found, policies=tuple(adjusted))
+
+
 class WatchedDatabase(Database):
     """Says before and after each commit that something is about to be, or is, true for ever."""
 
@@ -180,6 +193,7 @@ class FakeBox:
     obstacle: Callable[[Limits], str] = lambda _limits: ""
     trust: Trust = NOBODY_NAMED
     announcer: Announcer = NOBODY
+    adjust: Callable[[Promotion], Promotion] = lambda promotion: promotion
     service_manager: ServiceManager = NO_SERVICE_MANAGER
     jobs: list[Job] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
@@ -242,7 +256,7 @@ class FakeBox:
             registry=self.registry,
             executor=executor,
             folders=folders,
-            policies=PolicyFolder(self.root / "policies"),
+            policies=AdjustedPolicies(self.root / "policies", self.adjust),
             alarms=alarms,
             backups=backups,
         )

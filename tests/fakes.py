@@ -136,6 +136,10 @@ class FakeRegistry:
     def delete_alias_by_hand(self, model: str, alias: str) -> None:
         self._model(model).aliases.pop(alias, None)
 
+    def set_version_tag_by_hand(self, model: str, number: int, tag: str, value: str) -> None:
+        version = self._version(model, number)
+        self._models[model].versions[number] = replace(version, tags={**version.tags, tag: value})
+
     def set_model_tag_by_hand(self, model: str, tag: str, value: str) -> None:
         self._model(model).tags[tag] = value
 

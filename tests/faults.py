@@ -48,7 +48,8 @@ _WORDS = frozenset({
     "recorded", "quarantined", "duplicate", "superseded", "retracted", "vanished",
     "pause", "resume", "rollback", "retrain", "retract", "release", "train", "judge", "wait",
     "tag run with verdict", "register version", "tag version with what it replaces", "move alias",
-    "set previous_champion", "remove alias challenger",
+    "set previous_champion", "remove alias challenger", "tag version as waiting for approval",
+    "tag version with the answer", "approve", "reject",
 })  # fmt: skip
 _pending: list[str] = []
 

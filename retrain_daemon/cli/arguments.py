@@ -28,6 +28,7 @@ class Arguments:
     version: int | None = None
     learned_from: list[str] = field(default_factory=list)
     why: str = ""
+    evidence: str = ""
     limit: int = 50
     folder: str = "demo"
     backup: str | None = None

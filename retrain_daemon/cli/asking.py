@@ -1,5 +1,5 @@
-"""`retraind retrain | rollback | pause | resume | adopt | drop retract | drop release`: orders, with a
-daemon or without one.
+"""`retraind retrain | rollback | pause | resume | adopt | approve | reject | drop retract | drop release`: orders, with
+a daemon or without one.
 
 A running daemon takes them from the journal. Without one, this process takes the lock and carries them out itself.
 """
@@ -15,6 +15,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+from retrain_daemon.approvals import refuse_unless_waiting
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import (
     clock,
@@ -78,6 +79,35 @@ def rollback(arguments: Arguments, settings: Settings) -> int:
     champion = _champion_source(settings, policy).version
     why = arguments.why or "rolled back by hand"
     return _order(settings, policy.model, "rollback", why, {"champion": str(champion)})
+
+
+def approve(arguments: Arguments, settings: Settings) -> int:
+    """Let a challenger that awaits approval become champion."""
+    return _answer(arguments, settings, "approve")
+
+
+def reject(arguments: Arguments, settings: Settings) -> int:
+    """Keep the champion instead of a challenger that awaits approval."""
+    return _answer(arguments, settings, "reject")
+
+
+def _answer(arguments: Arguments, settings: Settings, verb: str) -> int:
+    """The order names the evidence that is answered to."""
+    journal = journal_to_write(settings)
+    attempt = journal.attempts.find(arguments.attempt)
+    if attempt is None:
+        raise NotFound(f"there is no attempt {arguments.attempt}.", "`retraind history` shows those there are.")
+    refuse_unless_waiting(attempt)
+    assert attempt.asked is not None
+    if not attempt.asked.evidence.startswith(arguments.evidence):
+        raise Refused(
+            f"attempt {attempt.id} awaits approval of the evidence {attempt.asked.evidence[:12]}, not of"
+            f" {arguments.evidence}.",
+            f"Look at `retraind show {attempt.id}` and answer again.",
+        )
+    return _order(
+        settings, attempt.model, verb, arguments.why, {"attempt": attempt.id, "evidence": attempt.asked.evidence}
+    )
 
 
 def retract(arguments: Arguments, settings: Settings) -> int:

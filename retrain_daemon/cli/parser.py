@@ -133,6 +133,15 @@ def _add_asking(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         parser.add_argument("model")
         parser.add_argument("--why", default="", help="the reason, for history and reviewers")
 
+    for name, act, meaning in (
+        ("approve", asking.approve, "Let the challenger of an attempt that awaits approval become champion."),
+        ("reject", asking.reject, "Keep the champion: end an attempt that awaits approval."),
+    ):
+        parser = _verb(verbs, name, act, meaning)
+        parser.add_argument("attempt")
+        parser.add_argument("--evidence", default="", help="only if this is how the evidence in `show` begins")
+        parser.add_argument("--why", required=True, type=_said, help="the reason, for history and reviewers")
+
 
 def _add_drop(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     drop = verbs.add_parser("drop", help="List dropped files, retract one, or let one in that looked wrong.")

@@ -14,6 +14,7 @@ from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
+from retrain_daemon.core.decide import awaiting
 from retrain_daemon.core.judge import Finding
 from retrain_daemon.core.policy import promotion_of
 from retrain_daemon.errors import NotFound
@@ -24,6 +25,7 @@ from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.journal.tenures import Comparison
 from retrain_daemon.journal.watches import LookRow
+from retrain_daemon.labels import APPROVAL_TAG
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
 from retrain_daemon.policies import Problem, read_policies
@@ -176,6 +178,8 @@ def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
     if row.hold:
         return "paused"
+    if opened and opened[0].awaits_approval:
+        return "awaiting approval"
     if opened:
         compared = opened[0].challenger is not None and opened[0].state is State.TRAINING
         return "comparing" if compared else opened[0].state.value
@@ -196,6 +200,8 @@ def _without(counts: RowCounts) -> str:
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
     if row.hold:
         return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
+    if opened and opened[0].awaits_approval and opened[0].asked is not None:
+        return f"{awaiting(opened[0].id, opened[0].asked.expires_at)}; {opened[0].reason}"
     if opened:
         return opened[0].reason or f"rule “{opened[0].rule}”"
     return decision.sentence if decision else ""
@@ -245,7 +251,7 @@ def show(arguments: Arguments, settings: Settings) -> int:
 
 def _print_attempt(shown: AttemptShown) -> None:
     attempt = shown.attempt
-    print(f"{attempt.id}: {attempt.state.value}")
+    print(f"{attempt.id}: {'awaiting approval' if attempt.awaits_approval else attempt.state.value}")
     print(f"  {attempt.reason}" if attempt.reason else "  under way")
     print(f"  model {attempt.model}, champion version {attempt.champion_version}", end="")
     print(f", registered as version {attempt.version}" if attempt.version else ", not registered")
@@ -261,10 +267,22 @@ def _print_attempt(shown: AttemptShown) -> None:
         print(shown.watch)
     for look in shown.looks:
         print(f"  {look.sentence} (chance of an error: {look.look.alpha:.4f})")
+    _print_approval(attempt)
     for note in attempt.notes:
         print(f"note: {note}")
     for line in shown.history:
         print(f"  {moment(line.at)}  {line.event}  {line.detail}".rstrip())
+
+
+def _print_approval(attempt: Attempt) -> None:
+    asked = attempt.asked
+    if asked is None:
+        return
+    print(f"approval asked {moment(asked.asked_at)} of the evidence {asked.evidence[:12]}: {asked.said or 'no answer'}")
+    if attempt.awaits_approval:
+        print(f"  {awaiting(attempt.id, asked.expires_at)}")
+        print(f"  or set the tag {APPROVAL_TAG} of version {attempt.version} in MLflow to approve or reject;"
+              f" --evidence {asked.evidence[:12]} answers to nothing else than is shown here")  # fmt: skip
 
 
 def _how(attempt: Attempt) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from retrain_daemon.core.approval import NOTHING_MEANWHILE, Answer, Asked, Meanwhile, approval_for, why_void
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import TOO_FEW_ROWS, Outcome, Verdict
-from retrain_daemon.core.policy import Policy, Recipe
+from retrain_daemon.core.policy import Policy, Recipe, Register
 
 #: Workers of a round that may be cut short by the end of a daemon, beside the failures that `retries` allows.
 ALLOWED_CUTS = 10
@@ -50,6 +51,8 @@ class Effect(StrEnum):
 
     VERDICT = "tag run with verdict"
     REGISTER = "register version"
+    WAITING = "tag version as waiting for approval"
+    ANSWERED = "tag version with the answer"
     REPLACES = "tag version with what it replaces"
     ALIAS = "move alias"
     PREVIOUS = "set previous_champion"
@@ -64,7 +67,7 @@ class Attempt:
     `champion_version` is the one it is judged against; `continues` the version whose learned state it took up.
     `offered` is the version a person put up as challenger: it is judged, and nothing is trained. So it is with the
     challenger of the attempt `again_of`, which this one judges on more rows, the `look`-th time. `reported`: what its
-    report tells about.
+    report tells about. `asked`: what a person was asked in the present round.
     """
 
     id: str
@@ -95,6 +98,12 @@ class Attempt:
     again_of: str | None = None
     look: int = 1
     reported: str = ""
+    asked: Asked | None = None
+
+    @property
+    def awaits_approval(self) -> bool:
+        """Whether a person was asked and has not answered."""
+        return self.state is State.JUDGED and self.asked is not None and self.asked.is_open
 
 
 class WorkerState(StrEnum):
@@ -160,6 +169,20 @@ class JudgeAgain:
 
 
 @dataclass(frozen=True)
+class AskPerson:
+    """Journal that a person is asked about this evidence, until `expires_at`."""
+
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class TakeAnswer:
+    """Journal the answer that the version's tag gives."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True)
 class Perform:
     """Journal the effect as begun, do it, journal it as done. With `already`, it needs no doing any more."""
 
@@ -177,22 +200,29 @@ class Conclude:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do now; `until` is when it is worth looking again without any other sign."""
+    """Nothing to do now; `until` is when it is worth looking again without any other sign. `for_person`: only a person
+    moves it on before that.
+    """
 
     reason: str
     until: datetime | None = None
+    for_person: bool = False
 
 
-Step = StartWorker | TakeUpChampion | AcceptResult | Retry | JudgeNow | JudgeAgain | Perform | Conclude | Wait
+Step = (
+    StartWorker | TakeUpChampion | AcceptResult | Retry | JudgeNow | JudgeAgain | AskPerson | TakeAnswer | Perform
+    | Conclude | Wait
+)  # fmt: skip
 
 
 def next_step(
-    attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta = timedelta(minutes=1)
-) -> Step:
+    attempt: Attempt, worker: WorkerSeen, champion: Champion, now: datetime, backoff: timedelta = timedelta(minutes=1),
+    meanwhile: Meanwhile = NOTHING_MEANWHILE,
+) -> Step:  # fmt: skip
     """Given the journaled attempt and what is seen now, return the one thing to do next.
 
     `champion` must have been read after the attempt's last step. `backoff` is the wait after the first failure; it
-    doubles with each further one.
+    doubles with each further one. `meanwhile` is what people did since they were asked for approval.
     """
     match attempt.state:
         case State.PLANNED | State.FAILED:
@@ -202,7 +232,7 @@ def next_step(
         case State.TRAINED:
             return JudgeNow()
         case State.JUDGED:
-            return _after_verdict(attempt, champion)
+            return _after_verdict(attempt, champion, meanwhile, now)
         case _:
             return Wait("has ended")
 
@@ -278,21 +308,21 @@ def _wait(backoff: timedelta, failures: int) -> timedelta:
     return min(doubled, LONGEST_BACKOFF)
 
 
-def _after_verdict(attempt: Attempt, champion: Champion) -> Step:
+def _after_verdict(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: datetime) -> Step:
     if attempt.verdict is None:
         return JudgeNow()
-    if attempt.verdict.outcome is not Outcome.PROMOTE and _moved_on(attempt, champion):
+    outcome = attempt.verdict.outcome
+    if outcome is Outcome.PROMOTE or approval_for(attempt.verdict, attempt.policy.promote, attempt.look) is not None:
+        return _promote(attempt, champion, meanwhile, now)
+    if _moved_on(attempt, champion):
         assert champion.version is not None
         return JudgeAgain(champion.version)
-    if attempt.verdict.outcome is Outcome.PROMOTE:
-        return _promote(attempt, champion)
     if Effect.VERDICT not in attempt.done:
         return Perform(Effect.VERDICT)
-    match attempt.verdict.outcome:
-        case Outcome.REJECT:
-            return _unoffer(attempt, champion) or Conclude(State.REJECTED, attempt.verdict.summary)
-        case Outcome.INCONCLUSIVE:
-            return _unoffer(attempt, champion) or Conclude(State.INCONCLUSIVE, attempt.verdict.summary)
+    if attempt.policy.promote.register is Register.ALL and attempt.version is None:
+        return Perform(Effect.REGISTER)
+    ended = State.REJECTED if outcome is Outcome.REJECT else State.INCONCLUSIVE
+    return _unoffer(attempt, champion) or Conclude(ended, attempt.verdict.summary)
 
 
 def _unoffer(attempt: Attempt, champion: Champion) -> Step | None:
@@ -316,13 +346,15 @@ def _moved_on(attempt: Attempt, champion: Champion) -> bool:
     return found and champion.version not in (attempt.champion_version, attempt.version)
 
 
-def _promote(attempt: Attempt, champion: Champion) -> Step:
+def _promote(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: datetime) -> Step:
     """In the order of the design; the champion must be the frozen one until the alias has moved.
 
     That a version is to be promoted is tagged only once nothing stands against it.
     """
     if Effect.ALIAS in attempt.done:
         return _complete(attempt, champion)
+    if closed := _closed(attempt, champion, meanwhile, now):
+        return closed
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return Wait(f"the champion is {champion.state.value}: nothing is promoted until it is found again")
     arrived = attempt.version is not None and champion.version == attempt.version
@@ -334,9 +366,47 @@ def _promote(attempt: Attempt, champion: Champion) -> Step:
         return Perform(Effect.VERDICT)
     if attempt.version is None:
         return Perform(Effect.REGISTER)
+    if not arrived and (asking := _until_approved(attempt, meanwhile, now)):
+        return asking
     if Effect.REPLACES not in attempt.done:
         return Perform(Effect.REPLACES)
     return Perform(Effect.ALIAS, already=arrived)
+
+
+def _until_approved(attempt: Attempt, meanwhile: Meanwhile, now: datetime) -> Step | None:
+    """What is to be done until a person has approved; None where that is so, or nobody is asked."""
+    assert attempt.verdict is not None
+    asking = approval_for(attempt.verdict, attempt.policy.promote, attempt.look)
+    if asking is None:
+        return None
+    if Effect.WAITING not in attempt.done:
+        return Perform(Effect.WAITING)
+    if attempt.asked is None:
+        return AskPerson(now + asking.within)
+    if attempt.asked.is_open and meanwhile.tag is not None:
+        return TakeAnswer(meanwhile.tag)
+    if attempt.asked.is_open:
+        return Wait("awaits approval", attempt.asked.expires_at, for_person=True)
+    return None if Effect.ANSWERED in attempt.done else Perform(Effect.ANSWERED)
+
+
+def _closed(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: datetime) -> Step | None:
+    """The end of what a person rejected, or what their approval was not, or not in time, given for; once the alias
+    moves, also by a person's hand, it is too late. A person's challenger stays one under another policy.
+    """
+    if attempt.asked is None or attempt.verdict is None or Effect.ALIAS in attempt.begun:
+        return None
+    if attempt.version is not None and champion.version == attempt.version:
+        return None
+    reason = why_void(attempt.asked, meanwhile, attempt.policy.digest, attempt.version, now)
+    if not reason:
+        return None
+    if Effect.ANSWERED not in attempt.done and not meanwhile.version_gone:
+        return Perform(Effect.ANSWERED)
+    shown = attempt.verdict.outcome is Outcome.PROMOTE or attempt.asked.answer is Answer.REJECT
+    ended = Conclude(State.REJECTED if shown else State.INCONCLUSIVE, f"{reason}; {attempt.verdict.summary}")
+    same_policy = meanwhile.policy_digest in ("", attempt.policy.digest)
+    return (_unoffer(attempt, champion) if same_policy else None) or ended
 
 
 def _after_someone_moved(attempt: Attempt, champion: int) -> Step:

@@ -24,10 +24,12 @@ OFFER_RULE = "challenger"
 ABANDONED_TO_HOLD = 3
 
 
+#: The codes of decisions while an attempt is under way.
+UNDER_WAY = frozenset({"attempt_open", "awaiting_approval"})
 #: The code of trouble with files that is not theirs: the model's framework is not installed.
 FRAMEWORK_MISSING = "framework_missing"
 #: What is waited for besides need not be said while one of these is the reason.
-_MORE_PRESSING = ("attempt_open", "held")
+_MORE_PRESSING = UNDER_WAY | {"held"}
 
 
 class Action(StrEnum):
@@ -220,6 +222,8 @@ def _judge_again(facts: Facts, undecided: Undecided, look: Standing, rules: tupl
 
 def _not_ready(facts: Facts) -> _Reason | None:
     """What stands in the way of everything, also of a request."""
+    if facts.open_attempt and facts.awaits_until:
+        return _Reason("awaiting_approval", awaiting(facts.open_attempt, facts.awaits_until))
     if facts.open_attempt:
         return _Reason("attempt_open", f"attempt {facts.open_attempt} is under way")
     if facts.hold:
@@ -233,6 +237,14 @@ def _not_ready(facts: Facts) -> _Reason | None:
             return _Reason("registry_unknown", facts.champion.detail or "the registry does not answer")
         case state:
             return _Reason(f"champion_{state.value}", facts.champion.detail)
+
+
+def awaiting(attempt: str, until: datetime) -> str:
+    """Given an attempt that awaits approval, return what a person can do."""
+    return (
+        f"attempt {attempt} awaits approval until {until:%Y-%m-%d %H:%M} UTC:"
+        f" `retraind approve {attempt} --why TEXT` or `retraind reject {attempt} --why TEXT`"
+    )
 
 
 def _no_rows(facts: Facts) -> _Reason | None:

@@ -183,7 +183,8 @@ class Drift:
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
-    after the last attempt had ended. `scores` are by metric.
+    after the last attempt had ended. `awaits_until`: until when the open attempt awaits a person's approval. `scores`
+    are by metric.
     """
 
     model: str
@@ -194,6 +195,7 @@ class Facts:
     resumed_since_last: bool = False
     failures: int = 0
     open_attempt: str | None = None
+    awaits_until: datetime | None = None
     hold: Hold | None = None
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()

@@ -16,6 +16,7 @@ from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
 from retrain_daemon.core.judge import Verdict
 from retrain_daemon.core.policy import Policy, Recipe
+from retrain_daemon.journal.approvals import asked_in
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
 from retrain_daemon.journal.drops import JUDGED_STATES, TRAINED_ONE
 
@@ -390,6 +391,7 @@ class Attempts:
             again_of=row["again_of"],
             look=row["look"],
             reported=row["reported"],
+            asked=asked_in(self._database, row["id"], row["round"]),
         )
 
 

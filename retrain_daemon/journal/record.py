@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from retrain_daemon.journal.approvals import Approvals
 from retrain_daemon.journal.attempts import Attempts
 from retrain_daemon.journal.database import Database, open_database, to_moment
 from retrain_daemon.journal.drift import DriftTable
@@ -56,6 +57,7 @@ class Journal:
         self.drops = Drops(database)
         self.drift = DriftTable(database)
         self.attempts = Attempts(database)
+        self.approvals = Approvals(database)
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)
         self.scores = Scores(database)

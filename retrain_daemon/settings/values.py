@@ -19,10 +19,12 @@ from retrain_daemon.secrets import hide_credentials
 LOG_FORMATS = ("auto", "json", "console")
 #: What a notification can be about.
 OCCASIONS = (
-    "promoted", "rejected", "inconclusive", "abandoned", "rolled_back", "held", "champion_lost", "champion_worse",
-    "watch_lost", "quarantined", "registry_lost", "registry_back",
+    "promoted", "rejected", "inconclusive", "abandoned", "awaiting_approval", "rolled_back", "held", "champion_lost",
+    "champion_worse", "watch_lost", "quarantined", "registry_lost", "registry_back",
 )  # fmt: skip
-DEFAULT_OCCASIONS = ("promoted", "rolled_back", "held", "champion_lost", "champion_worse")
+DEFAULT_OCCASIONS = (
+    "promoted", "awaiting_approval", "rolled_back", "held", "champion_lost", "champion_worse",
+)  # fmt: skip
 
 _LAST_PORT = 65535
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -336,7 +336,8 @@ def test_the_defaults_in_the_table_of_settings_are_the_defaults(
         "retry_backoff": "1m", "log_format": "auto", "backups": "7", "slots": "1", "keep_warm": "5m",
         "inspections": "2", "memory": "no limit", "processes": "512", "nice": "10", "gpus": "none", "users": "none",
         "listen": "127.0.0.1:9464", "command": "none",
-        "on": "promoted, rolled_back, held, champion_lost, champion_worse", "timeout": "10s",
+        "on": "promoted, awaiting_approval, rolled_back, held, champion_lost, champion_worse",
+        "timeout": "10s",
     }  # fmt: skip
     documented = {bare(key): default for _, key, _, default in table(DOCS / "operations.md", "Settings")}
     assert {key: bare(default.split("`,")[0]) for key, default in documented.items()} == shown

@@ -259,7 +259,9 @@ def test_a_command_is_a_list_of_words_in_the_file_and_one_line_in_the_environmen
     assert settings.notify_command == ("/bin/tell", "a b", "$c")
     assert (settings.notify_on, settings.notify_timeout) == (("held", "promoted"), timedelta(seconds=3))
     assert read(home, RETRAIND_NOTIFY_COMMAND="/bin/tell 'a b'").notify_command == ("/bin/tell", "a b")
-    assert read(home).notify_on == ("promoted", "rolled_back", "held", "champion_lost", "champion_worse")
+    assert read(home).notify_on == (
+        "promoted", "awaiting_approval", "rolled_back", "held", "champion_lost", "champion_worse",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("value", ['"/bin/tell s3cret"', '["tell", "s3cret"]', "[]", '["/bin/tell", 1]'])
