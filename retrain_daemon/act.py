@@ -49,6 +49,7 @@ from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
+from retrain_daemon.reporting import data_file
 from retrain_daemon.shortage import made
 from retrain_daemon.worker.job import DropFile, Failed, Source, Train, Trained, dated
 
@@ -74,6 +75,7 @@ class Acting:
         self._registry = registry
         self._view = view
         self._executor = executor
+        self._state = state
         self._learned = state / "learned"
         self._kept = KeptChallengers(state / "kept")
         self._effects = Effects(journal, registry, view, clock)
@@ -270,7 +272,12 @@ class Acting:
             challenger=attempt.challenger,
             code_folder=str(Path(policy.source).parent),
             kept_folder=str(self._kept.folder_of(attempt)),
+            report_file=str(data_file(self._state, attempt)),
         )
+
+    def key(self, attempt: Attempt) -> str:
+        """What an attempt is called in MLflow."""
+        return self._effects.key(attempt)
 
     def source(self, model: str, version: int | None) -> Source:
         """Where workers find a model's version."""

@@ -22,9 +22,9 @@ from retrain_daemon.labels import (
     REPLACES_TAG,
     SUMMARY_TAG,
     VERDICT_TAG,
-    description,
     detail,
     unique_name,
+    version_description,
     version_tags,
 )
 from retrain_daemon.log import get_logger
@@ -135,8 +135,8 @@ class Effects:
             attempt.model,
             source=attempt.challenger.model_uri,
             run_id=attempt.challenger.run_id,
-            tags={**version_tags(attempt), KEY_TAG: self.key(attempt)},
-            description=description(attempt),
+            tags={**version_tags(attempt, self._fingerprints(attempt)), KEY_TAG: self.key(attempt)},
+            description=version_description(attempt),
         )  # fmt: skip
         lineage = Lineage(
             version=version.number,
@@ -152,6 +152,10 @@ class Effects:
             self._journal.attempts.set_version(attempt, version.number)
             self._journal.attempts.end_effect(attempt, Effect.REGISTER, self._clock())
         _log.info("attempt.registered", attempt=attempt.id, model=attempt.model, version=version.number)
+
+    def _fingerprints(self, attempt: Attempt) -> list[str]:
+        drops = map(self._journal.drops.by_id, self._journal.attempts.drops_of(attempt.id))
+        return [drop.fingerprint for drop in drops if drop is not None]
 
     def key(self, attempt: Attempt) -> str:
         """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""

@@ -9,6 +9,7 @@ DROP TABLE watch;
 DROP TABLE approval;
 DROP TABLE comparison;
 DROP TABLE tenure;
+DROP INDEX attempt_unreported;
 ALTER TABLE attempt DROP COLUMN again_of;
 ALTER TABLE attempt DROP COLUMN look;
 ALTER TABLE attempt DROP COLUMN reported;

@@ -40,10 +40,12 @@ from retrain_daemon.worker.job import (
     Failed,
     InspectDrops,
     Job,
+    ReportWritten,
     Result,
     ScoreDrops,
     Train,
     Trained,
+    WriteReport,
 )
 from tests.fake_executor import FakeExecutor
 from tests.fakes import FakeRegistry
@@ -72,6 +74,11 @@ def scored(job: ScoreDrops, value: float | None = 0.9, problem: str = "") -> Dro
         for metric in job.metrics
     )
     return DropsScored(scores=tuple(scores))
+
+
+def _written(job: WriteReport) -> ReportWritten:
+    made = job.attempt.challenger
+    return ReportWritten(run_id=made.run_id if made and made.offered is None else f"run-about-{job.attempt.id}")
 
 
 class Cut(BaseException):
@@ -155,6 +162,7 @@ class FakeBox:
     failure: Failed | None = None
     inspection_failure: Callable[[InspectDrops], Failed | None] = lambda _job: None
     report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
+    report_result: Result | None = None
     score: Callable[[ScoreDrops], Result | None] = lambda job: scored(job)
     worker_outlives_daemon: bool = True
     reached: Callable[[str], None] = lambda _point: None
@@ -315,6 +323,8 @@ class FakeBox:
                 return self.score(job)
             case Train():
                 return self.failure or self._changed(job) or self._trained(job)
+            case WriteReport():
+                return self.report_result or _written(job)
             case other:
                 return Failed(message=f"a box without workers cannot do {other.kind}")
 

@@ -18,6 +18,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.reports import reported
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
@@ -221,10 +222,17 @@ def _print_attempt(shown: AttemptShown) -> None:
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
+    _print_report(attempt)
     for note in attempt.notes:
         print(f"note: {note}")
     for line in shown.history:
         print(f"  {moment(line.at)}  {line.event}  {line.detail}".rstrip())
+
+
+def _print_report(attempt: Attempt) -> None:
+    report = reported(attempt)
+    if report is not None:
+        print(f"report: not written: {report.problem}" if report.problem else f"report: in MLflow run {report.run_id}")
 
 
 def _how(attempt: Attempt) -> str:

@@ -14,6 +14,7 @@ from retrain_daemon.journal.database import Database, open_database, to_moment
 from retrain_daemon.journal.drift import DriftTable
 from retrain_daemon.journal.drops import Drops
 from retrain_daemon.journal.models import Learned, Models
+from retrain_daemon.journal.reports import Reports
 from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
@@ -57,6 +58,7 @@ class Journal:
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)
         self.scores = Scores(database)
+        self.reports = Reports(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

@@ -42,6 +42,7 @@ from retrain_daemon.worker.data_jobs import (
     dated,
 )
 from retrain_daemon.worker.durable import write_whole
+from retrain_daemon.worker.report_job import ReportWritten, WriteReport
 
 __all__ = [
     "ATTEMPT_TAG",
@@ -68,6 +69,7 @@ __all__ = [
     "ProfiledDrop",
     "Progress",
     "RecordLearned",
+    "ReportWritten",
     "Result",
     "RowsAccounted",
     "RowsOfDrop",
@@ -78,6 +80,7 @@ __all__ = [
     "Train",
     "Trained",
     "VersionRecord",
+    "WriteReport",
     "dated",
     "is_kept",
     "read_job",
@@ -252,9 +255,17 @@ class OtherVersion(Exception):
         self.wrote = wrote
 
 
-Job = InspectDrops | InspectModel | RecordLearned | MeasureDrift | ScoreDrops | AccountRows | Train
+Job = InspectDrops | InspectModel | RecordLearned | MeasureDrift | ScoreDrops | AccountRows | Train | WriteReport
 Result = (
-    DropsInspected | ModelInspected | LearnedRecorded | DriftMeasured | DropsScored | RowsAccounted | Trained | Failed
+    DropsInspected
+    | ModelInspected
+    | LearnedRecorded
+    | DriftMeasured
+    | DropsScored
+    | RowsAccounted
+    | Trained
+    | ReportWritten
+    | Failed
 )
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Annotated[Job, Field(discriminator="kind")])

@@ -20,6 +20,7 @@ from retrain_daemon.worker.job import Train
 from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.loaded import Loaded
 from retrain_daemon.worker.model_files import input_example
+from retrain_daemon.worker.report_measures import keep_report_data
 from retrain_daemon.worker.trainable import Trainable
 
 CHECKED_ROWS = 100
@@ -129,6 +130,7 @@ def _measured(
     ours = predict(champion, judging.features, "champion")
     theirs = predict(challenger, judging.features, "challenger")
     truth = champion.truth(judging.target)
+    keep_report_data(job, judging, truth, ours, theirs)
     metrics = compare(
         truth,
         ours,
