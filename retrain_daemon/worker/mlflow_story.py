@@ -43,18 +43,17 @@ def first_note(attempt: str, model: str, rule: str, version: int | None) -> str:
     )
 
 
-def run_note(attempt: Attempt, experiment: str, run: str, page: str, earlier: Sequence[str] = ()) -> str:
-    """A run's description once there is a verdict, with a link to the report; `earlier` are reports of other looks."""
+def run_note(attempt: Attempt, experiment: str, run: str, page: str) -> str:
+    """A run's description once there is a verdict, with a link to the report high up: MLflow folds what is long."""
     summary = attempt.verdict.summary if attempt.verdict else attempt.reason
     end = _ENDS.get(attempt.state, "waits for approval")
     lines = [
         f"Attempt **{plain(attempt.id)}** of {plain(attempt.model)}, rule “{plain(attempt.rule)}”, **{end}**: "
         f"{plain(summary)}.",
-        _versions(attempt),
         f"[Read the report]({report_link(experiment, run, page)}) ({page}, and decision.json for programs).",
+        _versions(attempt),
     ]
-    also = ", ".join(f"[{name}]({report_link(experiment, run, name)})" for name in earlier)
-    return "\n\n".join([*lines, *([f"Earlier looks at the same challenger: {also}."] if also else [])])
+    return "\n\n".join(lines)
 
 
 def _versions(attempt: Attempt) -> str:
