@@ -54,6 +54,7 @@ from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
+from retrain_daemon.reporting import data_file
 from retrain_daemon.shortage import made
 from retrain_daemon.spending import alpha_at, next_comparison, note_tenure, spend
 from retrain_daemon.worker.job import Anchor, DropFile, Failed, Source, Train, Trained, dated
@@ -82,6 +83,7 @@ class Acting:
         self._registry = registry
         self._view = view
         self._executor = executor
+        self._state = state
         self._learned = state / "learned"
         self._reports = state / "reports"
         self._kept = KeptChallengers(state / "kept")
@@ -291,8 +293,12 @@ class Acting:
             comparison=number,
             strict_confidence=None if number is None else 1 - alpha_at(attempt, number),
             anchor=anchor,
-            report_file=str(self._reports / f"{unique_name(attempt)}.{attempt.round}.json"),
+            report_file=str(data_file(self._state, attempt)),
         )
+
+    def key(self, attempt: Attempt) -> str:
+        """What an attempt is called in MLflow."""
+        return self._effects.key(attempt)
 
     def source(self, model: str, version: int | None) -> Source:
         """Where workers find a model's version."""

@@ -36,6 +36,7 @@ from retrain_daemon.orders import Orders
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.polling import Polling
 from retrain_daemon.registry import Registry
+from retrain_daemon.reporting import Reporting
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.shortage import is_shortage, unusable
@@ -50,6 +51,8 @@ LISTEN_SECONDS = 0.5
 ROUNDS_PER_TURN = 200
 
 NO_SERVICE_MANAGER = ServiceManager({})
+#: What stands in the place of a model where reports are written.
+_REPORTS = "reports"
 
 _log = get_logger()
 
@@ -110,6 +113,9 @@ class Daemon:
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news,
             self._policies.find,
         )  # fmt: skip
+        self._reporting = Reporting(
+            gateways.journal, gateways.executor, state, self._acting.source, self._acting.key, clock
+        )
         self._orders = Orders(gateways.journal, gateways.registry, self._view, clock, self._news)
         self._attention = Attention()
         self._looks = FolderLooks(gateways.folders, self._intake, self._attention, gateways.alarms, rhythm.rescan)
@@ -129,6 +135,7 @@ class Daemon:
         self._intake.clear_away()
         self._measuring.clear_away()
         self._acting.clear_away()
+        self._reporting.clear_away()
 
     def run(self) -> None:
         """Turn until `stop` is called, also while the state folder cannot be used."""
@@ -300,7 +307,8 @@ class Daemon:
                 raise
             except RetrainError as error:
                 troubles.setdefault(model, str(error))
-            self._attention.stir(model)
+            if model != _REPORTS:
+                self._attention.stir(model)
         self._note_troubles(troubles)
         self._polling.round_is_over(self._clock())
         self._attention.call(seen := self._view.take_changed())
@@ -320,6 +328,7 @@ class Daemon:
             yield attempt.model, partial(self._advance, attempt.id)
         for policy in called:
             yield policy.model, partial(self._tending.tend, policy)
+        yield _REPORTS, self._reporting.step
 
     def _called(self) -> list[Policy]:
         """Policies of models of which something may have changed."""
@@ -363,7 +372,7 @@ class Daemon:
 
     def _idle(self) -> bool:
         """Nothing is under way that this pass could bring to an end."""
-        if self._to.executor.running() or self._intake.busy() or self._measuring.busy():
+        if self._to.executor.running() or self._intake.busy() or self._measuring.busy() or self._reporting.busy():
             return False
         if self._looks.is_settling() and not self._patience_is_over():
             return False
@@ -378,7 +387,7 @@ class Daemon:
         """Until something wakes the loop; alarms, drops and workers set the event, the command line writes a row. A
         watchdog waits for the next turn: it comes in time for that.
         """
-        again = (self._intake.next_due(), self._measuring.next_due())
+        again = (self._intake.next_due(), self._measuring.next_due(), self._reporting.next_due())
         self._to.alarms.at("look again", min((moment for moment in again if moment), default=None))
         self._slept_at = self._clock()
         latest = time.monotonic() + self._service_manager.pause

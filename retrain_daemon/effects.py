@@ -27,9 +27,9 @@ from retrain_daemon.labels import (
     VERDICT_TAG,
     WAITS,
     answer_text,
-    description,
     detail,
     unique_name,
+    version_description,
     version_tags,
 )
 from retrain_daemon.log import get_logger
@@ -162,8 +162,8 @@ class Effects:
             attempt.model,
             source=attempt.challenger.model_uri,
             run_id=attempt.challenger.run_id,
-            tags={**version_tags(attempt), KEY_TAG: key},
-            description=description(attempt),
+            tags={**version_tags(attempt, self._fingerprints(attempt)), KEY_TAG: key},
+            description=version_description(attempt),
         )  # fmt: skip
         lineage = Lineage(
             version=version.number,
@@ -183,6 +183,10 @@ class Effects:
     def _trained(self, attempt: Attempt) -> Attempt:
         """The attempt that trained the challenger."""
         return attempt if attempt.again_of is None else self._journal.attempts.get(attempt.again_of)
+
+    def _fingerprints(self, attempt: Attempt) -> list[str]:
+        drops = map(self._journal.drops.by_id, self._journal.attempts.drops_of(attempt.id))
+        return [drop.fingerprint for drop in drops if drop is not None]
 
     def key(self, attempt: Attempt) -> str:
         """No other attempt's anywhere: names repeat where a state folder was lost or another daemon is at work."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from retrain_daemon.core.attempts import Attempt, Effect, State
 from retrain_daemon.core.judge import Outcome
+from retrain_daemon.worker.attempt_words import version_description
 from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG
 
 __all__ = [
@@ -19,10 +20,10 @@ __all__ = [
     "VERDICT_TAG",
     "WAITS",
     "answer_text",
-    "description",
     "detail",
     "outcome_pairs",
     "run_tags",
+    "version_description",
     "version_tags",
 ]
 
@@ -51,22 +52,12 @@ def run_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
     }
 
 
-def version_tags(attempt: Attempt) -> dict[str, str]:
+def version_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
     """What a version carries: where it came from, and the verdict that let it in."""
     assert attempt.verdict is not None
-    tags = run_tags(attempt, ())
-    del tags["retraind.data_digest"], tags["retraind.model"]
+    tags = run_tags(attempt, fingerprints)
+    del tags["retraind.model"]
     return {**tags, VERDICT_TAG: attempt.verdict.outcome.value}
-
-
-def description(attempt: Attempt) -> str:
-    """A version's description, for people in MLflow."""
-    assert attempt.verdict is not None
-    how = "learned anew with the recipe of" if attempt.continues is None else "continues"
-    return (
-        f"Attempt {attempt.id}, rule “{attempt.rule}”: {how} version {attempt.champion_version}"
-        f" ({attempt.recipe.mode.value}). {attempt.verdict.summary}"
-    )
 
 
 def detail(attempt: Attempt, effect: Effect) -> str:

@@ -10,6 +10,7 @@ DROP TABLE approval;
 DROP TABLE comparison;
 DROP TABLE tenure;
 DROP INDEX attempt_again;
+DROP INDEX attempt_unreported;
 ALTER TABLE attempt DROP COLUMN again_of;
 ALTER TABLE attempt DROP COLUMN look;
 ALTER TABLE attempt DROP COLUMN reported;

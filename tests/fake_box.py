@@ -42,11 +42,13 @@ from retrain_daemon.worker.job import (
     Failed,
     InspectDrops,
     Job,
+    ReportWritten,
     Result,
     ScoreDrops,
     Train,
     Trained,
     VersionsCompared,
+    WriteReport,
 )
 from tests.fake_executor import FakeExecutor
 from tests.fakes import FakeRegistry
@@ -89,6 +91,11 @@ def compared(job: CompareVersions, gain: float = 0.0, rows_a_drop: int = 1000) -
         for line in job.terms.lines
     ]  # fmt: skip
     return VersionsCompared(rows=rows, look=look, metrics=tuple(metrics) if look else ())
+
+
+def _written(job: WriteReport) -> ReportWritten:
+    made = job.attempt.challenger
+    return ReportWritten(run_id=made.run_id if made and made.offered is None else f"run-about-{job.attempt.id}")
 
 
 class Cut(BaseException):
@@ -186,6 +193,7 @@ class FakeBox:
     failure: Failed | None = None
     inspection_failure: Callable[[InspectDrops], Failed | None] = lambda _job: None
     report: Callable[[InspectDrops, DropFile], DropReport | None] = lambda _job, _file: None
+    report_result: Result | None = None
     score: Callable[[ScoreDrops], Result | None] = lambda job: scored(job)
     compare: Callable[[CompareVersions], Result | None] = lambda job: compared(job)
     worker_outlives_daemon: bool = True
@@ -350,6 +358,8 @@ class FakeBox:
                 return self.compare(job)
             case Train():
                 return self.failure or self._changed(job) or self._trained(job)
+            case WriteReport():
+                return self.report_result or _written(job)
             case other:
                 return Failed(message=f"a box without workers cannot do {other.kind}")
 

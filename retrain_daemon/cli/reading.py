@@ -22,6 +22,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.attempts import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.reports import reported
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.journal.tenures import Comparison
 from retrain_daemon.journal.watches import LookRow
@@ -268,6 +269,7 @@ def _print_attempt(shown: AttemptShown) -> None:
     for look in shown.looks:
         print(f"  {look.sentence} (chance of an error: {look.look.alpha:.4f})")
     _print_approval(attempt)
+    _print_report(attempt)
     for note in attempt.notes:
         print(f"note: {note}")
     for line in shown.history:
@@ -283,6 +285,12 @@ def _print_approval(attempt: Attempt) -> None:
         print(f"  {awaiting(attempt.id, asked.expires_at)}")
         print(f"  or set the tag {APPROVAL_TAG} of version {attempt.version} in MLflow to approve or reject;"
               f" --evidence {asked.evidence[:12]} answers to nothing else than is shown here")  # fmt: skip
+
+
+def _print_report(attempt: Attempt) -> None:
+    report = reported(attempt)
+    if report is not None:
+        print(f"report: not written: {report.problem}" if report.problem else f"report: in MLflow run {report.run_id}")
 
 
 def _how(attempt: Attempt) -> str:

@@ -15,6 +15,7 @@ from retrain_daemon.journal.database import Database, open_database, to_moment
 from retrain_daemon.journal.drift import DriftTable
 from retrain_daemon.journal.drops import Drops
 from retrain_daemon.journal.models import Learned, Models
+from retrain_daemon.journal.reports import Reports
 from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
@@ -63,6 +64,7 @@ class Journal:
         self.scores = Scores(database)
         self.tenures = Tenures(database)
         self.watches = Watches(database)
+        self.reports = Reports(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

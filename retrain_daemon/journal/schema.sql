@@ -111,7 +111,7 @@ CREATE TABLE attempt (
     offered            INTEGER,           -- a version that a person put up as challenger: judged, nothing is trained
     again_of           TEXT REFERENCES attempt (id),  -- the attempt whose challenger it judges on more rows
     look               INTEGER NOT NULL DEFAULT 1,    -- the how manieth look at its challenger
-    reported           TEXT NOT NULL DEFAULT '',      -- what its report tells about: round and state
+    reported           TEXT NOT NULL DEFAULT '',      -- what its report tells about: round, state, and the run with it
     reason             TEXT NOT NULL DEFAULT '',
     champion_after     INTEGER,           -- the champion known when it ended
     started_at         TEXT NOT NULL,
@@ -120,6 +120,8 @@ CREATE TABLE attempt (
 ) STRICT;
 CREATE UNIQUE INDEX attempt_open ON attempt (model) WHERE ended_at IS NULL;
 CREATE INDEX attempt_again ON attempt (again_of) WHERE again_of IS NOT NULL;
+CREATE INDEX attempt_unreported ON attempt (number)
+WHERE evidence IS NOT NULL AND substr(reported, 1, length(round || ' ' || state)) <> round || ' ' || state;
 
 -- The frozen list of drops of an attempt.
 CREATE TABLE attempt_drop (

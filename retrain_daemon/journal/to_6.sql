@@ -4,6 +4,8 @@ ALTER TABLE attempt ADD COLUMN look INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE attempt ADD COLUMN reported TEXT NOT NULL DEFAULT '';
 CREATE INDEX attempt_again ON attempt (again_of) WHERE again_of IS NOT NULL;
 UPDATE attempt SET reported = round || ' ' || state WHERE ended_at IS NOT NULL;
+CREATE INDEX attempt_unreported ON attempt (number)
+WHERE evidence IS NOT NULL AND substr(reported, 1, length(round || ' ' || state)) <> round || ' ' || state;
 
 -- How long each version was champion. What is spent of the error budget belongs to one tenure.
 CREATE TABLE tenure (

@@ -43,6 +43,7 @@ from retrain_daemon.worker.job import (
     ScoreDrops,
     Source,
     Train,
+    WriteReport,
     read_job,
     write_progress,
     write_result,
@@ -211,6 +212,10 @@ def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
         from retrain_daemon.worker.training import train
 
         return train(job, folder, progress)
+    if isinstance(job, WriteReport):
+        from retrain_daemon.worker.report import write_report
+
+        return write_report(job, folder, progress)
     raise Refused(f"This version cannot do the job {job.kind}.")
 
 

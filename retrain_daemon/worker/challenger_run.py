@@ -26,6 +26,7 @@ from retrain_daemon.worker.job import ATTEMPT_TAG, KEY_TAG, Train
 from retrain_daemon.worker.kept import MODEL_FOLDER, Kept, stored_digest
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.mlflow_errors import understood, unreachable
+from retrain_daemon.worker.mlflow_story import NOTE_TAG, datasets, first_note
 from retrain_daemon.worker.store import ensure_experiment
 
 MODEL_NAME = "model"
@@ -73,7 +74,8 @@ def _finished(experiment: str, token: str) -> LoggedRun | None:
 
 def _log(experiment: str, job: Train, kept: Kept) -> LoggedRun:
     _end_open_runs(experiment, job.key)
-    tags = {**job.tags, ATTEMPT_TAG: job.attempt, KEY_TAG: job.key, RESULT_TAG: kept.token}
+    note = first_note(job.attempt, job.source.model, job.tags.get("retraind.rule", ""), job.source.version)
+    tags = {**job.tags, ATTEMPT_TAG: job.attempt, KEY_TAG: job.key, RESULT_TAG: kept.token, NOTE_TAG: note}
     with mlflow.start_run(experiment_id=experiment, run_name=job.attempt, tags=tags) as run:
         return _fill(run, job, kept)
 
@@ -86,9 +88,24 @@ def _fill(run: Run, job: Train, kept: Kept) -> LoggedRun:
     mlflow.log_text(json.dumps(asdict(read_environment()), indent=1), "environment.json")
     _log_epochs(run_id, kept.epochs)
     model_id = log_stored(run_id, Path(job.kept_folder) / MODEL_FOLDER, kept.parameters)
-    mlflow.log_metrics(metrics_of(kept.evidence), model_id=model_id)
+    _log_measured(run_id, model_id, job, kept)
     mlflow.log_text(json.dumps(asdict(kept.evidence), indent=1), "evidence.json")
     return LoggedRun(run_id, f"models:/{model_id}")
+
+
+def _log_measured(run_id: str, model_id: str, job: Train, kept: Kept) -> None:
+    """Metrics, linked to the model and to the rows they were measured on; which rows trained it is an input too."""
+    rows = {"training": kept.training_rows, "judging": kept.evidence.rows}
+    inputs = datasets(job.data, job.source.model, kept.manifest, rows)
+    judging, at = inputs["judging"].dataset, int(time.time() * 1000)
+    client = MlflowClient()
+    client.log_inputs(run_id, list(inputs.values()))
+    metrics = [
+        Metric(name, value, at, 0, model_id=model_id, dataset_name=judging.name, dataset_digest=judging.digest,
+               run_id=run_id)
+        for name, value in metrics_of(kept.evidence).items()
+    ]  # fmt: skip
+    client.log_batch(run_id, metrics=metrics)
 
 
 def log_stored(run_id: str, stored: Path, parameters: Mapping[str, Scalar]) -> str:

@@ -44,6 +44,7 @@ from retrain_daemon.worker.data_jobs import (
     dated,
 )
 from retrain_daemon.worker.durable import write_whole
+from retrain_daemon.worker.report_job import ReportWritten, WriteReport
 
 __all__ = [
     "ATTEMPT_TAG",
@@ -71,6 +72,7 @@ __all__ = [
     "ProfiledDrop",
     "Progress",
     "RecordLearned",
+    "ReportWritten",
     "Result",
     "RowsAccounted",
     "RowsOfDrop",
@@ -82,6 +84,7 @@ __all__ = [
     "Trained",
     "VersionRecord",
     "VersionsCompared",
+    "WriteReport",
     "dated",
     "is_kept",
     "read_job",
@@ -256,7 +259,17 @@ class OtherVersion(Exception):
         self.wrote = wrote
 
 
-Job = InspectDrops | InspectModel | RecordLearned | MeasureDrift | ScoreDrops | CompareVersions | AccountRows | Train
+Job = (
+    InspectDrops
+    | InspectModel
+    | RecordLearned
+    | MeasureDrift
+    | ScoreDrops
+    | CompareVersions
+    | AccountRows
+    | Train
+    | WriteReport
+)
 Result = (
     DropsInspected
     | ModelInspected
@@ -266,6 +279,7 @@ Result = (
     | VersionsCompared
     | RowsAccounted
     | Trained
+    | ReportWritten
     | Failed
 )
 

@@ -22,6 +22,7 @@ from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.loaded import Loaded
 from retrain_daemon.worker.model_files import input_example
 from retrain_daemon.worker.model_metrics import OF_FILES
+from retrain_daemon.worker.report_measures import keep_report_data
 from retrain_daemon.worker.side_by_side import SideBySide, measure_rows
 from retrain_daemon.worker.slices import Sliced, measure_slices, without_slices
 from retrain_daemon.worker.trainable import Trainable
@@ -130,6 +131,8 @@ def _measured(
     both = SideBySide(
         truth=(champion or challenger).truth(rows.target), champion=ours, challenger=theirs, groups=rows.groups
     )
+    if ours is not None:
+        keep_report_data(job, rows, both.truth, ours, theirs)
     known = replace(
         known,
         groups=None if both.groups is None else len(np.unique(both.groups)),

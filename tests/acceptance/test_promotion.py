@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +73,25 @@ def test_show_tells_why_with_what_and_what_settled_it(promoted: tuple[Box, Attem
     parsed: Any = box.run("show", attempt.id, "--json").json
     assert parsed["attempt"]["version"] == 2
     assert [drop["rows"] for drop in parsed["drops"]] == [2000]
+
+
+def test_a_report_lies_in_the_run_and_run_and_version_link_to_it(promoted: tuple[Box, Attempt], tmp_path: Path) -> None:
+    box, attempt = promoted
+    written = box.until(lambda: [line for line in box.events("report.written") if line["attempt"] == attempt.id])[0]
+    run = box.client.get_run(written["run"])
+    assert attempt.challenger is not None
+    assert run.info.run_id == attempt.challenger.run_id
+    link = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
+    assert link in run.data.tags["mlflow.note.content"]
+    assert link in str(box.client.get_model_version("shop", "2").description)
+    page = Path(box.client.download_artifacts(run.info.run_id, "report.html", str(tmp_path))).read_text("utf-8")
+    for words in ("Version 2 replaced version 1", "monday.csv", "Rows that flipped", "enough fresh rows"):
+        assert words in page
+    file = box.client.download_artifacts(run.info.run_id, "decision.json", str(tmp_path))
+    decision = json.loads(Path(file).read_text("utf-8"))
+    assert (decision["state"], decision["verdict"], decision["versions"]["challenger"]) == ("promoted", "promote", 2)
+    assert not list((box.state / "reports").iterdir())
+    assert f"in MLflow run {run.info.run_id}" in box.run("show", attempt.id).out
 
 
 def test_data_says_of_each_row_what_the_attempt_did_with_it(promoted: tuple[Box, Attempt]) -> None:

@@ -30,9 +30,11 @@ from retrain_daemon.worker.frameworks.sklearn_storage import trusted_types
 from retrain_daemon.worker.job import DropFile, Progress, Source, Train, Trained, is_kept
 from retrain_daemon.worker.labelled import Rows
 from retrain_daemon.worker.model_files import fetch
+from retrain_daemon.worker.report import write_report
 from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.store import initialise
 from retrain_daemon.worker.training import train
+from tests.reported import some_report
 
 pytestmark = pytest.mark.slow
 
@@ -506,3 +508,26 @@ def test_a_slip_in_a_label_is_named_with_its_file_and_what_to_do(store: Store, t
         run(store.job("churn", drops=drops), tmp_path)
     refitted = run(store.job("churn", drops=drops, recipe=Recipe(mode=Mode.REFIT)), tmp_path)
     assert any("slipped.csv" in note for note in refitted.notes)
+
+
+def test_the_report_of_a_training_lies_in_its_run_and_the_run_tells_where_it_came_from(
+    store: Store, tmp_path: Path
+) -> None:
+    job = store.job("churn", report_file=str(tmp_path / "reports" / "churn-1.json"))
+    (tmp_path / "work").mkdir()
+    done = run(job, tmp_path / "work")
+    told = some_report()
+    attempt = replace(told.attempt, model="churn", challenger=done.challenger, evidence=done.evidence, version=None)
+    report = replace(told, source=store.source("churn"), attempt=attempt, data_file=job.report_file)
+    for _ in range(2):
+        written = write_report(report, tmp_path / "work", lambda _progress: None)
+    client = mlflow.MlflowClient()
+    found = client.get_run(written.run_id)
+    files = {file.path for file in client.list_artifacts(written.run_id)}
+    assert {"report.html", "decision.json"} <= files
+    assert "/artifacts/report.html)" in found.data.tags["mlflow.note.content"]
+    assert {each.dataset.name for each in found.inputs.dataset_inputs} == {"churn training rows", "churn judging rows"}
+    model = client.get_logged_model(done.challenger.model_uri.removeprefix("models:/"))
+    assert {metric.dataset_name for metric in model.metrics} == {"churn judging rows"}
+    page = Path(mlflow.artifacts.download_artifacts(f"runs:/{written.run_id}/report.html", dst_path=str(tmp_path)))
+    assert "ROC: class yes" in page.read_text("utf-8")
