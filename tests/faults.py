@@ -74,13 +74,15 @@ def committed(database: Any, sql: str, *values: object) -> str:
 
 
 def kind_of(key: str) -> str:
-    kinds = {"inspect": "an inspection", "measure": "a measurement"}
-    return kinds.get(key.partition("-")[0], "an attempt")
+    kinds = {"inspect": "an inspection", "measure": "a measurement", "report": "a report"}
+    return kinds.get(key.replace("~", "-").partition("-")[0], "an attempt")
 
 
 def written(path: Path, *_content: bytes | memoryview) -> str:
     if path.name.endswith(".profile.npz"):
         return "write of a profile"
+    if path.parent.name == "reports":
+        return "write of what a report shows"
     if path.suffix != ".npy":
         return f"write of {path.name}"
     kind = "learned" if path.parent.name == "learned" else "unit" if path.name.endswith(".units.npy") else "row"
@@ -107,6 +109,7 @@ EFFECTS = (
     Effect(f"{WORKER}.two_versions", "compare_versions", called("comparison of two versions")),
     Effect(f"{WORKER}.window", "read_job_rows", called("reading of rows")),
     Effect(f"{WORKER}.frameworks.sklearn_model", "SklearnModel.continue_training", called("training")),
+    Effect(f"{WORKER}.report", "_put", called("putting of a report into MLflow")),
     Effect(f"{WORKER}.judging", "measure", called("comparison")),
     Effect(f"{WORKER}.frameworks.sklearn_storage", "store_estimator", called("storing")),
     Effect(f"{WORKER}.durable", "put_whole", called("keeping")),
