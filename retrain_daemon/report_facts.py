@@ -45,7 +45,7 @@ def report_job(
         earlier=_earlier(journal, attempt),
         scores=_scores(journal, attempt),
         drift=_drift(journal, attempt),
-        approval=_approval(journal, attempt),
+        approval=_approval(attempt),
         history=tuple(HistoryEntry(at=line.at, event=line.event, detail=line.detail)
                       for line in journal.history_of(attempt.id)[-_HISTORY:]),
         tags=run_tags(attempt, (drop.fingerprint for drop in drops)),
@@ -112,15 +112,15 @@ def _drift(journal: Journal, attempt: Attempt) -> DriftSeen | None:
     )
 
 
-def _approval(journal: Journal, attempt: Attempt) -> ApprovalSeen | None:
-    row = journal.reports.approval(attempt)
-    if row is None:
+def _approval(attempt: Attempt) -> ApprovalSeen | None:
+    asked = attempt.asked
+    if asked is None:
         return None
     return ApprovalSeen(
-        asked_at=row.asked_at,
-        expires_at=row.expires_at,
-        answer=row.answer,
-        by=row.by,
-        why=row.why,
-        answered_at=row.answered_at,
+        asked_at=asked.asked_at,
+        expires_at=asked.expires_at,
+        answer=asked.answer.value if asked.answer else "",
+        by=asked.by,
+        why=asked.why,
+        answered_at=asked.answered_at,
     )

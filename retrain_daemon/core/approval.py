@@ -22,7 +22,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A person was asked about this very `evidence` (its sha256). `by` and `why` belong to the answer."""
+    """A person was asked about this very `evidence` (its sha256). The last three belong to the answer."""
 
     evidence: str
     asked_at: datetime
@@ -30,6 +30,7 @@ class Asked:
     answer: Answer | None = None
     by: str = ""
     why: str = ""
+    answered_at: datetime | None = None
 
     @property
     def is_open(self) -> bool:

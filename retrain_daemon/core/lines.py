@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from retrain_daemon.core.budget import alpha_of
 from retrain_daemon.core.evidence import AnchorEvidence, Evidence, MetricEvidence
 from retrain_daemon.core.findings import (
     REQUIREMENT,
@@ -103,7 +104,7 @@ def _strict_needed(comparison: int | None, confidence: float) -> float | None:
     """The confidence of the k-th comparison with one champion: all of them together err at most as often as one may."""
     if comparison is None or comparison < 1:
         return None
-    return 1 - (1 - confidence) / (comparison * (comparison + 1))
+    return 1 - alpha_of(1 - confidence, comparison)
 
 
 def _finding(case: _Case, problem: str) -> Finding:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from retrain_daemon.core.approval import Answer, Asked
-from retrain_daemon.journal.database import Database, to_moment, to_text
+from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
 
 if TYPE_CHECKING:
     from retrain_daemon.core.attempts import Attempt
@@ -55,4 +55,5 @@ def asked_in(database: Database, attempt: str, number: int) -> Asked | None:
         answer=Answer(row["answer"]) if row["answer"] else None,
         by=row["by"],
         why=row["why"],
+        answered_at=to_moment_or_none(row["answered_at"]),
     )

@@ -1,5 +1,5 @@
-"""Which attempts a report is still to be written about, and what it tells beside them: the columns `attempt.reported`
-and `approval`, and earlier promotions.
+"""Which attempts a report is still to be written about, and what it tells beside them: the column `attempt.reported`,
+and earlier promotions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from retrain_daemon.core.attempts import Attempt
 from retrain_daemon.core.evidence import Evidence
-from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
+from retrain_daemon.journal.database import Database, to_moment, to_text
 
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _TOLD = "round || ' ' || state"
@@ -26,18 +26,6 @@ class Promoted:
     version: int
     ended_at: datetime
     evidence: Evidence
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApprovalRow:
-    """What a person was asked about an attempt, and the answer."""
-
-    asked_at: datetime
-    expires_at: datetime
-    answer: str
-    by: str
-    why: str
-    answered_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -78,22 +66,6 @@ class Reports:
             "UPDATE attempt SET reported = ?, changed_at = ? WHERE id = ?",
             f"{attempt.round} {attempt.state.value} {what}", to_text(now), attempt.id,
         )  # fmt: skip
-
-    def approval(self, attempt: Attempt) -> ApprovalRow | None:
-        """What a person was asked in the attempt's present round."""
-        row = self._database.row(
-            "SELECT * FROM approval WHERE attempt = ? AND round = ?", attempt.id, attempt.round
-        )  # fmt: skip
-        if row is None:
-            return None
-        return ApprovalRow(
-            asked_at=to_moment(row["asked_at"]),
-            expires_at=to_moment(row["expires_at"]),
-            answer=row["answer"] or "",
-            by=row["by"],
-            why=row["why"],
-            answered_at=to_moment_or_none(row["answered_at"]),
-        )
 
     def promoted_before(self, attempt: Attempt, limit: int = 20) -> tuple[Promoted, ...]:
         """The newest promotions of the model before an attempt, oldest first."""
