@@ -46,14 +46,20 @@ def note_offered(policy: Policy, offered: Offered, created_at: datetime, journal
     _assume_nothing(journal, policy.model, offered.version, created_at, row.adopted_at, now)
 
 
-def note_made_anew(policy: Policy, version: int, created_at: datetime, journal: Journal, now: datetime) -> bool:
-    """Whether this is another version than the one known by its number: nothing recorded or trained counts for it."""
+def note_made_anew(
+    policy: Policy, version: int, created_at: datetime, champion: int | None, journal: Journal, now: datetime
+) -> bool:
+    """Whether this is another version than the one known by its number: nothing recorded or trained counts for it, nor
+    that it was champion. `champion` is the present one.
+    """
     with journal.transaction():
         if not journal.models.forget_if_made_anew(policy.model, version, created_at):
             return False
         row = journal.models.find(policy.model)
-        if row is not None and row.champion_seen == version:
+        if row is not None and row.champion_seen == version == champion:
             journal.tenures.begin(policy.model, version, How.MOVED, now)
+        elif row is not None and row.champion_seen == version:
+            journal.models.see_champion(policy.model, None, now)
         if row is not None and row.adopted_at is not None:
             _assume_nothing(journal, policy.model, version, created_at, row.adopted_at, now)
         watch = journal.watches.open(policy.model)

@@ -140,7 +140,7 @@ class Orders:
         if champion.version != int(request.argument("champion")):
             raise Refused(f"version {request.arguments['champion']} of {policy.model} is not the champion any more.")
         assert champion.created_at is not None
-        note_made_anew(policy, champion.version, champion.created_at, self._journal, self._clock())
+        note_made_anew(policy, champion.version, champion.created_at, champion.version, self._journal, self._clock())
         known = self._journal.models.lineage(policy.model, champion.version)
         if known is not None and known.attempt is not None:
             raise Refused(

@@ -123,7 +123,7 @@ class Tending:
                 continue
             with suppress(NotFound, Refused):
                 made = self._view.created_at(policy.model, version)
-                if note_made_anew(policy, version, made, self._journal, self._clock()):
+                if note_made_anew(policy, version, made, champion.version, self._journal, self._clock()):
                     self._measuring.forget((policy.model,))
                     changed = True
         return changed

@@ -444,6 +444,28 @@ def test_a_promotion_whose_model_was_deleted_before_it_was_concluded_stays_one(b
     assert box.aliases() == {"champion": OURS}
 
 
+def test_a_rollback_in_a_model_made_anew_twice_does_not_go_to_a_challenger_with_the_number_of_a_champion(
+    box: FakeBox,
+) -> None:
+    box.live()
+    for versions in (2, 1):
+        box.registry.delete_model_by_hand(MODEL)
+        box.clock.now += timedelta(minutes=1)
+        box.registry.now = box.clock.now
+        for _ in range(versions):
+            box.registry.create_version_by_hand(MODEL)
+        box.registry.move_alias_by_hand(MODEL, "champion", versions)
+        if versions == 2:
+            box.live()
+    theirs = box.registry.create_version_by_hand(MODEL).number
+    box.registry.move_alias_by_hand(MODEL, "challenger", theirs)
+    box.live()
+    number = box.order("rollback", "it is worse", {"champion": "1"})
+    box.live()
+    assert box.answer(number)[0] == Refused.exit_code
+    assert box.aliases()["champion"] == 1
+
+
 def test_a_rollback_in_a_model_made_anew_goes_to_no_version_of_the_deleted_one(promoted: FakeBox) -> None:
     promoted.registry.delete_model_by_hand(MODEL)
     promoted.registry.now = promoted.clock.now
