@@ -146,7 +146,7 @@ class Acting:
         """
         promoting = attempt.state is State.JUDGED and not attempt.awaits_approval
         champion = self._view.champion(attempt.policy, seen, fresh=promoting)
-        if attempt.offered is None or champion.state is not ChampionState.FOUND or champion.version is None:
+        if attempt.offered is None or champion.state not in (ChampionState.FOUND, ChampionState.NONE):
             return champion
         against = self._view.against_challenger(attempt.model, attempt.offered, champion.version)
         return replace(champion, against_challenger=against)
@@ -264,11 +264,11 @@ class Acting:
         number = next_comparison(attempt, self._journal)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
         versions |= {attempt.offered} if attempt.offered is not None else set()
-        barred = self._journal.barred(attempt.model, sorted(versions), unit_of(policy.data))
+        barred = self._journal.barred(attempt.model, sorted(versions - {0}), unit_of(policy.data))
         return Train(
             attempt=attempt.id,
             key=self._effects.key(attempt),
-            source=self.source(attempt.model, attempt.champion_version),
+            source=self.source(attempt.model, attempt.champion_version or None),
             data=policy.data,
             recipe=attempt.recipe,
             drops=tuple(dated(drop, barred.unknown_until, self._clock()) for drop in drops),
@@ -329,7 +329,8 @@ class Acting:
         if state is State.ABANDONED and attempt.starts:
             self._effects.end_runs(attempt)
         now = self._clock()
-        after = attempt.version if state is State.PROMOTED else attempt.champion_version
+        was = attempt.champion_version or None
+        after = attempt.version if state is State.PROMOTED else was
         self._journal.attempts.conclude(attempt, state, reason, after, now)
         self._discard_jobs_of(attempt)
         self._kept.discard(attempt)
@@ -338,7 +339,7 @@ class Acting:
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
         self._announcer.tell(
             News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=after,
-                 was=attempt.champion_version, reason=reason)
+                 was=was, reason=reason)
         )  # fmt: skip
 
     def clear_away(self) -> None:

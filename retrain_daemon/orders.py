@@ -223,7 +223,7 @@ class Orders:
             self._journal.attempts.conclude(attempt, state, reason, champion, now)
             self._announcer.tell(
                 News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=champion,
-                     was=attempt.champion_version, reason=reason)
+                     was=attempt.champion_version or None, reason=reason)
             )  # fmt: skip
 
     def _target(self, policy: Policy, champion: int) -> int:
@@ -265,7 +265,7 @@ class Orders:
         for attempt in self._journal.attempts.of_model(model, limit=1000):
             earlier = since is not None and attempt.ended_at is not None and attempt.ended_at < since
             if attempt.state is State.PROMOTED and attempt.version == champion and not earlier:
-                return attempt.champion_version
+                return attempt.champion_version or None
         return None
 
     def finish_rollback(self, rollback: Rollback, policy: Policy) -> str:
