@@ -12,6 +12,7 @@ from pathlib import Path
 
 from retrain_daemon.anchors import anchor_of
 from retrain_daemon.approvals import Approvals
+from retrain_daemon.champions import note_unloadable
 from retrain_daemon.core.approval import Answer
 from retrain_daemon.core.attempts import (
     AcceptResult,
@@ -52,7 +53,7 @@ from retrain_daemon.labels import (
 )
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
-from retrain_daemon.observe import RegistryView
+from retrain_daemon.observe import RegistryView, as_loaded
 from retrain_daemon.registry import Registry
 from retrain_daemon.shortage import made
 from retrain_daemon.spending import alpha_at, next_comparison, note_tenure, spend
@@ -136,7 +137,7 @@ class Acting:
         return isinstance(step, Wait) and (step.until is None or step.for_person)
 
     def _next_step(self, attempt: Attempt, row: ModelRow | None) -> Step:
-        champion = self._champion(attempt, row.champion_seen if row else None)
+        champion = as_loaded(self._champion(attempt, row.champion_seen if row else None), row)
         meanwhile = self._approvals.meanwhile(attempt)
         return next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff, meanwhile)
 
@@ -326,9 +327,10 @@ class Acting:
         _log.info("attempt.judged", attempt=attempt.id, verdict=verdict.outcome.value, reason=verdict.summary)
 
     def _conclude(self, attempt: Attempt, state: State, reason: str) -> None:
+        now = self._clock()
         if state is State.ABANDONED and attempt.starts:
             self._effects.end_runs(attempt)
-        now = self._clock()
+            self._note_unloadable(attempt, now)
         was = attempt.champion_version or None
         after = attempt.version if state is State.PROMOTED else was
         self._journal.attempts.conclude(attempt, state, reason, after, now)
@@ -341,6 +343,11 @@ class Acting:
             News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=after,
                  was=was, reason=reason)
         )  # fmt: skip
+
+    def _note_unloadable(self, attempt: Attempt, now: datetime) -> None:
+        match self._executor.look(job_key(attempt)):
+            case Ended(result=Failed() as failed):
+                note_unloadable(attempt.model, failed, self._journal, now)
 
     def clear_away(self) -> None:
         """Remove what a crash left behind of attempts that have ended or begun again."""

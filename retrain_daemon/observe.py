@@ -101,7 +101,12 @@ class RegistryView:
         if found is None:
             return _no_model(policy)
         number = found.aliases.get(policy.alias)
-        champion = _without_alias(policy, found, seen) if number is None else self._found(policy, number)
+        if number is not None:
+            champion = self._found(policy, number)
+        elif seen is not None and self._is_deleted(policy.model, seen):
+            champion = _deleted(policy, seen)
+        else:
+            champion = _without_alias(policy, found, seen)
         return replace(champion, challenger=found.aliases.get(CHALLENGER_ALIAS))
 
     def offered(self, policy: Policy, champion: Champion) -> Offered | None:
@@ -176,6 +181,16 @@ class RegistryView:
                 self._authors[key] = ""
         return self._authors[key]
 
+    def _is_deleted(self, model: str, number: int) -> bool:
+        """Asked anew; a registry that does not answer says nothing."""
+        try:
+            self._registry.version(model, number)
+        except NotFound:
+            return True
+        except (RegistryUnreachable, Refused):
+            return False
+        return False
+
     def wants_retrain(self, model: str) -> bool | None:
         """Whether the registered model carries the tag retrain=now; None when the registry does not answer."""
         if self.problem:
@@ -197,6 +212,20 @@ class RegistryView:
             detail = f"{untrusted}: nothing of it is loaded; add its author to trust.users, or move the alias"
             return Champion(state=ChampionState.UNTRUSTED, version=number, created_at=created_at, detail=detail)
         return Champion(state=ChampionState.FOUND, version=number, created_at=created_at)
+
+
+def as_loaded(champion: Champion, row: ModelRow | None) -> Champion:
+    """The champion as polled, or lost where the journal says that a worker could not load this very version."""
+    if row is None or row.unloadable is None:
+        return champion
+    if champion.state is not ChampionState.FOUND or champion.version != row.unloadable:
+        return champion
+    detail = (
+        f"version {row.unloadable} does not load: {row.unloadable_why}. Nothing starts, and nothing replaces it by"
+        f" itself: run `retraind rollback {row.name}`, or `retraind adopt {row.name} --version N`, or move the alias in"
+        f" MLflow; if it loads again, run `retraind resume {row.name}`"
+    )
+    return replace(champion, state=ChampionState.LOST, detail=detail)
 
 
 def takes_offers(champion: Champion) -> bool:
@@ -224,6 +253,14 @@ def _no_model(policy: Policy) -> Champion:
         detail=f"no registered model is named {policy.model}: register one with mlflow, then run"
         f" `retraind adopt {policy.model} --version N`",
     )
+
+
+def _deleted(policy: Policy, seen: int) -> Champion:
+    detail = (
+        f"version {seen}, the champion of {policy.model}, was deleted, and alias {policy.alias} went with it: run"
+        f" `retraind adopt {policy.model} --version N` with another version, or set the alias in MLflow"
+    )
+    return Champion(state=ChampionState.LOST, detail=detail)
 
 
 def _without_alias(policy: Policy, found: RegisteredModel, seen: int | None) -> Champion:
@@ -254,7 +291,7 @@ def gather(
     measurement is due or under way.
     """
     row = journal.models.find(policy.model)
-    champion = view.champion(policy, row.champion_seen if row else None)
+    champion = as_loaded(view.champion(policy, row.champion_seen if row else None), row)
     last = journal.attempts.last_ended(policy.model)
     opened = journal.attempts.open(policy.model)
     known = champion.state is ChampionState.FOUND

@@ -24,7 +24,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.log import get_logger
 from retrain_daemon.measuring import Measuring
 from retrain_daemon.news import Announcer, News
-from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.observe import RegistryView, as_loaded, gather
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.standing import Standing
@@ -78,6 +78,7 @@ class Tending:
         champion = self._view.champion(policy, row.champion_seen)
         note_champion(policy, champion, self._journal, self._registry, now)
         changed = self._after_promotion.follow(policy, champion, now)
+        champion = as_loaded(champion, self._journal.models.find(policy.model))
         changed = self._read_drops(policy, champion, now) or changed
         self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")

@@ -253,6 +253,8 @@ def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now
         away = champion.state is ChampionState.UNKNOWN
         return Wait("the registry does not answer; what was trained waits on disk") if away else StartWorker()
     against = _against(attempt, champion)
+    if champion.state is ChampionState.LOST and champion.version == attempt.champion_version:
+        return Conclude(State.ABANDONED, champion.detail)
     if against is None:
         return Wait(f"the champion is {champion.state.value}: nothing is trained until it is found again")
     if reason := _called_off(attempt, champion):
