@@ -12,6 +12,7 @@ from pathlib import Path
 
 from retrain_daemon.anchors import anchor_of
 from retrain_daemon.approvals import Approvals
+from retrain_daemon.champions import note_unloadable
 from retrain_daemon.core.approval import Answer
 from retrain_daemon.core.attempts import (
     AcceptResult,
@@ -52,7 +53,7 @@ from retrain_daemon.labels import (
 )
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
-from retrain_daemon.observe import RegistryView
+from retrain_daemon.observe import RegistryView, as_loaded
 from retrain_daemon.registry import Registry
 from retrain_daemon.reporting import data_file
 from retrain_daemon.shortage import made
@@ -138,7 +139,7 @@ class Acting:
         return isinstance(step, Wait) and (step.until is None or step.for_person)
 
     def _next_step(self, attempt: Attempt, row: ModelRow | None) -> Step:
-        champion = self._champion(attempt, row.champion_seen if row else None)
+        champion = as_loaded(self._champion(attempt, row.champion_seen if row else None), row)
         meanwhile = self._approvals.meanwhile(attempt)
         return next_step(attempt, self._worker(attempt), champion, self._clock(), self._pacing.backoff, meanwhile)
 
@@ -148,7 +149,7 @@ class Acting:
         """
         promoting = attempt.state is State.JUDGED and not attempt.awaits_approval
         champion = self._view.champion(attempt.policy, seen, fresh=promoting)
-        if attempt.offered is None or champion.state is not ChampionState.FOUND or champion.version is None:
+        if attempt.offered is None or champion.state not in (ChampionState.FOUND, ChampionState.NONE):
             return champion
         against = self._view.against_challenger(attempt.model, attempt.offered, champion.version)
         return replace(champion, against_challenger=against)
@@ -266,11 +267,11 @@ class Acting:
         number = next_comparison(attempt, self._journal)
         versions = {attempt.champion_version, attempt.continues or attempt.champion_version}
         versions |= {attempt.offered} if attempt.offered is not None else set()
-        barred = self._journal.barred(attempt.model, sorted(versions), unit_of(policy.data))
+        barred = self._journal.barred(attempt.model, sorted(versions - {0}), unit_of(policy.data))
         return Train(
             attempt=attempt.id,
             key=self._effects.key(attempt),
-            source=self.source(attempt.model, attempt.champion_version),
+            source=self.source(attempt.model, attempt.champion_version or None),
             data=policy.data,
             recipe=attempt.recipe,
             drops=tuple(dated(drop, barred.unknown_until, self._clock()) for drop in drops),
@@ -332,10 +333,12 @@ class Acting:
         _log.info("attempt.judged", attempt=attempt.id, verdict=verdict.outcome.value, reason=verdict.summary)
 
     def _conclude(self, attempt: Attempt, state: State, reason: str) -> None:
+        now = self._clock()
         if state is State.ABANDONED and attempt.starts:
             self._effects.end_runs(attempt)
-        now = self._clock()
-        after = attempt.version if state is State.PROMOTED else attempt.champion_version
+            self._note_unloadable(attempt, now)
+        was = attempt.champion_version or None
+        after = attempt.version if state is State.PROMOTED else was
         self._journal.attempts.conclude(attempt, state, reason, after, now)
         self._discard_jobs_of(attempt)
         self._kept.discard(attempt)
@@ -344,8 +347,13 @@ class Acting:
               reason=reason, seconds=round((now - attempt.started_at).total_seconds(), 1))  # fmt: skip
         self._announcer.tell(
             News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=after,
-                 was=attempt.champion_version, reason=reason)
+                 was=was, reason=reason)
         )  # fmt: skip
+
+    def _note_unloadable(self, attempt: Attempt, now: datetime) -> None:
+        match self._executor.look(job_key(attempt)):
+            case Ended(result=Failed() as failed):
+                note_unloadable(attempt.model, failed, self._journal, now)
 
     def clear_away(self) -> None:
         """Remove what a crash left behind of attempts that have ended or begun again."""

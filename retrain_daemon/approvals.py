@@ -82,7 +82,7 @@ class Approvals:
                   until=expires_at.isoformat("T", "seconds"), reason=summary)  # fmt: skip
         self._announcer.tell(
             News(occasion="awaiting_approval", at=now, model=attempt.model, attempt=attempt.id,
-                 version=attempt.champion_version, reason=f"version {attempt.version}, until"
+                 version=attempt.champion_version or None, reason=f"version {attempt.version}, until"
                  f" {expires_at:%Y-%m-%d %H:%M} UTC: {summary}")
         )  # fmt: skip
 
@@ -104,7 +104,9 @@ class ApprovalOrders:
         self._journal.approvals.answer(attempt, answer, request.by, request.why, self._clock())
         _log.info("approval.answered", attempt=attempt.id, model=attempt.model, answer=answer.value, by=request.by)
         if answer is Answer.REJECT:
-            return f"attempt {attempt.id} is rejected: version {attempt.champion_version or 'none'} stays champion"
+            champion = attempt.champion_version
+            stays = f"version {champion} stays champion" if champion else f"{attempt.model} still has no champion"
+            return f"attempt {attempt.id} is rejected: {stays}"
         return (
             f"attempt {attempt.id} is approved: version {attempt.version} becomes champion of {attempt.model}, unless"
             " someone has moved the alias"

@@ -14,6 +14,7 @@ from retrain_daemon.journal.models import Lineage
 from retrain_daemon.journal.tenures import How
 from retrain_daemon.log import get_logger
 from retrain_daemon.registry import Registry
+from retrain_daemon.worker.job import Failed
 
 _log = get_logger()
 
@@ -36,6 +37,20 @@ def note_champion(policy: Policy, champion: Champion, journal: Journal, registry
     if row.adopted_at is not None and journal.models.lineage(policy.model, champion.version) is None:
         assert champion.created_at is not None
         _assume_nothing(journal, policy.model, champion.version, champion.created_at, row.adopted_at, now)
+
+
+def note_unloadable(model: str, failed: Failed, journal: Journal, now: datetime) -> bool:
+    """Whether a worker failed because the present champion's files are gone or do not load; nothing starts then until
+    another version is champion or someone resumes the model.
+    """
+    row = journal.models.find(model)
+    version = None if row is None else row.champion_seen
+    if version is None or failed.unloadable != f"models:/{model}/{version}":
+        return False
+    why = (failed.message.partition(" does not load: ")[2] or failed.message).rstrip(". ")
+    journal.models.lose(model, why, now)
+    _log.error("champion.unloadable", model=model, version=version, reason=why)
+    return True
 
 
 def note_offered(policy: Policy, offered: Offered, created_at: datetime, journal: Journal, now: datetime) -> None:
@@ -90,8 +105,14 @@ def _moving(attempts: tuple[Attempt, ...]) -> bool:
 
 
 def _follow(model: str, was: int, version: int, journal: Journal, registry: Registry) -> None:
-    """In a model that was deleted and made anew, the number of the version that was champion may be another one's."""
     _log.warning("champion.moved", model=model, version=version, was=was, by="someone else")
+    set_previous(model, was, journal, registry)
+
+
+def set_previous(model: str, was: int, journal: Journal, registry: Registry) -> None:
+    """Point `previous_champion` to the version that was champion, if it is there. In a model that was deleted and made
+    anew, its number may be another one's. Raises RegistryUnreachable.
+    """
     known = journal.models.lineage(model, was)
     try:
         if known is not None and known.created_at not in (None, registry.version(model, was).created_at):

@@ -17,6 +17,7 @@ from pathlib import Path
 from retrain_daemon.act import Acting, Pacing
 from retrain_daemon.askers import askers_of
 from retrain_daemon.attention import Attention
+from retrain_daemon.champions import note_unloadable
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.drops import DropFolders
@@ -107,7 +108,10 @@ class Daemon:
         self._intake = Intake(
             gateways.journal, gateways.folders, gateways.executor, state, rhythm.inspections, self._news
         )
-        self._measuring = Measuring(gateways.executor, askers_of(gateways.journal, self._news), rhythm.inspections)
+        self._measuring = Measuring(
+            gateways.executor, askers_of(gateways.journal, self._news), rhythm.inspections,
+            lambda model, failed, now: note_unloadable(model, failed, gateways.journal, now),
+        )  # fmt: skip
         self._policies = PoliciesInForce(gateways.policies, gateways.journal)
         self._acting = Acting(
             gateways.journal, gateways.registry, self._view, gateways.executor, state, clock, rhythm.pacing, self._news,

@@ -44,7 +44,11 @@ class Overtaken(Exception):
 
 
 def _how(attempt: Attempt) -> How:
-    """Whether the version it made champion was shown to be better; also a person's approval does not show that."""
+    """Whether the version it made champion was shown to be better; also a person's approval does not show that. The
+    first champion was compared with none.
+    """
+    if not attempt.champion_version:
+        return How.FOUND
     findings = attempt.verdict.findings if attempt.verdict else ()
     shown = any(each.claim == Claim.BETTER_BY and each.holds for each in findings)
     return How.BETTER if shown else How.NOT_WORSE
@@ -134,10 +138,11 @@ class Effects:
     def _move_alias(self, attempt: Attempt) -> None:
         """MLflow has no compare-and-set: the champion is read once more, right before and right after."""
         assert attempt.version is not None
-        before = self._view.champion(attempt.policy, attempt.champion_version, fresh=True)
+        expected = attempt.champion_version or None
+        before = self._view.champion(attempt.policy, expected, fresh=True)
         if before.state is ChampionState.UNKNOWN:
             raise RegistryUnreachable(before.detail)
-        if before.version != attempt.champion_version:
+        if before.version != expected or (expected is None and before.state is not ChampionState.NONE):
             raise Overtaken
         self._view.outdate(attempt.model)
         self._registry.set_alias(attempt.model, attempt.policy.alias, attempt.version)

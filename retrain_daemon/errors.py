@@ -84,5 +84,13 @@ class TrainingFailed(RetrainError):
     exit_code = 5
 
 
+class Unloadable(Refused):
+    """The files of the stored model at `uri` are gone or do not load, whoever loads them."""
+
+    def __init__(self, message: str, hint: str = "", *, uri: str) -> None:
+        super().__init__(message, hint)
+        self.uri = uri
+
+
 class FrameworkMissing(Refused):
     """A model's framework is not installed where its worker runs; other models are not affected."""

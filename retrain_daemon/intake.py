@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
+from retrain_daemon.champions import note_unloadable
 from retrain_daemon.core.decide import FRAMEWORK_MISSING
 from retrain_daemon.core.policy import MissingFiles, Policy
 from retrain_daemon.drops import DropFolders, Scan, Stamp, Watched
@@ -284,6 +285,8 @@ class Intake:
         return True
 
     def _note_failure(self, model: str, running: _Inspection, failed: Failed, now: datetime) -> None:
+        if note_unloadable(model, failed, self._journal, now):
+            return
         sentence = f"drops cannot be inspected: {failed.message} {failed.hint}".strip()
         _log.warning("inspection.failed", model=model, reason=sentence, temporary=failed.temporary)
         code = FRAMEWORK_MISSING if failed.framework_missing else ""

@@ -74,7 +74,8 @@ def detail(attempt: Attempt, effect: Effect) -> str:
         case Effect.REPLACES:
             return f"version {attempt.version} replaces {attempt.champion_version}"
         case Effect.ALIAS:
-            return f"{attempt.policy.alias} from version {attempt.champion_version} to {attempt.version}"
+            was = f"from version {attempt.champion_version} to" if attempt.champion_version else "for the first time to"
+            return f"{attempt.policy.alias} {was} {attempt.version}"
         case Effect.PREVIOUS:
             return f"version {attempt.champion_version}"
         case Effect.UNOFFER:
@@ -90,9 +91,9 @@ def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float
     """What a promotion's log line shows: versions, and the finding that settled it."""
     if state is not State.PROMOTED or attempt.verdict is None:
         return {}
-    pairs: dict[str, str | int | float | None] = {"version": attempt.version, "was": attempt.champion_version}
+    pairs: dict[str, str | int | float | None] = {"version": attempt.version, "was": attempt.champion_version or None}
     finding = next((each for each in attempt.verdict.findings if each.metric and each.low is not None), None)
-    if attempt.verdict.outcome is Outcome.PROMOTE and finding is not None:
+    if attempt.verdict.outcome is Outcome.PROMOTE and finding is not None and attempt.champion_version:
         shown = finding.value
         pairs |= {"metric": finding.metric, "gain": round(shown, 4) if shown is not None else None}
         if finding.low is not None and finding.high is not None:

@@ -6,7 +6,7 @@ of questions that get no answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -115,7 +115,12 @@ class Measuring:
     a restart may forget.
     """
 
-    def __init__(self, executor: Executor, askers: Sequence[Asker], at_most: int = 2) -> None:
+    def __init__(
+        self, executor: Executor, askers: Sequence[Asker], at_most: int = 2,
+        lost: Callable[[str, Failed, datetime], bool] = lambda _model, _failed, _now: False,
+    ) -> None:  # fmt: skip
+        """`lost` takes note of a failure that is the champion's own, and says whether it is one."""
+        self._lost = lost
         self._executor = executor
         self._askers = tuple(askers)
         self._turns = Turns(at_most)
@@ -227,6 +232,8 @@ class Measuring:
             return False
         asked = model.asked.setdefault(measurement.asker.name, _Asked(since=now))
         match seen:
+            case Ended(result=Failed() as failed) if self._lost(policy.model, failed, now):
+                asked.not_before = now + ASK_AGAIN
             case Ended(result=Failed() as failed):
                 _note_failure(policy, asked, measurement, failed, now)
             case Ended(result=result):

@@ -101,7 +101,12 @@ class RegistryView:
         if found is None:
             return _no_model(policy)
         number = found.aliases.get(policy.alias)
-        champion = _without_alias(policy, found, seen) if number is None else self._found(policy, number)
+        if number is not None:
+            champion = self._found(policy, number)
+        elif seen is not None and self._is_deleted(policy.model, seen):
+            champion = _deleted(policy, seen)
+        else:
+            champion = _without_alias(policy, found, seen)
         return replace(champion, challenger=found.aliases.get(CHALLENGER_ALIAS))
 
     def offered(self, policy: Policy, champion: Champion) -> Offered | None:
@@ -110,7 +115,7 @@ class RegistryView:
         Raises RegistryUnreachable.
         """
         found = self._models.get(policy.model)
-        if self.problem or found is None or champion.version is None:
+        if self.problem or found is None or not takes_offers(champion):
             return None
         number = champion.challenger
         if number is None:
@@ -128,15 +133,16 @@ class RegistryView:
             return _obstacle(number, "untrusted", untrusted)
         return Offered(version=number, run_id=version.run_id or "")
 
-    def against_challenger(self, model: str, number: int, champion: int) -> str:
-        """What stands against loading a version that a person put up; "" when its author is trusted.
+    def against_challenger(self, model: str, number: int, champion: int | None) -> str:
+        """What stands against loading a version that a person put up; "" when its author is trusted. Without a champion
+        nobody's is but the daemon's own and those that the settings name.
 
         Raises RegistryUnreachable.
         """
-        authors = self._author(model, number), self._author(model, champion)
-        untrusted = self._trust.against_offered(*authors, number)
+        champion_author = None if champion is None else self._author(model, champion)
+        untrusted = self._trust.against_offered(self._author(model, number), champion_author, number)
         if untrusted:
-            self._doubted |= {(model, number), (model, champion)}
+            self._doubted |= {(model, each) for each in (number, champion) if each is not None}
         return untrusted
 
     def created_at(self, model: str, number: int) -> datetime:
@@ -175,6 +181,16 @@ class RegistryView:
                 self._authors[key] = ""
         return self._authors[key]
 
+    def _is_deleted(self, model: str, number: int) -> bool:
+        """Asked anew; a registry that does not answer says nothing."""
+        try:
+            self._registry.version(model, number)
+        except NotFound:
+            return True
+        except (RegistryUnreachable, Refused):
+            return False
+        return False
+
     def wants_retrain(self, model: str) -> bool | None:
         """Whether the registered model carries the tag retrain=now; None when the registry does not answer."""
         if self.problem:
@@ -198,6 +214,27 @@ class RegistryView:
         return Champion(state=ChampionState.FOUND, version=number, created_at=created_at)
 
 
+def as_loaded(champion: Champion, row: ModelRow | None) -> Champion:
+    """The champion as polled, or lost where the journal says that a worker could not load this very version."""
+    if row is None or row.unloadable is None:
+        return champion
+    if champion.state is not ChampionState.FOUND or champion.version != row.unloadable:
+        return champion
+    detail = (
+        f"version {row.unloadable} does not load: {row.unloadable_why}. Nothing starts, and nothing replaces it by"
+        f" itself: run `retraind rollback {row.name}`, or `retraind adopt {row.name} --version N`, or move the alias in"
+        f" MLflow; if it loads again, run `retraind resume {row.name}`"
+    )
+    return replace(champion, state=ChampionState.LOST, detail=detail)
+
+
+def takes_offers(champion: Champion) -> bool:
+    """Whether a version under the alias `challenger` is looked at: there is a champion to compare it with, or never was
+    one.
+    """
+    return champion.state is ChampionState.NONE or champion.version is not None
+
+
 def _obstacle(number: int, code: str, sentence: str) -> Offered:
     return Offered(version=number, code=code, obstacle=sentence)
 
@@ -218,6 +255,14 @@ def _no_model(policy: Policy) -> Champion:
     )
 
 
+def _deleted(policy: Policy, seen: int) -> Champion:
+    detail = (
+        f"version {seen}, the champion of {policy.model}, was deleted, and alias {policy.alias} went with it: run"
+        f" `retraind adopt {policy.model} --version N` with another version, or set the alias in MLflow"
+    )
+    return Champion(state=ChampionState.LOST, detail=detail)
+
+
 def _without_alias(policy: Policy, found: RegisteredModel, seen: int | None) -> Champion:
     spelled = spell_alias(found.aliases, policy.alias)
     if seen is not None:
@@ -232,7 +277,8 @@ def _without_alias(policy: Policy, found: RegisteredModel, seen: int | None) -> 
         return Champion(state=ChampionState.MISSPELLED, detail=detail)
     detail = (
         f"{policy.model} has no alias {policy.alias}: run `retraind adopt {policy.model} --version N`, or set the"
-        f" alias in MLflow (`MlflowClient().set_registered_model_alias('{policy.model}', '{policy.alias}', N)`)"
+        f" alias in MLflow (`MlflowClient().set_registered_model_alias('{policy.model}', '{policy.alias}', N)`), or"
+        f" give a version the alias {CHALLENGER_ALIAS}: it is judged by what promote.require asks of a challenger alone"
     )
     return Champion(state=ChampionState.NONE, detail=detail)
 
@@ -245,10 +291,11 @@ def gather(
     measurement is due or under way.
     """
     row = journal.models.find(policy.model)
-    champion = view.champion(policy, row.champion_seen if row else None)
+    champion = as_loaded(view.champion(policy, row.champion_seen if row else None), row)
     last = journal.attempts.last_ended(policy.model)
     opened = journal.attempts.open(policy.model)
     known = champion.state is ChampionState.FOUND
+    offers = known or champion.state is ChampionState.NONE
     data = _data_facts(policy, journal, row, champion, last.id if last else None, now, folder_problem)
     return Facts(
         model=policy.model,
@@ -264,7 +311,7 @@ def gather(
         hold=row.hold if row else None,
         request=_request(journal, row, view),
         starts=journal.attempts.starts_since(policy.model, now - timedelta(days=1)),
-        offered=_offered(policy, journal, view, champion, row, now) if known and not opened else None,
+        offered=_offered(policy, journal, view, champion, row, now) if offers and not opened else None,
         undecided=_undecided(policy, journal, champion, now) if known and not opened else None,
         drift=known_drift(policy.model, journal),
     )
@@ -279,17 +326,17 @@ def _offered(
     policy: Policy, journal: Journal, view: RegistryView, champion: Champion, row: ModelRow | None, now: datetime
 ) -> Offered | None:
     """A person's challenger, with how many rows may judge it: those that neither of the two may have learned."""
-    offered = view.offered(policy, champion)
-    if offered is None or offered.obstacle or champion.version is None:
+    offered, against = view.offered(policy, champion), champion.version or 0
+    if offered is None or offered.obstacle:
         return offered
     refused = journal.attempts.last_refused_offer(
-        policy.model, offered.version, champion.version, policy.digest, row.resumed_at if row else None
+        policy.model, offered.version, against, policy.digest, row.resumed_at if row else None
     )
     if refused:
         return replace(offered, code="refused", obstacle=f"version {offered.version} was not judged: {refused}")
     unit = unit_of(policy.data)
-    both = journal.models.learned_by_either(policy.model, champion.version, offered.version, unit)
-    look = journal.attempts.last_look(policy.model, offered.version, champion.version, policy.digest)
+    both = journal.models.learned_by_either(policy.model, against or offered.version, offered.version, unit)
+    look = journal.attempts.last_look(policy.model, offered.version, against, policy.digest)
     counts = journal.count_rows(policy.model, both, look.id if look else None, now, policy.data.label_delay)
     return replace(offered, judging_rows=counts.judging, last_look=_last_look(look, counts.judging_since, both))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from retrain_daemon.approvals import ApprovalOrders
-from retrain_daemon.champions import note_champion, note_made_anew
+from retrain_daemon.champions import note_champion, note_made_anew, set_previous
 from retrain_daemon.core.attempts import Effect, State
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import PREVIOUS_ALIAS, Policy, unit_of
@@ -118,7 +118,8 @@ class Orders:
         champion = self._view.champion(policy, row.champion_seen, fresh=True)
         if champion.state is ChampionState.UNKNOWN:
             raise RegistryUnreachable(champion.detail)
-        if champion.state is ChampionState.FOUND and champion.version != version:
+        loads = champion.version is None or champion.version != row.unloadable
+        if champion.state is ChampionState.FOUND and champion.version != version and loads:
             raise Refused(
                 f"{policy.model} has a champion, version {champion.version}.",
                 "Move the alias in MLflow if you mean to replace it: a person's move always wins.",
@@ -127,8 +128,12 @@ class Orders:
             raise Refused(f"{untrusted}.", "Add its author to trust.users, or adopt another version.")
         self._view.outdate(policy.model)
         self._registry.set_alias(policy.model, policy.alias, version)
+        if row.champion_seen not in (None, version):
+            set_previous(policy.model, row.champion_seen, self._journal, self._registry)
         how = How.FOUND if row.champion_seen is None else How.MOVED
-        self._journal.see_champion(policy.model, version, how, self._clock())
+        with self._journal.transaction():
+            self._journal.see_champion(policy.model, version, how, self._clock())
+            self._journal.models.try_again(policy.model, self._clock())
         _log.info("champion.adopted", model=policy.model, version=version, by=request.by)
         return f"alias {policy.alias} of {policy.model} points to version {version}"
 
@@ -223,7 +228,7 @@ class Orders:
             self._journal.attempts.conclude(attempt, state, reason, champion, now)
             self._announcer.tell(
                 News(occasion=state.value, at=now, model=attempt.model, attempt=attempt.id, version=champion,
-                     was=attempt.champion_version, reason=reason)
+                     was=attempt.champion_version or None, reason=reason)
             )  # fmt: skip
 
     def _target(self, policy: Policy, champion: int) -> int:
@@ -239,12 +244,26 @@ class Orders:
                 f"it is not known what was champion of {policy.model} before version {champion}.",
                 "Move the alias in MLflow to the version you want.",
             )
+        self._refuse_gone(policy.model, target, champion)
         if self._was_rolled_back(policy.model, target):
             raise Refused(
                 f"version {target} of {policy.model} was itself rolled back.",
                 "Move the alias in MLflow if you want it all the same.",
             )
         return target
+
+    def _refuse_gone(self, model: str, target: int, champion: int) -> None:
+        known = self._journal.models.lineage(model, target)
+        made = None if known is None else known.created_at
+        try:
+            there = made in (None, self._registry.version(model, target).created_at)
+        except NotFound:
+            there = False
+        if not there:
+            raise Refused(
+                f"version {target} of {model}, which was champion before version {champion}, was deleted.",
+                "Move the alias in MLflow to the version you want: a person's move is final.",
+            )
 
     def _was_rolled_back(self, model: str, version: int) -> bool:
         """Whether its last time as champion ended in a rollback: a promotion later than that is a new start."""
@@ -265,7 +284,7 @@ class Orders:
         for attempt in self._journal.attempts.of_model(model, limit=1000):
             earlier = since is not None and attempt.ended_at is not None and attempt.ended_at < since
             if attempt.state is State.PROMOTED and attempt.version == champion and not earlier:
-                return attempt.champion_version
+                return attempt.champion_version or None
         return None
 
     def finish_rollback(self, rollback: Rollback, policy: Policy) -> str:

@@ -24,7 +24,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.log import get_logger
 from retrain_daemon.measuring import Measuring
 from retrain_daemon.news import Announcer, News
-from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.observe import RegistryView, as_loaded, gather
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.standing import Standing
@@ -78,6 +78,7 @@ class Tending:
         champion = self._view.champion(policy, row.champion_seen)
         note_champion(policy, champion, self._journal, self._registry, now)
         changed = self._after_promotion.follow(policy, champion, now)
+        champion = as_loaded(champion, self._journal.models.find(policy.model))
         changed = self._read_drops(policy, champion, now) or changed
         self._note_offered(policy, champion, now)
         problem = self._intake.problems.get(policy.model, "")
@@ -93,8 +94,8 @@ class Tending:
         if decision.again and champion.version is not None:
             self._plan_look(policy, decision, champion.version, now)
             return True
-        if decision.action is Action.JUDGE and champion.version is not None and facts.offered is not None:
-            self._plan_offered(policy, decision, champion.version, facts.offered, now)
+        if decision.action is Action.JUDGE and facts.offered is not None:
+            self._plan_offered(policy, decision, champion.version or 0, facts.offered, now)
             return True
         if decision.code not in UNDER_WAY:
             self._note_decision(policy.model, facts, decision, now)
@@ -104,18 +105,28 @@ class Tending:
     def _read_drops(self, policy: Policy, champion: Champion, now: datetime) -> bool:
         """Inspect what has come, then measure what is asked about it; returns whether anything changed."""
         if champion.state is not ChampionState.FOUND:
-            gave_way = self._intake.give_way(policy.model, now)
-            return self._measuring.give_way(policy, now) or gave_way
+            first = self._first(policy, champion)
+            gave_way = self._measuring.give_way(policy, now)
+            if first is None:
+                return self._intake.give_way(policy.model, now) or gave_way
+            return self._intake.inspect(policy, self._acting.source(policy.model, first), now) or gave_way
         source = self._acting.source(policy.model, champion.version)
         inspected = self._intake.inspect(policy, source, now)
         start = not self._intake.is_inspecting(policy.model)  # what is asked next rests on what it finds
         return self._measuring.measure(policy, source, now, start=start) or inspected
 
+    def _first(self, policy: Policy, champion: Champion) -> int | None:
+        """The version that may become the first champion: drops are read by its signature until there is one."""
+        if champion.state is not ChampionState.NONE:
+            return None
+        offered = self._view.offered(policy, champion)
+        return None if offered is None or offered.obstacle else offered.version
+
     def note_made_anew(self, policy: Policy) -> bool:
         """Before any attempt moves on: a version that only has the number of one that is known is nobody's yet."""
         row = self._journal.models.find(policy.model)
         champion = self._view.champion(policy, row.champion_seen if row else None)
-        if champion.state not in (ChampionState.FOUND, ChampionState.UNTRUSTED):
+        if champion.state not in (ChampionState.FOUND, ChampionState.UNTRUSTED, ChampionState.NONE):
             return False
         changed = False
         for version in (champion.version, champion.challenger):
@@ -130,7 +141,7 @@ class Tending:
 
     def _note_offered(self, policy: Policy, champion: Champion, now: datetime) -> None:
         """What a person's challenger learned is recorded as unknown before anything is asked about it."""
-        if champion.state is not ChampionState.FOUND:
+        if champion.state not in (ChampionState.FOUND, ChampionState.NONE):
             return
         offered = self._view.offered(policy, champion)
         if offered is not None and not offered.obstacle:
@@ -181,7 +192,9 @@ class Tending:
         )
 
     def _plan_offered(self, policy: Policy, decision: Decision, champion: int, offered: Offered, now: datetime) -> None:
-        """A person's challenger is judged as ours are; the frozen drops are those whose held-out rows may judge."""
+        """A person's challenger is judged as ours are, by itself where the champion is 0; the frozen drops are those
+        whose held-out rows may judge.
+        """
         challenger = Challenger(
             run_id=offered.run_id,
             model_uri=f"models:/{policy.model}/{offered.version}",

@@ -359,7 +359,7 @@ def _sound_file(look: Look) -> Iterator[str]:
     yield from (f"{row['table']} refers to nothing" for row in look.rows("PRAGMA foreign_key_check"))
 
 
-@invariant(17, "A version that was promoted says what it replaces, and what it learned is recorded.")
+@invariant(17, "A version that was promoted says what it replaces, the first nothing, and what it learned is recorded.")
 def _promoted_is_recorded(look: Look) -> Iterator[str]:
     lineage = {row["version"]: row for row in look.rows("SELECT * FROM lineage WHERE model = ?", look.world.model)}
     for attempt in look.kept():
@@ -367,7 +367,7 @@ def _promoted_is_recorded(look: Look) -> Iterator[str]:
         if attempt["state"] != "promoted" or version is None:
             continue
         replaces = version.tags.get(REPLACES_TAG)
-        if replaces != str(attempt["champion_version"]):
+        if replaces != (str(attempt["champion_version"]) if attempt["champion_version"] else None):
             yield f"version {version.number} replaces {replaces}, not {attempt['champion_version']}"
         trained = attempt["again_of"] or attempt["id"]
         if attempt["offered"] is None and lineage.get(version.number, {}).get("attempt") != trained:

@@ -14,6 +14,9 @@ DROP INDEX attempt_unreported;
 ALTER TABLE attempt DROP COLUMN again_of;
 ALTER TABLE attempt DROP COLUMN look;
 ALTER TABLE attempt DROP COLUMN reported;
+DROP TRIGGER champion_unloadable;
+ALTER TABLE model DROP COLUMN unloadable;
+ALTER TABLE model DROP COLUMN unloadable_why;
 PRAGMA user_version = 5;
 """
 AS_SCHEMA_4 = """

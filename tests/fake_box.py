@@ -395,10 +395,9 @@ class FakeBox:
         challenger = job.challenger or Challenger(
             run_id=run, model_uri=f"models:/m-{run}", digest="b", learned_file=job.learned_file, training_rows=4000
         )
-        assert job.source.version is not None
         evidence = replace(
             self.evidence,
-            champion_version=job.source.version,
+            champion_version=job.source.version or 0,
             comparison=job.comparison,
             strict_confidence=job.strict_confidence,
         )

@@ -18,7 +18,7 @@ from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder
 from retrain_daemon.journal import Journal
-from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.observe import RegistryView, as_loaded, gather
 from retrain_daemon.prospects import Outlook, outlook
 from retrain_daemon.settings import Settings
 from retrain_daemon.watch_asker import how_it_stands
@@ -67,7 +67,7 @@ def _outlook(policy: Policy, journal: Journal, facts: Facts) -> Outlook | None:
 def _measuring(policy: Policy, journal: Journal, view: RegistryView, now: datetime) -> tuple[str, ...]:
     """What a daemon would have measured first."""
     row = journal.models.find(policy.model)
-    champion = view.champion(policy, row.champion_seen if row else None)
+    champion = as_loaded(view.champion(policy, row.champion_seen if row else None), row)
     if champion.state is not ChampionState.FOUND or champion.version is None:
         return ()
     return due_facts(policy, journal, champion.version, now)

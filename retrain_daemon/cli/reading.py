@@ -254,7 +254,8 @@ def _print_attempt(shown: AttemptShown) -> None:
     attempt = shown.attempt
     print(f"{attempt.id}: {'awaiting approval' if attempt.awaits_approval else attempt.state.value}")
     print(f"  {attempt.reason}" if attempt.reason else "  under way")
-    print(f"  model {attempt.model}, champion version {attempt.champion_version}", end="")
+    champion = f"champion version {attempt.champion_version}" if attempt.champion_version else "no champion"
+    print(f"  model {attempt.model}, {champion}", end="")
     print(f", registered as version {attempt.version}" if attempt.version else ", not registered")
     if shown.decision:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")

@@ -64,7 +64,8 @@ class Attempt:
     """The journaled attempt. `begun` and `done` are the effects of the present round. Of the workers started in it,
     `failures` ended with a reason that counts, and `cuts` were cut short by the end of a daemon.
 
-    `champion_version` is the one it is judged against; `continues` the version whose learned state it took up.
+    `champion_version` is the one it is judged against, 0 where there was none; `continues` the version whose learned
+    state it took up.
     `offered` is the version a person put up as challenger: it is judged, and nothing is trained. So it is with the
     challenger of the attempt `again_of`, which this one judges on more rows, the `look`-th time. `reported`: what its
     report tells about. `asked`: what a person was asked in the present round.
@@ -163,7 +164,7 @@ class JudgeNow:
 
 @dataclass(frozen=True)
 class JudgeAgain:
-    """Someone moved the alias to `champion`: compare the same challenger with that version."""
+    """Someone moved the alias to `champion`: compare the same challenger with that version. 0: there is none."""
 
     champion: int
 
@@ -251,13 +252,23 @@ def _before_worker(attempt: Attempt, worker: WorkerSeen, champion: Champion, now
     if worker.kept:
         away = champion.state is ChampionState.UNKNOWN
         return Wait("the registry does not answer; what was trained waits on disk") if away else StartWorker()
-    if champion.state is not ChampionState.FOUND or champion.version is None:
+    against = _against(attempt, champion)
+    if champion.state is ChampionState.LOST and champion.version == attempt.champion_version:
+        return Conclude(State.ABANDONED, champion.detail)
+    if against is None:
         return Wait(f"the champion is {champion.state.value}: nothing is trained until it is found again")
     if reason := _called_off(attempt, champion):
         return Conclude(State.ABANDONED, reason)
-    if champion.version == attempt.champion_version:
+    if against == attempt.champion_version:
         return StartWorker()
-    return TakeUpChampion(champion.version) if attempt.challenger is None else JudgeAgain(champion.version)
+    return TakeUpChampion(against) if attempt.challenger is None else JudgeAgain(against)
+
+
+def _against(attempt: Attempt, champion: Champion) -> int | None:
+    """The version that it would be judged against now; 0 for a person's challenger where there never was a champion."""
+    if champion.state is ChampionState.NONE and attempt.offered is not None:
+        return 0
+    return champion.version if champion.state is ChampionState.FOUND else None
 
 
 def _called_off(attempt: Attempt, champion: Champion) -> str:
@@ -314,9 +325,9 @@ def _after_verdict(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, n
     outcome = attempt.verdict.outcome
     if outcome is Outcome.PROMOTE or approval_for(attempt.verdict, attempt.policy.promote, attempt.look) is not None:
         return _promote(attempt, champion, meanwhile, now)
-    if _moved_on(attempt, champion):
-        assert champion.version is not None
-        return JudgeAgain(champion.version)
+    against = _against(attempt, champion)
+    if against and against not in (attempt.champion_version, attempt.version):
+        return JudgeAgain(against)
     if Effect.VERDICT not in attempt.done:
         return Perform(Effect.VERDICT)
     if attempt.policy.promote.register is Register.ALL and attempt.version is None:
@@ -340,12 +351,6 @@ def _lacked_rows(attempt: Attempt) -> bool:
     return attempt.verdict is not None and any(each.code == TOO_FEW_ROWS for each in attempt.verdict.findings)
 
 
-def _moved_on(attempt: Attempt, champion: Champion) -> bool:
-    """Whether the verdict is about a version that is champion no more."""
-    found = champion.state is ChampionState.FOUND and champion.version is not None
-    return found and champion.version not in (attempt.champion_version, attempt.version)
-
-
 def _promote(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: datetime) -> Step:
     """In the order of the design; the champion must be the frozen one until the alias has moved.
 
@@ -355,11 +360,12 @@ def _promote(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: da
         return _complete(attempt, champion)
     if closed := _closed(attempt, champion, meanwhile, now):
         return closed
-    if champion.state is not ChampionState.FOUND or champion.version is None:
+    against = _against(attempt, champion)
+    if against is None:
         return Wait(f"the champion is {champion.state.value}: nothing is promoted until it is found again")
-    arrived = attempt.version is not None and champion.version == attempt.version
-    if not arrived and champion.version != attempt.champion_version:
-        return _after_someone_moved(attempt, champion.version)
+    arrived = attempt.version is not None and against == attempt.version
+    if not arrived and against != attempt.champion_version:
+        return _after_someone_moved(attempt, against)
     if not arrived and Effect.ALIAS not in attempt.begun and (reason := _called_off(attempt, champion)):
         return Conclude(State.REJECTED, reason)
     if Effect.VERDICT not in attempt.done:
@@ -368,7 +374,7 @@ def _promote(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: da
         return Perform(Effect.REGISTER)
     if not arrived and (asking := _until_approved(attempt, meanwhile, now)):
         return asking
-    if Effect.REPLACES not in attempt.done:
+    if Effect.REPLACES not in attempt.done and attempt.champion_version:
         return Perform(Effect.REPLACES)
     return Perform(Effect.ALIAS, already=arrived)
 
@@ -412,15 +418,16 @@ def _closed(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: dat
 def _after_someone_moved(attempt: Attempt, champion: int) -> Step:
     """A person wins. Once our own move was begun nobody can tell whether it came before theirs, so it is not redone."""
     if Effect.ALIAS in attempt.begun:
-        return Conclude(
-            State.REJECTED, f"someone moved the alias to version {champion} while the promotion was under way"
-        )
+        moved = f"moved the alias to version {champion}" if champion else "removed the alias"
+        return Conclude(State.REJECTED, f"someone {moved} while the promotion was under way")
     return JudgeAgain(champion)
 
 
 def _complete(attempt: Attempt, champion: Champion) -> Step:
-    """The alias has moved; `previous_champion` follows, unless someone has moved the alias on since."""
-    if Effect.PREVIOUS not in attempt.done:
+    """The alias has moved; `previous_champion` follows, unless someone has moved the alias on since, or it is the first
+    champion.
+    """
+    if Effect.PREVIOUS not in attempt.done and attempt.champion_version:
         if champion.state is ChampionState.UNKNOWN:
             return Wait("the registry does not answer; previous_champion is still to be set")
         return Perform(Effect.PREVIOUS, already=champion.version != attempt.version)

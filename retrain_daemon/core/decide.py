@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
-from retrain_daemon.core.facts import ChampionState, Facts, Offered, Undecided
+from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 
@@ -84,7 +84,10 @@ class _Reason:
 def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
     """Given a policy, the facts and the time, return whether to train or judge now, by which rule, and why."""
     offered, look = offer(policy, facts), second_look(policy, facts)
-    decided = _while_a_look_waits(look, _decide(policy, facts, now, offered, look))
+    if offered is not None and facts.champion.state is ChampionState.NONE:
+        decided = _decide_first(policy, facts, now, offered)
+    else:
+        decided = _while_a_look_waits(look, _decide(policy, facts, now, offered, look))
     decision = _until_labels_are_final(facts, decided)
     if offered is None:
         return decision
@@ -115,7 +118,7 @@ def _decide(
     policy: Policy, facts: Facts, now: datetime, offered: Standing | None, look: Standing | None
 ) -> Decision:  # fmt: skip
     rules = tuple(report_rules(policy, facts, now))
-    for obstacle in (_not_ready(facts), _no_rows(facts)):
+    for obstacle in (_not_ready(facts), _no_champion(facts.champion), _no_rows(facts)):
         if obstacle:
             return _wait(obstacle, rules)
     if facts.request:
@@ -143,6 +146,20 @@ def _decide(
         rule=chosen.name,
         recipe=chosen.recipe,
     )
+
+
+def _decide_first(policy: Policy, facts: Facts, now: datetime, offered: Standing) -> Decision:
+    """There is no champion yet, and a version is put up: it is judged by itself. Nothing trains, on no request."""
+    rules = tuple(report_rules(policy, facts, now))
+    if obstacle := _not_ready(facts):
+        return _wait(obstacle, rules)
+    if (obstacle := _no_rows(facts)) and obstacle.code != "no_rows":
+        return _wait(obstacle, rules)
+    if obstacle is None and offered.ready and facts.offered is not None:
+        return _judge_offered(policy, facts, facts.offered, rules)
+    missing = _no_champion(facts.champion)
+    assert missing is not None
+    return _wait(missing, rules)
 
 
 def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleReport]:
@@ -230,13 +247,17 @@ def _not_ready(facts: Facts) -> _Reason | None:
         return _Reason("held", f"held since {facts.hold.since:%Y-%m-%d %H:%M} by {facts.hold.by}: {facts.hold.why}")
     if facts.failures >= ABANDONED_TO_HOLD:
         return _Reason("too_many_failures", f"{facts.failures} attempts in a row were abandoned; resume it when mended")
-    match facts.champion.state:
+    return None
+
+
+def _no_champion(champion: Champion) -> _Reason | None:
+    match champion.state:
         case ChampionState.FOUND:
             return None
         case ChampionState.UNKNOWN:
-            return _Reason("registry_unknown", facts.champion.detail or "the registry does not answer")
+            return _Reason("registry_unknown", champion.detail or "the registry does not answer")
         case state:
-            return _Reason(f"champion_{state.value}", facts.champion.detail)
+            return _Reason(f"champion_{state.value}", champion.detail)
 
 
 def awaiting(attempt: str, until: datetime) -> str:

@@ -18,7 +18,7 @@ class ChampionState(StrEnum):
 
     FOUND = "found"  #: the alias points to a version
     NONE = "none"  #: the model has no such alias and never had one as far as is known
-    LOST = "lost"  #: the alias was there and is gone
+    LOST = "lost"  #: the alias was there and is gone, or points to a version that is not there or does not load
     UNTRUSTED = "untrusted"  #: the alias points to a version of an author whom the settings do not name
     MISSPELLED = "misspelled"  #: the alias exists in another spelling only
     NO_MODEL = "no_model"  #: no registered model has this name

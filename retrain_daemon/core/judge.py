@@ -16,7 +16,7 @@ from retrain_daemon.core.metrics import FLIPPED
 from retrain_daemon.core.policy import RELATIVE, Promotion, Requirement
 from retrain_daemon.core.slices import in_slices
 
-__all__ = ["TOO_FEW_ROWS", "Finding", "Outcome", "Verdict", "judge"]
+__all__ = ["TOO_FEW_ROWS", "Finding", "Outcome", "Verdict", "compares", "judge"]
 
 #: The code of the refusal for want of rows: more of them may still settle it.
 TOO_FEW_ROWS = "too_few_rows"
@@ -62,7 +62,7 @@ def judge(promotion: Promotion, evidence: Evidence) -> Verdict:
 
 def _findings(line: Requirement, promotion: Promotion, evidence: Evidence) -> tuple[Finding, ...]:
     """What a line says: one finding, and one more against the anchor."""
-    if _compares(line) and not evidence.champion_version:
+    if compares(line) and not evidence.champion_version:
         return (_left_aside(line),)
     if line.slices:
         return (in_slices(line, promotion, evidence),)
@@ -72,7 +72,8 @@ def _findings(line: Requirement, promotion: Promotion, evidence: Evidence) -> tu
     return (found, against_anchor(line, promotion, evidence.anchor, evidence.confidence))
 
 
-def _compares(line: Requirement) -> bool:
+def compares(line: Requirement) -> bool:
+    """Whether a line is about challenger and champion, so that nothing can be said of it without a champion."""
     return line.claim in RELATIVE or line.metric == FLIPPED
 
 

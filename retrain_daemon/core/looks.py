@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrain_daemon.core.facts import Facts, LastLook
+from retrain_daemon.core.facts import ChampionState, Facts, LastLook
+from retrain_daemon.core.judge import compares
 from retrain_daemon.core.policy import Policy
 
 #: Codes of findings that no number of rows changes.
@@ -37,6 +38,8 @@ def offer(policy: Policy, facts: Facts) -> Standing | None:
         return None
     if offered.obstacle:
         return Standing(offered.code, offered.obstacle)
+    if facts.champion.state is ChampionState.NONE and all(map(compares, policy.promote.require)):
+        return _nothing_to_judge_by(policy, offered.version)
     rows, needed = offered.judging_rows, policy.promote.min_rows
     named = f"version {offered.version}"
     if rows is None:
@@ -47,6 +50,15 @@ def offer(policy: Policy, facts: Facts) -> Standing | None:
         return Standing("too_few_rows", f"{named} waits for {needed - rows:,} held-out rows newer than {than}")
     told = _looked_at(named, offered.last_look, needed)
     return told or Standing("", f"{named} can be judged by at most {rows:,} rows")
+
+
+def _nothing_to_judge_by(policy: Policy, version: int) -> Standing:
+    sentence = (
+        f"version {version} cannot become the first champion by a verdict: no line of promote.require is about a"
+        " challenger alone. Run `retraind adopt"
+        f" {policy.model} --version {version}`, or add a line such as `{{metric: roc_auc, at_least: 0.8}}`"
+    )
+    return Standing("no_absolute_line", sentence)
 
 
 def _looked_at(named: str, look: LastLook | None, needed: int) -> Standing | None:

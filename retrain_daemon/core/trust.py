@@ -26,14 +26,19 @@ class Trust:
             return ""
         return f"version {version} is by {author or 'nobody known'}, who is not among trust.users"
 
-    def against_offered(self, author: str, champion_author: str, version: int) -> str:
+    def against_offered(self, author: str, champion_author: str | None, version: int) -> str:
         """The same for a version under the alias `challenger`: without named users only the daemon's own user and the
-        champion's author are trusted. Not knowing who made it is not a yes.
+        champion's author are trusted, None where there is no champion. Not knowing who made it is not a yes.
         """
         if author and (author in self.own or author in (self.users or {champion_author})):
             return ""
         who = f"is by {author}" if author else "is by nobody known (its run has no tag mlflow.user)"
-        allowed = "is not among trust.users" if self.users else "is neither the daemon's user nor the champion's author"
+        other = (
+            "is not the daemon's user"
+            if champion_author is None
+            else ("is neither the daemon's user nor the champion's author")
+        )
+        allowed = "is not among trust.users" if self.users else other
         return (
             f"version {version} {who}, who {allowed}: it is not loaded; name its author in trust.users of the settings"
         )

@@ -254,7 +254,9 @@ class Attempts:
 
     def start(self, attempt: Attempt, now: datetime) -> None:
         """A worker is about to be started; one that was at work before it was cut short."""
-        compared = f"compared with version {attempt.champion_version}, nothing is trained"
+        champion = attempt.champion_version
+        how = f"compared with version {champion}" if champion else "measured by itself, as there is no champion"
+        compared = f"{how}; nothing is trained" if not champion else f"{how}, nothing is trained"
         self._change(
             attempt, State.TRAINING, now,
             "starts = starts + 1, cuts = cuts + (state = 'training'), due_at = NULL, reason = ?",
@@ -300,7 +302,8 @@ class Attempts:
             attempt, State.PLANNED, now,
             "round = round + 1, champion_version = ?, evidence = NULL, verdict = NULL, failures = 0, starts = 0,"
             " cuts = 0, reason = ?", champion,
-            f"to be judged against version {champion}, to which someone moved the alias",
+            f"to be judged against version {champion}, to which someone moved the alias"
+            if champion else "to be judged by itself, as there is no champion any more",
         )  # fmt: skip
 
     def set_version(self, attempt: Attempt, version: int) -> None:

@@ -17,7 +17,9 @@ FOREVER = datetime(2200, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRow:
-    """One watched model. `champion_seen` is the champion when last seen; `adopted_at` ends its history."""
+    """One watched model. `champion_seen` is the champion when last seen; `adopted_at` ends its history. `unloadable` is
+    the champion where a worker could not load it, with what it said.
+    """
 
     name: str
     policy_file: str
@@ -30,6 +32,8 @@ class ModelRow:
     trouble_code: str
     settling_at_first: tuple[str, ...]
     inspected_as: str
+    unloadable: int | None = None
+    unloadable_why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +133,25 @@ class Models:
     def see_champion(self, name: str, version: int | None, now: datetime) -> None:
         """Remember the champion."""
         self._database.run(
-            "UPDATE model SET champion_seen = ?, changed_at = ? WHERE name = ? AND champion_seen IS NOT ?",
+            "UPDATE model SET champion_seen = ?, unloadable = NULL, unloadable_why = '', changed_at = ?"
+            " WHERE name = ? AND champion_seen IS NOT ?",
             version, to_text(now), name, version,
+        )  # fmt: skip
+
+    def lose(self, name: str, why: str, now: datetime) -> None:
+        """The champion cannot be loaded: so it stays until another one is seen, or it is to be tried again."""
+        self._database.run(
+            "UPDATE model SET unloadable = champion_seen, unloadable_why = ?, changed_at = ?"
+            " WHERE name = ? AND unloadable IS NOT champion_seen",
+            why, to_text(now), name,
+        )  # fmt: skip
+
+    def try_again(self, name: str, now: datetime) -> None:
+        """The champion may load by now."""
+        self._database.run(
+            "UPDATE model SET unloadable = NULL, unloadable_why = '', changed_at = ?"
+            " WHERE name = ? AND unloadable IS NOT NULL",
+            to_text(now), name,
         )  # fmt: skip
 
     def hold(self, name: str, by: str, why: str, now: datetime) -> None:
@@ -145,8 +166,7 @@ class Models:
         """Lift the hold, and forget earlier failures."""
         self._database.run(
             "UPDATE model SET hold_since = NULL, hold_by = NULL, hold_why = NULL, resumed_at = ?, trouble = '',"
-            " trouble_code = '',"
-            " changed_at = ? WHERE name = ?",
+            " trouble_code = '', unloadable = NULL, unloadable_why = '', changed_at = ? WHERE name = ?",
             to_text(now), to_text(now), name,
         )  # fmt: skip
 
@@ -206,6 +226,9 @@ class Models:
             return False
         self._database.run("DELETE FROM lineage WHERE model = ? AND version = ?", *where)
         self._database.run("DELETE FROM score WHERE model = ? AND version = ?", *where)
+        self._database.run(
+            "UPDATE model SET unloadable = NULL, unloadable_why = '' WHERE name = ? AND unloadable = ?", *where
+        )
         return True
 
     def learned(self, name: str, version: int, unit: str) -> Learned:
@@ -284,6 +307,8 @@ def _model(row: sqlite3.Row) -> ModelRow:
         trouble_code=row["trouble_code"],
         settling_at_first=tuple(json.loads(row["settling_at_first"])),
         inspected_as=row["inspected_as"],
+        unloadable=row["unloadable"],
+        unloadable_why=row["unloadable_why"],
     )
 
 

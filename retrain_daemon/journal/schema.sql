@@ -25,6 +25,8 @@ CREATE TABLE model (
     tag_request_taken  INTEGER NOT NULL DEFAULT 0,  -- the tag retrain=now was taken up and not yet seen absent
     trouble            TEXT NOT NULL DEFAULT '',    -- why its drops cannot be inspected, one sentence
     trouble_code       TEXT NOT NULL DEFAULT '',    -- the same for programs
+    unloadable         INTEGER,           -- the champion that a worker could not load, whoever tries
+    unloadable_why     TEXT NOT NULL DEFAULT '',    -- what it said, one clause
     changed_at         TEXT NOT NULL
 ) STRICT;
 
@@ -415,6 +417,13 @@ WHEN NEW.champion_seen IS NOT OLD.champion_seen BEGIN
     INSERT INTO history (at, model, subject, event, detail)
     VALUES (NEW.changed_at, NEW.name, NEW.name, 'champion.seen',
             'version ' || COALESCE(NEW.champion_seen, 'none') || ', was ' || COALESCE(OLD.champion_seen, 'none'));
+END;
+CREATE TRIGGER champion_unloadable AFTER UPDATE OF unloadable ON model WHEN NEW.unloadable IS NOT OLD.unloadable BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.name,
+            CASE WHEN NEW.unloadable IS NULL THEN 'champion.tried_again' ELSE 'champion.unloadable' END,
+            'version ' || COALESCE(NEW.unloadable, OLD.unloadable) ||
+            CASE WHEN NEW.unloadable_why = '' THEN '' ELSE ': ' || NEW.unloadable_why END);
 END;
 CREATE TRIGGER request_asked AFTER INSERT ON request BEGIN
     INSERT INTO history (at, model, subject, event, detail)

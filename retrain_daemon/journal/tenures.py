@@ -15,7 +15,7 @@ from retrain_daemon.journal.database import Database, to_moment, to_moment_or_no
 class How(StrEnum):
     """How a version became champion."""
 
-    FOUND = "found"  #: it was champion when the model was first seen, or nobody knows since when
+    FOUND = "found"  #: it was champion when the model was first seen, or the first to be adopted or judged by itself
     BETTER = "better"  #: promoted, as improvement was shown
     NOT_WORSE = "not_worse"  #: promoted, and no improvement was shown
     MOVED = "moved"  #: a person moved the alias

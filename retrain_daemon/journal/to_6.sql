@@ -1,7 +1,17 @@
--- From schema 5 to 6: second looks, the error budget of each tenure, approval, watched promotions and reports.
+-- From schema 5 to 6: second looks, the error budget of each tenure, approval, watched promotions, reports and
+-- champions that do not load.
 ALTER TABLE attempt ADD COLUMN again_of TEXT REFERENCES attempt (id);
 ALTER TABLE attempt ADD COLUMN look INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE attempt ADD COLUMN reported TEXT NOT NULL DEFAULT '';
+ALTER TABLE model ADD COLUMN unloadable INTEGER;
+ALTER TABLE model ADD COLUMN unloadable_why TEXT NOT NULL DEFAULT '';
+CREATE TRIGGER champion_unloadable AFTER UPDATE OF unloadable ON model WHEN NEW.unloadable IS NOT OLD.unloadable BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.name,
+            CASE WHEN NEW.unloadable IS NULL THEN 'champion.tried_again' ELSE 'champion.unloadable' END,
+            'version ' || COALESCE(NEW.unloadable, OLD.unloadable) ||
+            CASE WHEN NEW.unloadable_why = '' THEN '' ELSE ': ' || NEW.unloadable_why END);
+END;
 CREATE INDEX attempt_again ON attempt (again_of) WHERE again_of IS NOT NULL;
 UPDATE attempt SET reported = round || ' ' || state WHERE ended_at IS NOT NULL;
 CREATE INDEX attempt_unreported ON attempt (number)

@@ -23,7 +23,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from retrain_daemon import __version__
-from retrain_daemon.errors import FrameworkMissing, Refused, RegistryUnreachable, RetrainError
+from retrain_daemon.errors import FrameworkMissing, Refused, RegistryUnreachable, RetrainError, Unloadable
 from retrain_daemon.secrets import Secrets, secrets_of
 from retrain_daemon.shortage import free_room, full, is_shortage, sentence, speaks_of_shortage
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
@@ -112,6 +112,7 @@ def _failed(raised: Exception, phase: str) -> Failed:
             temporary=error.temporary,
             unreachable=isinstance(error, RegistryUnreachable),
             framework_missing=isinstance(error, FrameworkMissing),
+            unloadable=error.uri if isinstance(error, Unloadable) else "",
         )
     except MemoryError:
         return Failed(

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.models import get_model_info
 from mlflow.models.model import ModelInfo
 
-from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.errors import NotFound, Refused, Unloadable
 from retrain_daemon.worker.job import Source
 from retrain_daemon.worker.mlflow_errors import understood
 from retrain_daemon.worker.schema import NETWORKS
@@ -73,7 +73,9 @@ def connect(source: Source) -> None:
 
 
 def read_version(source: Source) -> ModelCard:
-    """Describe the registered version of `source`; raises Refused when it names none, NotFound when it is not there."""
+    """Describe the registered version of `source`; raises Refused when it names none, NotFound when it is not there,
+    Unloadable when its files are not.
+    """
     if source.version is None:
         raise Refused(f"Model {source.model} has no version to train from.", "Register one first.")
     with understood(source.registry_uri):
@@ -83,14 +85,15 @@ def read_version(source: Source) -> ModelCard:
 
 
 def read_card(source: Source, uri: str, label: str) -> ModelCard:
-    """Describe the model at `uri` from its MLmodel file alone; raises Refused when that cannot be read."""
+    """Describe the model at `uri` from its MLmodel file alone; raises Unloadable when that cannot be read."""
     try:
         with understood(source.registry_uri):
             info = get_model_info(uri)
     except NotFound as missing:
-        raise Refused(f"The files of {label} are gone: {missing.message}", REGISTER) from None
+        raise Unloadable(f"The files of {label} are gone: {missing.message}", REGISTER, uri=uri) from None
     except (yaml.YAMLError, AttributeError, LookupError, TypeError) as problem:
-        raise Refused(f"The MLmodel file of {label} cannot be read: {first_line(problem)}.", REGISTER) from problem
+        message = f"The MLmodel file of {label} cannot be read: {first_line(problem)}."
+        raise Unloadable(message, REGISTER, uri=uri) from problem
     named = [flavor for flavor in info.flavors if flavor != _GENERIC]
     flavor = next((flavor for flavor in _FLAVORS if flavor in named), (named or [_GENERIC])[0])
     return ModelCard(label=label, uri=uri, flavor=flavor, info=info)

@@ -225,7 +225,8 @@ class Failed:
 
     `lost`: the worker said nothing itself; it crashed, was killed or ran past a limit. `unreachable`: MLflow did not
     answer, or the machine had no room left: no fault of the job, so it does not count as a try. `framework_missing`:
-    the model's framework is not installed where the worker ran.
+    the model's framework is not installed where the worker ran. `unloadable`: the URI of a stored model whose files are
+    gone or do not load, "" where that is not the reason.
     """
 
     kind: Literal["failed"] = "failed"
@@ -235,6 +236,7 @@ class Failed:
     lost: bool = False
     unreachable: bool = False
     framework_missing: bool = False
+    unloadable: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

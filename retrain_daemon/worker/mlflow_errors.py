@@ -110,7 +110,17 @@ def _meaning(error: MlflowException, uri: str) -> RetrainError:
         return NotFound(f"MLflow at {shown(uri)} does not know it: {words}.")
     if error.error_code in _REFUSALS:
         return Refused(f"MLflow at {shown(uri)} refused: {words}.", _remedy(words))
+    if files := _files_gone(error.message):
+        return NotFound(f"MLflow at {shown(uri)} does not have {', '.join(files)}.")
     return unreachable(uri, error.message)
+
+
+def _files_gone(message: str) -> list[str]:
+    """The files that a download through the server failed for, if it said of each that it is not there."""
+    if not message.startswith("The following failures occurred while downloading"):
+        return []
+    files = re.findall(r"^##### File (.*) #####$", message, re.MULTILINE)
+    return files[:3] if len(files) == message.count('"error_code":"RESOURCE_DOES_NOT_EXIST"') else []
 
 
 def _remedy(words: str) -> str:

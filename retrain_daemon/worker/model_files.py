@@ -14,7 +14,7 @@ from typing import Any
 import mlflow
 from mlflow.models import Model
 
-from retrain_daemon.errors import NotFound, Refused
+from retrain_daemon.errors import NotFound, Refused, Unloadable
 from retrain_daemon.worker.cards import REGISTER, ModelCard, capital, first_line
 from retrain_daemon.worker.mlflow_errors import understood
 
@@ -38,7 +38,7 @@ class ModelFiles:
 
 
 def fetch(card: ModelCard, folder: Path) -> ModelFiles:
-    """Copy the model's files into a new folder in `folder`; raises Refused when they are gone."""
+    """Copy the model's files into a new folder in `folder`; raises Unloadable when they are gone."""
     copy = Path(folder, hashlib.sha256(card.uri.encode()).hexdigest()[:16])
     copy.mkdir()
     path = _downloaded(card, copy)
@@ -51,7 +51,7 @@ def _downloaded(card: ModelCard, folder: Path) -> Path:
         with understood(mlflow.get_registry_uri()):
             return Path(mlflow.artifacts.download_artifacts(card.uri, dst_path=str(folder)))
     except NotFound as missing:
-        raise Refused(f"The files of {card.label} are gone: {missing.message}", REGISTER) from None
+        raise Unloadable(f"The files of {card.label} are gone: {missing.message}", REGISTER, uri=card.uri) from None
 
 
 def payload_digest(folder: Path, settings: Mapping[str, Any]) -> str:
@@ -111,12 +111,14 @@ def extra_files(files: ModelFiles) -> list[str] | None:
 
 
 def does_not_load(card: ModelCard, problem: Exception, said: str = "") -> Refused:
-    """What a model raised while it was loaded, as a refusal with what it `said`, else with its first line."""
+    """What a model raised while it was loaded, as a refusal with what it `said`, else with its first line. Unloadable,
+    unless another environment or machine may load it.
+    """
     hint = REGISTER
     if type(problem).__name__ == "UntrustedTypesFoundException":
         hint = "Log it again with skops_trusted_types=[...] naming these types, if they are to be trusted."
     elif isinstance(problem, ModuleNotFoundError):
         hint = "Install that module into the environment of the worker, or log the model with code_paths."
-    return Refused(
-        f"{capital(card.label)} does not load: {type(problem).__name__}: {said or first_line(problem)}.", hint
-    )
+    message = f"{capital(card.label)} does not load: {type(problem).__name__}: {said or first_line(problem)}."
+    elsewhere = isinstance(problem, (ImportError, MemoryError, OSError)) and not isinstance(problem, FileNotFoundError)
+    return Refused(message, hint) if elsewhere else Unloadable(message, hint, uri=card.uri)

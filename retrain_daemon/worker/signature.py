@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from retrain_daemon.core.policy import DataSpec, Outputs
-from retrain_daemon.errors import DataProblem, Refused
+from retrain_daemon.errors import DataProblem, NotFound, Refused
 from retrain_daemon.worker.feature_names import expanded, is_pattern, matched
 from retrain_daemon.worker.feature_names import read_from as _read_from
 from retrain_daemon.worker.job import Source
@@ -170,8 +170,13 @@ def _stored(source: Source) -> tuple[Any, str]:
 
     mlflow.set_tracking_uri(source.tracking_uri)
     mlflow.set_registry_uri(source.registry_uri)
-    with understood(source.registry_uri):
-        info = mlflow.models.get_model_info(f"models:/{source.model}/{source.version}")
+    try:
+        with understood(source.registry_uri):
+            info = mlflow.models.get_model_info(f"models:/{source.model}/{source.version}")
+    except NotFound:
+        from retrain_daemon.worker.cards import read_version
+
+        info = read_version(source).info  # says whether the version is gone, or only its files
     return info.signature, next((flavor for flavor in NETWORKS if flavor in info.flavors), "")
 
 
