@@ -161,6 +161,37 @@ def test_fewer_than_ten_rows_in_favour_show_no_gain_and_more_do():
     assert compared(*few_differ(600, 10)).gain_low > 0
 
 
+def carried_by(count, rows=400):
+    """Two regressions that differ everywhere by noise, and by much on so many rows, where the champion is far off."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=rows)
+    champion, challenger = (truth + random.normal(scale=0.01, size=rows) for _ in range(2))
+    champion[:count] += 5
+    return truth, Predictions(values=champion), Predictions(values=challenger)
+
+
+@pytest.mark.parametrize("name", ["rmse", "r2", "mae"])
+@pytest.mark.parametrize("groups", [None, np.arange(400, dtype=np.uint64) % 200])
+def test_a_gain_that_fewer_than_ten_rows_make_up_is_not_shown_though_all_rows_differ(name, groups):
+    few = compared(*carried_by(9), [name], groups=groups, strict_confidence=0.975)
+    assert few.gain > 0
+    assert (few.gain_low, few.gain_strict) == (0, 0)
+    assert "carried by fewer than 10" in few.method
+    assert compared(*carried_by(12), [name], groups=groups).gain_low > 0
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "average_precision"])
+def test_a_gain_on_few_rows_of_a_rare_class_is_not_shown_though_more_of_the_others_differ(name):
+    truth = (np.arange(1000) < 40).astype(int)
+    right = np.where(truth == 1, 0.9, 0.1)
+    champion, challenger = right.copy(), right.copy()
+    champion[:8] = 0.05  # eight of the rare class, which the challenger has right
+    champion[500:520], challenger[520:540] = 0.6, 0.6
+    found = compared(truth, said(champion), said(challenger), [name], strict_confidence=0.975)
+    assert found.gain > 0
+    assert (found.gain_low, found.gain_strict) == (0, 0)
+
+
 def test_a_loss_that_differs_on_few_rows_has_no_bound():
     found = compared(*few_differ(600, 4), ["log_loss"])
     assert found.gain is not None
