@@ -48,7 +48,7 @@ def compare(
 
     Each metric gets the method that fits it, named in `method` (`paired/methods.py`); rows, or whole `groups` (n,), are
     the independent units. `gain_low`, `gain_high` and the challenger's own bounds are one-sided at `confidence` each
-    (0.5 to 1, exclusive); `gain_strict` is the lower bound of the gain at `strict_confidence`, None where none is
+    (from 0.5 on, below 1); `gain_strict` is the lower bound of the gain at `strict_confidence`, None where none is
     asked. The same seed gives the same result. What cannot be known is None, with a sentence in `problem`. Where fewer
     than FEWEST units make up the difference, no gain is ever shown. Raises ValueError when lengths differ.
     """
@@ -93,7 +93,7 @@ def pair_of(name: str, champion: Scored, challenger: Scored, trial: Trial) -> Pa
 
 def _check_confidences(*confidences: float | None) -> None:
     for confidence in confidences:
-        if confidence is not None and not 0.5 < confidence < 1:
+        if confidence is not None and not 0.5 <= confidence < 1:
             raise ValueError(f"a confidence is between 0.5 and 1, not {confidence}")
 
 

@@ -350,6 +350,12 @@ def test_the_exact_bound_on_a_share_is_that_of_clopper_and_pearson(count, total)
     assert share_at_most(total, total, 0.95) == 1
 
 
+def test_at_the_least_confidence_that_a_policy_may_ask_for_bounds_are_at_the_value_about():
+    for found in compared(*world(), ALL_BINARY, confidence=0.5, strict_confidence=0.75):
+        assert found.gain_strict <= found.gain_low <= found.gain_high
+        assert found.gain_low == pytest.approx(found.gain, abs=0.005)
+
+
 def test_a_confidence_outside_its_range_is_an_error():
     with pytest.raises(ValueError, match=r"between 0.5 and 1, not 95"):
         compared(*world(), confidence=95)
