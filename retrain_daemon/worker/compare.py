@@ -121,7 +121,7 @@ def _evidence(
 ) -> MetricEvidence:
     pair = pair_of(name, champion, challenger, trial)
     if isinstance(pair, MetricEvidence):
-        return pair
+        return pair if pair.challenger is None else _own_only(pair, challenger, trial, confidences[0])
     evidence = MetricEvidence(
         metric=name,
         champion=pair.values[0],
@@ -155,6 +155,12 @@ def _with_own(evidence: MetricEvidence, own: Estimate | Unknown, confidence: flo
     if isinstance(own, Unknown):
         return evidence
     return replace(evidence, challenger_low=own.low(confidence), challenger_high=own.high(confidence))
+
+
+def _own_only(evidence: MetricEvidence, challenger: Scored, trial: Trial, confidence: float) -> MetricEvidence:
+    """A champion without a value, such as one without precision, does not hide what the challenger itself shows."""
+    alone = pair_of(evidence.metric, challenger, challenger, trial)
+    return evidence if isinstance(alone, MetricEvidence) else _with_own(evidence, estimates(alone)[1], confidence)
 
 
 def _problem(name: str, gain: Estimate | Unknown, own: Estimate | Unknown) -> str:

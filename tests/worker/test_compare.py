@@ -227,6 +227,14 @@ def test_a_precision_without_a_mistake_is_not_shown_to_be_perfect():
     assert found.gain_low is None
 
 
+def test_where_only_the_champion_has_no_value_the_challengers_own_is_known():
+    truth, _, challenger = world()
+    found = compared(truth, said(np.full(1000, 0.1)), challenger, ["precision"])
+    assert (found.champion, found.gain, found.gain_low) == (None, None, None)
+    assert found.problem.startswith("champion: precision is undefined")
+    assert found.challenger_low < found.challenger < found.challenger_high
+
+
 @pytest.mark.parametrize("rows", [0, 1, 9])
 def test_a_handful_of_rows_has_no_bounds(rows):
     truth, champion, challenger = world(rows=rows)
