@@ -15,7 +15,7 @@ from retrain_daemon.core.watch import LOOKS, Terms, terms_of
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import WATCH
-from retrain_daemon.journal.watches import WatchRow
+from retrain_daemon.journal.watches import LookRow, WatchRow
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
@@ -80,11 +80,18 @@ class AfterPromotion:
         if looks and looks[-1].worse:
             return self._act(watch, terms_of_watch(self._journal, watch), looks[-1].sentence, now)
         if looks and looks[-1].look.number == LOOKS:
-            return end_watch(self._journal, watch.model, f"not shown to be worse: {looks[-1].sentence}", now)
+            return self._end_looked(watch, looks[-1], now)
         if obstacle := self._against_previous(watch):
             outcome = f"it cannot be compared with version {watch.previous} any more: {obstacle}"
             return end_watch(self._journal, watch.model, outcome, now, self._announcer, "watch_lost")
         return False
+
+    def _end_looked(self, watch: WatchRow, last: LookRow, now: datetime) -> bool:
+        """That nothing could be measured, as where a version predicts NaN, is no good news, and is told."""
+        if any(each.gain_high is not None for each in last.evidence):
+            return end_watch(self._journal, watch.model, f"not shown to be worse: {last.sentence}", now)
+        outcome = f"it is not known whether it is worse: {last.sentence}"
+        return end_watch(self._journal, watch.model, outcome, now, self._announcer, "watch_lost")
 
     def _who_moved(self, watch: WatchRow, champion: Champion) -> str:
         backs = [back for back in self._journal.rollbacks.of_model(watch.model) if back.was == watch.version]

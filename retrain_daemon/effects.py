@@ -13,6 +13,7 @@ from retrain_daemon.core.attempts import Attempt, Effect
 from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.judge import Verdict
+from retrain_daemon.core.metrics import MODEL_METRICS
 from retrain_daemon.core.policy import CHALLENGER_ALIAS, PREVIOUS_ALIAS, Claim, unit_of
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
@@ -44,13 +45,14 @@ class Overtaken(Exception):
 
 
 def _how(attempt: Attempt) -> How:
-    """Whether the version it made champion was shown to be better; also a person's approval does not show that. The
-    first champion was compared with none.
+    """Whether the version it made champion was shown to predict better; neither a person's approval shows that, nor
+    that it is smaller or faster. The first champion was compared with none.
     """
     if not attempt.champion_version:
         return How.FOUND
     findings = attempt.verdict.findings if attempt.verdict else ()
-    shown = any(each.claim == Claim.BETTER_BY and each.holds for each in findings)
+    better = [each for each in findings if each.claim == Claim.BETTER_BY and each.holds]
+    shown = any(each.metric not in MODEL_METRICS for each in better)
     return How.BETTER if shown else How.NOT_WORSE
 
 

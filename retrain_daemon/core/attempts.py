@@ -14,7 +14,7 @@ from retrain_daemon.core.approval import NOTHING_MEANWHILE, Answer, Asked, Meanw
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import Champion, ChampionState
 from retrain_daemon.core.judge import TOO_FEW_ROWS, Outcome, Verdict
-from retrain_daemon.core.policy import Policy, Recipe, Register
+from retrain_daemon.core.policy import Approval, Policy, Recipe, Register
 
 #: Workers of a round that may be cut short by the end of a daemon, beside the failures that `retries` allows.
 ALLOWED_CUTS = 10
@@ -323,7 +323,7 @@ def _after_verdict(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, n
     if attempt.verdict is None:
         return JudgeNow()
     outcome = attempt.verdict.outcome
-    if outcome is Outcome.PROMOTE or approval_for(attempt.verdict, attempt.policy.promote, attempt.look) is not None:
+    if outcome is Outcome.PROMOTE or _asking(attempt) is not None:
         return _promote(attempt, champion, meanwhile, now)
     against = _against(attempt, champion)
     if against and against not in (attempt.champion_version, attempt.version):
@@ -381,8 +381,7 @@ def _promote(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: da
 
 def _until_approved(attempt: Attempt, meanwhile: Meanwhile, now: datetime) -> Step | None:
     """What is to be done until a person has approved; None where that is so, or nobody is asked."""
-    assert attempt.verdict is not None
-    asking = approval_for(attempt.verdict, attempt.policy.promote, attempt.look)
+    asking = _asking(attempt)
     if asking is None:
         return None
     if Effect.WAITING not in attempt.done:
@@ -394,6 +393,14 @@ def _until_approved(attempt: Attempt, meanwhile: Meanwhile, now: datetime) -> St
     if attempt.asked.is_open:
         return Wait("awaits approval", attempt.asked.expires_at, for_person=True)
     return None if Effect.ANSWERED in attempt.done else Perform(Effect.ANSWERED)
+
+
+def _asking(attempt: Attempt) -> Approval | None:
+    """What a person must be asked for; their own challenger is not judged again by itself, so each look is its last."""
+    assert attempt.verdict is not None
+    promotion = attempt.policy.promote
+    look = attempt.look if attempt.offered is None else promotion.inconclusive.at_most + 1
+    return approval_for(attempt.verdict, promotion, look)
 
 
 def _closed(attempt: Attempt, champion: Champion, meanwhile: Meanwhile, now: datetime) -> Step | None:

@@ -48,7 +48,7 @@ def compare(
 
     Each metric gets the method that fits it, named in `method` (`paired/methods.py`); rows, or whole `groups` (n,), are
     the independent units. `gain_low`, `gain_high` and the challenger's own bounds are one-sided at `confidence` each
-    (0.5 to 1, exclusive); `gain_strict` is the lower bound of the gain at `strict_confidence`, None where none is
+    (from 0.5 on, below 1); `gain_strict` is the lower bound of the gain at `strict_confidence`, None where none is
     asked. The same seed gives the same result. What cannot be known is None, with a sentence in `problem`. Where fewer
     than FEWEST units make up the difference, no gain is ever shown. Raises ValueError when lengths differ.
     """
@@ -93,7 +93,7 @@ def pair_of(name: str, champion: Scored, challenger: Scored, trial: Trial) -> Pa
 
 def _check_confidences(*confidences: float | None) -> None:
     for confidence in confidences:
-        if confidence is not None and not 0.5 < confidence < 1:
+        if confidence is not None and not 0.5 <= confidence < 1:
             raise ValueError(f"a confidence is between 0.5 and 1, not {confidence}")
 
 
@@ -121,7 +121,7 @@ def _evidence(
 ) -> MetricEvidence:
     pair = pair_of(name, champion, challenger, trial)
     if isinstance(pair, MetricEvidence):
-        return pair
+        return pair if pair.challenger is None else _own_only(pair, challenger, trial, confidences[0])
     evidence = MetricEvidence(
         metric=name,
         champion=pair.values[0],
@@ -155,6 +155,12 @@ def _with_own(evidence: MetricEvidence, own: Estimate | Unknown, confidence: flo
     if isinstance(own, Unknown):
         return evidence
     return replace(evidence, challenger_low=own.low(confidence), challenger_high=own.high(confidence))
+
+
+def _own_only(evidence: MetricEvidence, challenger: Scored, trial: Trial, confidence: float) -> MetricEvidence:
+    """A champion without a value, such as one without precision, does not hide what the challenger itself shows."""
+    alone = pair_of(evidence.metric, challenger, challenger, trial)
+    return evidence if isinstance(alone, MetricEvidence) else _with_own(evidence, estimates(alone)[1], confidence)
 
 
 def _problem(name: str, gain: Estimate | Unknown, own: Estimate | Unknown) -> str:

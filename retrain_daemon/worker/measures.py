@@ -59,6 +59,21 @@ class Table:
                 changed.append(self._step(here, support, hits, predicted, int(right), sign))
         return max(changed)
 
+    def effects(self) -> Array:
+        """By how much the value changes when a row comes once more, for each row (n,)."""
+        units, one = whole(len(self.truth)), np.eye(self.classes)
+        totals = [units.table(self.truth, self.classes), units.table(self.truth, self.classes, self._right),
+                  units.table(self.labels, self.classes)]  # fmt: skip
+        kinds, of_row = np.unique(self.truth * self.classes + self.labels, return_inverse=True)
+        truth, labels = kinds // self.classes, kinds % self.classes
+        more = (one[truth], one[truth] * (truth == labels)[:, None], one[labels])
+        changed: Array = self.value(*(total + each for total, each in zip(totals, more, strict=True)))
+        return (changed - self.value(*totals))[of_row]
+
+    @property
+    def _right(self) -> Flags:
+        return np.asarray(self.truth == self.labels)
+
     def _step(self, here: float, support: Array, hits: Array, predicted: Array, right: int, sign: int) -> float:
         own = np.zeros(self.classes)
         own[right] = sign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from retrain_daemon.core.attempts import State
+from retrain_daemon.core.evidence import MetricEvidence
 from retrain_daemon.core.trust import Trust
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.journal.watches import LookRow, WatchRow
@@ -237,6 +239,19 @@ def test_a_previous_version_that_does_not_load_ends_the_watch_and_is_told(box: F
     assert listener.occasions == ["watch_lost"]
     assert watched(box).outcome.endswith("any more: Version 7 of churn does not load.")
     assert len(questions(box)) == 1
+
+
+def test_a_version_that_cannot_be_compared_on_the_new_rows_is_told_and_not_called_harmless(
+    box: FakeBox, listener: Listener
+) -> None:
+    problem = "accuracy is unknown: the challenger predicts no number on 3 of 2,000 rows"
+    unknown = MetricEvidence(metric="accuracy", problem=problem)
+    box.compare = lambda job: replace(compared(job), metrics=(unknown,))
+    arrive(box, "b", "c")
+    [news] = listener.news
+    assert news.occasion == "watch_lost"
+    assert news.reason.startswith("it is not known whether it is worse: look 2 of 2, 2,000 rows: accuracy")
+    assert news.reason.endswith(problem)
 
 
 def test_a_previous_version_whose_author_is_not_trusted_any_more_is_never_loaded(

@@ -18,7 +18,7 @@ from retrain_daemon.labels import KEY_TAG, REPLACES_TAG, SUMMARY_TAG, VERDICT_TA
 from retrain_daemon.registry import Version
 from retrain_daemon.worker.job import DropFile, DropReport, Failed
 from tests.fake_box import MODEL, Cut, FakeBox
-from tests.made import CHAMPION, some_evidence
+from tests.made import CHAMPION, a_metric, some_evidence
 from tests.shell.test_interruption import Points, cut, live_until_cut
 
 OFFERED = CHAMPION + 1
@@ -84,6 +84,18 @@ def test_a_worse_challenger_keeps_its_verdict_and_loses_the_alias(tmp_path: Path
     tags = box.registry.version(MODEL, OFFERED).tags
     assert tags[VERDICT_TAG] == "reject"
     assert tags[SUMMARY_TAG] == attempt.reason
+
+
+def test_a_person_is_asked_about_their_challenger_too_where_nothing_is_shown_of_it(tmp_path: Path) -> None:
+    box = a_box(tmp_path / "box")
+    box.evidence = some_evidence(a_metric(-0.01, 0.01, 0.03))
+    box.edit_policy("promote:\n", "promote:\n  inconclusive: {judge_again_every: 2000 rows, at_most: 2, then: ask}\n")
+    box.live()
+    [attempt] = box.attempts()
+    assert attempt.awaits_approval
+    box.order("approve", "better in the field", {"attempt": attempt.id, "evidence": attempt.asked.evidence})
+    box.live()
+    assert box.aliases()["champion"] == OFFERED
 
 
 def test_rows_that_only_judged_are_still_new_for_training(tmp_path: Path) -> None:

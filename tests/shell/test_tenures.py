@@ -59,6 +59,13 @@ def test_refreshes_that_are_not_worse_keep_the_anchor_and_are_compared_with_it(t
     assert anchor.learned == ("/state/adopted.npy",)
 
 
+def test_a_smaller_model_is_no_new_anchor_as_it_may_predict_a_little_worse(tmp_path: Path) -> None:
+    box = a_box(tmp_path, claim="not_worse_by: 0.03}\n    - {metric: model_mb, better_by: 0")
+    box.evidence = some_evidence(a_metric(-0.02, -0.01, 0.0), a_metric(0.1, 0.1, 0.1, "model_mb"))
+    promote(box, "a.csv")
+    assert tenures(box) == [FOUND, (OURS, "not_worse", CHAMPION)]
+
+
 def test_in_the_place_of_an_anchor_that_was_deleted_comes_the_next_champion_after_it(tmp_path: Path) -> None:
     box = a_box(tmp_path, claim="not_worse_by: 0.01")
     promote(box, "a.csv")

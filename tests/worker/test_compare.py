@@ -161,6 +161,37 @@ def test_fewer_than_ten_rows_in_favour_show_no_gain_and_more_do():
     assert compared(*few_differ(600, 10)).gain_low > 0
 
 
+def carried_by(count, rows=400):
+    """Two regressions that differ everywhere by noise, and by much on so many rows, where the champion is far off."""
+    random = np.random.default_rng(0)
+    truth = random.normal(size=rows)
+    champion, challenger = (truth + random.normal(scale=0.01, size=rows) for _ in range(2))
+    champion[:count] += 5
+    return truth, Predictions(values=champion), Predictions(values=challenger)
+
+
+@pytest.mark.parametrize("name", ["rmse", "r2", "mae"])
+@pytest.mark.parametrize("groups", [None, np.arange(400, dtype=np.uint64) % 200])
+def test_a_gain_that_fewer_than_ten_rows_make_up_is_not_shown_though_all_rows_differ(name, groups):
+    few = compared(*carried_by(9), [name], groups=groups, strict_confidence=0.975)
+    assert few.gain > 0
+    assert (few.gain_low, few.gain_strict) == (0, 0)
+    assert "carried by fewer than 10" in few.method
+    assert compared(*carried_by(12), [name], groups=groups).gain_low > 0
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "average_precision"])
+def test_a_gain_on_few_rows_of_a_rare_class_is_not_shown_though_more_of_the_others_differ(name):
+    truth = (np.arange(1000) < 40).astype(int)
+    right = np.where(truth == 1, 0.9, 0.1)
+    champion, challenger = right.copy(), right.copy()
+    champion[:8] = 0.05  # eight of the rare class, which the challenger has right
+    champion[500:520], challenger[520:540] = 0.6, 0.6
+    found = compared(truth, said(champion), said(challenger), [name], strict_confidence=0.975)
+    assert found.gain > 0
+    assert (found.gain_low, found.gain_strict) == (0, 0)
+
+
 def test_a_loss_that_differs_on_few_rows_has_no_bound():
     found = compared(*few_differ(600, 4), ["log_loss"])
     assert found.gain is not None
@@ -194,6 +225,14 @@ def test_a_precision_without_a_mistake_is_not_shown_to_be_perfect():
     assert found.challenger == 1
     assert found.challenger_low == pytest.approx(0.05 ** (1 / (bolder > 0.5).sum()))
     assert found.gain_low is None
+
+
+def test_where_only_the_champion_has_no_value_the_challengers_own_is_known():
+    truth, _, challenger = world()
+    found = compared(truth, said(np.full(1000, 0.1)), challenger, ["precision"])
+    assert (found.champion, found.gain, found.gain_low) == (None, None, None)
+    assert found.problem.startswith("champion: precision is undefined")
+    assert found.challenger_low < found.challenger < found.challenger_high
 
 
 @pytest.mark.parametrize("rows", [0, 1, 9])
@@ -317,6 +356,12 @@ def test_resamples_without_a_value_are_counted():
 def test_the_exact_bound_on_a_share_is_that_of_clopper_and_pearson(count, total):
     assert share_at_most(count, total, 0.95) == pytest.approx(beta.ppf(0.95, count + 1, total - count), rel=1e-6)
     assert share_at_most(total, total, 0.95) == 1
+
+
+def test_at_the_least_confidence_that_a_policy_may_ask_for_bounds_are_at_the_value_about():
+    for found in compared(*world(), ALL_BINARY, confidence=0.5, strict_confidence=0.75):
+        assert found.gain_strict <= found.gain_low <= found.gain_high
+        assert found.gain_low == pytest.approx(found.gain, abs=0.005)
 
 
 def test_a_confidence_outside_its_range_is_an_error():

@@ -29,7 +29,7 @@ class Estimate(Protocol):
     def method(self) -> str: ...
 
     def low(self, confidence: float) -> float:
-        """The one-sided lower bound at `confidence` (0.5 to 1, exclusive)."""
+        """The one-sided lower bound at `confidence` (from 0.5 on, below 1)."""
 
     def high(self, confidence: float) -> float:
         """The one-sided upper bound at `confidence`."""

@@ -140,7 +140,9 @@ def _resampled(pair: Pair) -> Both:
     gain, value = drawn(pair)
     differing = pair.differing()
     if differing >= FEWEST:
-        return varied(gain), _own_resampled(pair, value)
+        found = varied(gain)
+        carried = found if isinstance(found, Unknown) else _carried(found, pair.carrying(), pair.trial.unit)
+        return carried, _own_resampled(pair, value)
     return _within(pair, differing, _step(pair)), _own_resampled(pair, value)
 
 

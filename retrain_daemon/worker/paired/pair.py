@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from retrain_daemon.core.metrics import METRICS, Needs
 from retrain_daemon.worker.evaluate import Measure, Scored
-from retrain_daemon.worker.measures import Flags
-from retrain_daemon.worker.resample import Codes
+from retrain_daemon.worker.measures import Flags, Ranking, Sums, Table
+from retrain_daemon.worker.paired.estimate import number_carrying
+from retrain_daemon.worker.resample import Array, Codes
 
 #: With fewer units on which the models differ, or fewer of a class, no method sees what these did not show.
 FEWEST = 10
@@ -81,6 +82,30 @@ class Pair:
     def differing(self) -> int:
         """How many units have a row on which this metric could tell the two models apart."""
         return self.trial.count(self._rows_differing())
+
+    def carrying(self) -> float:
+        """So many units carry the difference, as `number_carrying` counts, to first order."""
+        values = self._contributions()
+        groups = self.trial.groups
+        return number_carrying(values if groups is None else np.bincount(groups, weights=values).astype(np.float64))
+
+    def _contributions(self) -> Array:
+        """What each row (n,) has to do with the difference, in any unit."""
+        old, new = self.old, self.new
+        if isinstance(old, Ranking) and isinstance(new, Ranking):
+            change = np.asarray(new.first_order().columns[0] - old.first_order().columns[0])
+            positive = new.positive[0]
+            apart = (self.values[1] - self.values[0]) / positive.sum()  # first order is around what all gain together
+            return np.asarray(change + apart * positive) if len(new.positive) == 1 else change
+        if isinstance(old, Table) and isinstance(new, Table):
+            return np.where(self._rows_differing(), new.effects() - old.effects(), 0.0)
+        assert isinstance(old, Sums)
+        assert isinstance(new, Sums)
+        assert self.champion.values is not None
+        outputs = self.champion.values.shape[1]
+        before, after = np.stack(old.columns[-outputs:]), np.stack(new.columns[-outputs:])
+        total = (before + after).sum(axis=1, keepdims=True)
+        return np.asarray(((before - after) / np.where(total > 0, total, 1)).sum(axis=0))
 
     def _rows_differing(self) -> Flags:
         old, new = self.champion, self.challenger
