@@ -14,7 +14,7 @@ from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
-from retrain_daemon.labels import APPROVAL_TAG, WAITS
+from retrain_daemon.labels import APPROVAL_TAG, VOID, WAITS
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
 from retrain_daemon.observe import RegistryView
@@ -51,14 +51,14 @@ class Approvals:
             said = self._view.tags_of(attempt.model, attempt.version).get(APPROVAL_TAG, "")
         except NotFound:
             return Meanwhile(policy_digest=seen.policy_digest, version_gone=True)
-        return Meanwhile(policy_digest=seen.policy_digest, tag=self._understood(attempt, said.strip()))
+        return Meanwhile(policy_digest=seen.policy_digest, tag=self._understood(attempt, said.strip().lower()))
 
     def _understood(self, attempt: Attempt, said: str) -> Answer | None:
         """What the tag says; another word than was asked for is said once."""
         if said in (Answer.APPROVE, Answer.REJECT):
             return Answer(said)
         key = (attempt.id, attempt.round, said)
-        if said not in ("", WAITS) and key not in self._misread:
+        if said not in ("", WAITS, VOID) and key not in self._misread:
             self._misread.add(key)
             _log.warning("approval.not_understood", attempt=attempt.id, model=attempt.model, version=attempt.version,
                          value=said[:100], reason=f"the tag {APPROVAL_TAG} takes approve or reject")  # fmt: skip

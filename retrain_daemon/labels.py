@@ -18,6 +18,7 @@ __all__ = [
     "ROLLED_BACK_TAG",
     "SUMMARY_TAG",
     "VERDICT_TAG",
+    "VOID",
     "WAITS",
     "answer_text",
     "detail",
@@ -33,8 +34,8 @@ REPLACES_TAG = "retraind.replaces"
 ROLLED_BACK_TAG = "retraind.rolled_back"
 VERDICT_TAG = "retraind.verdict"
 SUMMARY_TAG = "retraind.summary"
-#: On a version that a person must approve: WAITS until they change it.
-APPROVAL_TAG, WAITS = "retraind.approval", "waiting"
+#: On a version that a person must approve: WAITS until they change it, VOID where nobody's answer counts any more.
+APPROVAL_TAG, WAITS, VOID = "retraind.approval", "waiting", "void"
 
 
 def run_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
@@ -84,7 +85,7 @@ def detail(attempt: Attempt, effect: Effect) -> str:
 
 def answer_text(attempt: Attempt) -> str:
     """What became of the question whether a version may be promoted."""
-    return (attempt.asked.said if attempt.asked is not None else "") or "void"
+    return (attempt.asked.said if attempt.asked is not None else "") or VOID
 
 
 def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float | None]:

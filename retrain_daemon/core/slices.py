@@ -14,8 +14,8 @@ from retrain_daemon.core.evidence import Evidence, SliceEvidence
 from retrain_daemon.core.findings import REQUIREMENT, Finding, asked, counted, finite, percent, told
 from retrain_daemon.core.policy import Claim, Promotion, Requirement
 
-#: So many slices are named in a sentence.
-_NAMED = 5
+#: So many slices are named in a sentence, each with so many letters.
+_NAMED, _LONGEST = 5, 60
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _judged(
     p_values = [1.0 if p is None else p for p in known]
     harmed = holm(p_values, alpha)
     if harmed:
-        (worst, bound), others = harmed[0], [judged[place].value for place, _ in harmed[1:]]
+        (worst, bound), others = harmed[0], [_value(judged[place]) for place, _ in harmed[1:]]
         said = _harm(line, judged[worst], bound, len(judged), alpha, confidence)
         also = f"; and in {_listed(others)}" if others else ""
         return _finding(line, False, f"{said}{also}{left}", judged[worst], bound)
@@ -149,14 +149,14 @@ def _unknown(line: Requirement, unknown: list[SliceEvidence]) -> str:
     rows = first.measured.rows
     missing = "its p-value is missing" if first.p_harm is None else f"its p-value is {first.p_harm:g}"
     on = "of an unknown number of rows" if rows is None else f"on {counted(rows)}"
-    others = [each.value for each in unknown[1:]]
+    others = [_value(each) for each in unknown[1:]]
     also = f"; nor in {_listed(others)}" if others else ""
     return f"where {_name(first)}, {on}: {first.measured.problem or missing}{also}"
 
 
 def _thin(line: Requirement, thin: tuple[SliceEvidence, ...]) -> str:
     most = sorted(thin, key=lambda each: -(each.measured.rows or 0))
-    return _listed([f"{each.value} ({counted(each.measured.rows or 0)})" for each in most])
+    return _listed([f"{_value(each)} ({counted(each.measured.rows or 0)})" for each in most])
 
 
 def _listed(names: list[str]) -> str:
@@ -166,7 +166,13 @@ def _listed(names: list[str]) -> str:
 
 def _name(each: SliceEvidence) -> str:
     """Evidence without a value is about the column as a whole: why it has no slices."""
-    return f"{each.column}={each.value}" if each.value else each.column
+    return f"{each.column}={_value(each)}" if each.value else each.column
+
+
+def _value(each: SliceEvidence) -> str:
+    """Values come from data: one must not fill a sentence, nor turn its letters around."""
+    plain = each.value if each.value.isprintable() else ascii(each.value)[1:-1]
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 
 def _slices(number: int) -> str:

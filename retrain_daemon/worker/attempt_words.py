@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from retrain_daemon.core.attempts import Attempt
+
+
+def plain(text: str) -> str:
+    """Text as Markdown shows it letter by letter: names come from files and may hold links or HTML."""
+    return re.sub(r"([\\`*_\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
 
 
 def version_description(attempt: Attempt) -> str:
@@ -10,6 +17,6 @@ def version_description(attempt: Attempt) -> str:
     assert attempt.verdict is not None
     how = "learned anew with the recipe of" if attempt.continues is None else "continues"
     return (
-        f"Attempt {attempt.id}, rule “{attempt.rule}”: {how} version {attempt.champion_version}"
-        f" ({attempt.recipe.mode.value}). {attempt.verdict.summary}"
+        f"Attempt {plain(attempt.id)}, rule “{plain(attempt.rule)}”: {how} version {attempt.champion_version}"
+        f" ({attempt.recipe.mode.value}). {plain(attempt.verdict.summary)}"
     )

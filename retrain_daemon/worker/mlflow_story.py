@@ -6,7 +6,6 @@ Texts and values only, all in one place; what is sent to MLflow, and when, is in
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
@@ -14,7 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.policy import DataSpec, Scalar
-from retrain_daemon.worker.attempt_words import version_description
+from retrain_daemon.worker.attempt_words import plain, version_description
 
 #: MLflow shows this tag of a run as its description.
 NOTE_TAG = "mlflow.note.content"
@@ -28,11 +27,6 @@ _ENDS = {
     State.INCONCLUSIVE: "is inconclusive",
     State.ABANDONED: "was given up",
 }
-
-
-def plain(text: str) -> str:
-    """Text as Markdown shows it letter by letter: names come from files and may hold links or HTML."""
-    return re.sub(r"([\\`*_\[\]<>#|~!])", r"\\\1", " ".join(text.split()))
 
 
 def first_note(attempt: str, model: str, rule: str, version: int | None) -> str:
@@ -57,7 +51,8 @@ def run_note(attempt: Attempt, experiment: str, run: str, page: str) -> str:
 
 
 def _versions(attempt: Attempt) -> str:
-    judged = f"Judged against version {attempt.champion_version}"
+    champion = attempt.champion_version
+    judged = f"Judged against version {champion}" if champion else "Judged without a champion"
     if attempt.offered is not None:
         return f"{judged}; the challenger is version {attempt.offered}, which someone registered."
     how = f"continues version {attempt.continues}" if attempt.continues is not None else "was learned anew"

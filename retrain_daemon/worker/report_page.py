@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from retrain_daemon.core.attempts import State
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
+from retrain_daemon.core.findings import LEFT_ASIDE, percent
 from retrain_daemon.core.judge import Finding
 from retrain_daemon.core.policy import Claim
 from retrain_daemon.worker.report_data import ReportData
@@ -122,17 +123,21 @@ def _sentence(job: WriteReport) -> str:
     attempt = job.attempt
     summary = attempt.verdict.summary if attempt.verdict else ""
     version = f"Version {attempt.version}" if attempt.version else "The challenger"
+    champion = attempt.champion_version
+    replaces = f"replace version {champion}" if champion else "become the first champion"
+    stays = f"Version {champion} stays champion" if champion else "There is no champion yet"
     match attempt.state:
         case State.PROMOTED:
-            return f"Version {attempt.version} replaced version {attempt.champion_version}: {summary}."
+            became = f"replaced version {champion}" if champion else "became the first champion"
+            return f"Version {attempt.version} {became}: {summary}."
         case State.REJECTED:
-            return f"Version {attempt.champion_version} stays champion: {attempt.reason or summary}."
+            return f"{stays}: {attempt.reason or summary}."
         case State.INCONCLUSIVE:
-            return f"Version {attempt.champion_version} stays champion, nothing was shown: {attempt.reason or summary}."
+            return f"{stays}, nothing was shown: {attempt.reason or summary}."
         case State.ABANDONED:
             return f"The attempt was given up: {attempt.reason}"
         case _:
-            return f"{version} would replace version {attempt.champion_version} if a person approves: {summary}."
+            return f"{version} would {replaces} if a person approves: {summary}."
 
 
 def _findings(job: WriteReport) -> tuple[Finding, ...]:
@@ -140,13 +145,12 @@ def _findings(job: WriteReport) -> tuple[Finding, ...]:
 
 
 def _shown(finding: Finding, evidence: Evidence | None) -> Shown:
-    words = {True: ("good", "shown"), False: ("bad", "shown not to hold"), None: ("open", "not shown")}
-    mark, word = words[finding.holds]
+    mark, word = _word(finding)
     asked = _CLAIMS.get(finding.claim, finding.claim).format(number(finding.threshold)) if finding.claim else ""
     metric = _metric(finding, evidence)
     strict = metric.gain_strict if metric and finding.claim == Claim.BETTER_BY else None
     return Shown(
-        name=finding.metric or finding.code.replace("_", " "),
+        name=_name(finding),
         asked=asked,
         mark=mark,
         word=word,
@@ -154,6 +158,25 @@ def _shown(finding: Finding, evidence: Evidence | None) -> Shown:
         drawn=_drawn(finding, strict),
         numbers=_numbers(finding, strict, evidence),
     )
+
+
+def _word(finding: Finding) -> tuple[str, str]:
+    """How a finding stands: what must not be shown is worded the other way around."""
+    if finding.code == LEFT_ASIDE:
+        return "open", "left aside"
+    words = {True: ("good", "shown"), False: ("bad", "shown not to hold"), None: ("open", "not shown")}
+    if finding.claim == Claim.UNLESS_WORSE_BY:
+        words = {True: ("good", "no harm shown"), False: ("bad", "harm shown"), None: ("open", "not known")}
+    elif not finding.claim:
+        words |= {False: ("bad", "refused"), None: ("open", "not judged")}
+    return words[finding.holds]
+
+
+def _name(finding: Finding) -> str:
+    """Of which metric, against whom, and where: two lines may be about the same metric."""
+    against = f" against version {finding.against}" if finding.against is not None else ""
+    where = f" where {finding.slices} = {finding.slice}" if finding.slice else ""
+    return f"{finding.metric}{against}{where}" if finding.metric else finding.code.replace("_", " ")
 
 
 def _metric(finding: Finding, evidence: Evidence | None) -> MetricEvidence | None:
@@ -184,7 +207,7 @@ def _numbers(finding: Finding, strict: float | None, evidence: Evidence | None) 
     if (border := _border(finding.claim, finding.threshold)) is not None:
         said.append(f"threshold {number(border)}")
     if strict is not None:
-        at = f" at {evidence.strict_confidence:.4%}" if evidence and evidence.strict_confidence else ""
+        at = f" at {percent(evidence.strict_confidence)}" if evidence and evidence.strict_confidence else ""
         said.append(f"strict lower bound {number(strict)}{at}")
     return " · ".join(said)
 

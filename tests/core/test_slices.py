@@ -66,6 +66,14 @@ def test_a_p_value_that_one_test_alone_would_take_for_harm_does_not_block_among_
     )
 
 
+@pytest.mark.parametrize("p", [0.001, 0.9])
+def test_values_from_data_neither_fill_a_sentence_nor_turn_its_letters_around(p):
+    verdict = judged(part("\u202egnirts\n", p), part("x" * 500, p, rows=99))
+    assert "region=\\u202egnirts\\n" in verdict.summary
+    assert f"{'x' * 59}… (99 rows)" in verdict.summary
+    assert verdict.findings[0].slice == "\u202egnirts\n"
+
+
 def test_a_slice_that_is_too_thin_is_named_and_does_not_count():
     verdict = judged(part("north", 0.9), part("south", 1e-9, rows=99), part("", 1e-9, rows=0))
     assert verdict.outcome is PROMOTE

@@ -122,7 +122,9 @@ def test_rejection_ends_it_and_the_alias_stays(waiting: FakeBox) -> None:
     assert tag(waiting) == "rejected by ada: I looked at it"
 
 
-@pytest.mark.parametrize(("said", "state"), [("approve", State.PROMOTED), ("reject", State.REJECTED)])
+@pytest.mark.parametrize(
+    ("said", "state"), [("approve", State.PROMOTED), ("reject", State.REJECTED), ("Approve ", State.PROMOTED)]
+)
 def test_a_tag_in_mlflow_answers_too(waiting: FakeBox, said: str, state: State) -> None:
     waiting.registry.set_version_tag_by_hand(MODEL, OURS, APPROVAL_TAG, said)
     waiting.live()
@@ -136,6 +138,16 @@ def test_another_word_in_the_tag_is_said_once_and_nothing_happens(waiting: FakeB
         waiting.live()
     assert [line["value"] for line in lines if line["event"] == "approval.not_understood"] == ["yes please"]
     assert attempt_of(waiting).awaits_approval
+
+
+def test_what_the_daemon_itself_writes_into_the_tag_is_no_misspelt_answer(waiting: FakeBox) -> None:
+    with capture_logs() as lines, waiting.life() as daemon:
+        daemon.turn()
+        waiting.clock.now += timedelta(days=3)
+        for _ in range(5):
+            daemon.turn()
+    assert tag(waiting) == "void"
+    assert not [line for line in lines if line["event"] == "approval.not_understood"]
 
 
 def test_nobodys_answer_is_no_approval_and_the_end_comes_with_its_alarm(waiting: FakeBox) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,28 @@ import pandas as pd
 import pytest
 
 from retrain_daemon.core.attempts import State
-from retrain_daemon.core.policy import Target
+from retrain_daemon.core.judge import judge
+from retrain_daemon.core.policy import Claim, Promotion, Requirement, Target
+from retrain_daemon.worker.attempt_words import plain, version_description
 from retrain_daemon.worker.decision_file import DecisionFile, decision_json, schema_text
 from retrain_daemon.worker.evaluate import Predictions
-from retrain_daemon.worker.mlflow_story import plain
+from retrain_daemon.worker.mlflow_story import run_note
 from retrain_daemon.worker.report_data import ReportData, load_report_data, save_report_data
 from retrain_daemon.worker.report_measures import keep_report_data
 from retrain_daemon.worker.report_page import render
 from tests.browser import CHROMIUM, WITHOUT, browser
-from tests.reported import HOSTILE, a_job, hostile_report, kept_of, of_classes, of_numbers, rows, some_report
+from tests.reported import (
+    HOSTILE,
+    REQUIRED,
+    a_job,
+    hostile_report,
+    kept_of,
+    of_classes,
+    of_numbers,
+    rows,
+    some_evidence,
+    some_report,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -97,8 +111,46 @@ def test_a_page_says_what_a_person_is_asked_to_approve() -> None:
     assert "would replace version 7 if a person approves" in page
 
 
+def test_a_line_against_harm_is_not_said_to_be_shown_when_no_harm_is() -> None:
+    job = some_report()
+    lines = (
+        Requirement("recall", Claim.UNLESS_WORSE_BY, 0.05, slices="region"),
+        Requirement("recall", Claim.UNLESS_WORSE_BY, 0.001),
+    )
+    verdict = judge(Promotion(require=lines), some_evidence())
+    page = render(replace(job, attempt=replace(job.attempt, verdict=verdict)), ReportData())
+    badges = re.findall(r'<h3>(recall[^<]*).*?<span class="badge \w+">([^<]+)</span>', page)
+    assert [word for _, word in badges] == ["no harm shown", "harm shown"]
+    assert badges[0][0].startswith("recall where region = ")
+
+
+def test_a_line_against_an_earlier_champion_says_so_in_its_name() -> None:
+    assert "<h3>roc_auc against version 4</h3>" in render(some_report(), ReportData())
+
+
+@pytest.mark.parametrize("state", [State.PROMOTED, State.REJECTED, State.INCONCLUSIVE, State.JUDGED])
+def test_a_first_champion_replaces_no_version_zero(state: State) -> None:
+    job = some_report(state)
+    evidence = replace(some_evidence(), champion_version=0, anchor=None)
+    verdict = judge(Promotion(require=REQUIRED), evidence)
+    attempt = replace(job.attempt, champion_version=0, continues=None, evidence=evidence, verdict=verdict)
+    page = render(replace(job, attempt=attempt), ReportData())
+    assert "ersion 0" not in page
+    assert "left aside</span>" in page
+    assert "ersion 0" not in run_note(attempt, "1", "run", "report.html")
+
+
 def test_descriptions_in_mlflow_show_names_letter_by_letter() -> None:
     assert plain("[x](javascript:alert(1)) <b>") == r"\[x\](javascript:alert(1)) \<b\>"
+
+
+def test_a_versions_description_shows_no_picture_that_stands_in_data() -> None:
+    job = some_report()
+    assert job.attempt.verdict is not None
+    said = replace(job.attempt.verdict, summary="recall where region=![x](http://192.0.2.1/x.png): harm is shown")
+    described = version_description(replace(job.attempt, rule="<b>", verdict=said))
+    assert r"\!\[x\](http" in described
+    assert "<" not in described.replace(r"\<", "")
 
 
 @pytest.mark.parametrize("state", [State.PROMOTED, State.REJECTED, State.INCONCLUSIVE, State.JUDGED])
