@@ -226,11 +226,16 @@ class Story(RuleBasedStateMachine):
 
     # policies
 
-    @rule(least=st.sampled_from([1, 1000, 6000]), group=st.booleans(), skip=st.booleans(), looks=st.booleans())
-    def the_policy_is_edited(self, least: int, group: bool, skip: bool, looks: bool) -> None:
+    @rule(
+        least=st.sampled_from([1, 1000, 6000]), group=st.booleans(), skip=st.booleans(), looks=st.booleans(),
+        asks=st.booleans(),
+    )  # fmt: skip
+    def the_policy_is_edited(self, least: int, group: bool, skip: bool, looks: bool, asks: bool) -> None:
         path = self.root / "policies" / "churn.yaml"
         lines = path.read_text("utf-8").splitlines()
-        lines = [line for line in lines if not line.startswith(("  group:", "  missing:", "  inconclusive:"))]
+        lines = [
+            line for line in lines if not line.startswith(("  group:", "  missing:", "  inconclusive:", "  approval:"))
+        ]
         at = next(number for number, line in enumerate(lines) if "enough fresh rows" in line)
         lines[at] = f"  - {{name: enough fresh rows, when: data.new_rows >= {least}}}"
         if group:
@@ -239,6 +244,8 @@ class Story(RuleBasedStateMachine):
             lines.insert(lines.index("retrain:"), "  missing: skip")
         if looks:
             lines.insert(lines.index("promote:") + 1, "  inconclusive: {judge_again_every: 500 rows, at_most: 3}")
+        if asks:
+            lines.insert(lines.index("promote:") + 1, "  approval: required")
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
     # people and MLflow
@@ -285,6 +292,12 @@ class Story(RuleBasedStateMachine):
         champion = self.champion()
         self.box.order(verb, "so it is", {"champion": str(champion)} if verb == "rollback" else None)
 
+    @rule(verb=st.sampled_from(["approve", "reject"]))
+    def a_person_answers(self, verb: str) -> None:
+        for attempt in self.box.attempts():
+            if attempt.awaits_approval and attempt.asked is not None:
+                self.box.order(verb, "so it is", {"attempt": attempt.id, "evidence": attempt.asked.evidence})
+
     @rule(name=st.sampled_from(FILES))
     def a_drop_is_retracted(self, name: str) -> None:
         self.box.order("retract", "mislabelled", {"file": name})
@@ -316,6 +329,11 @@ class Story(RuleBasedStateMachine):
     @rule(how=st.sampled_from(sorted(FAILURES)), hangs=st.booleans())
     def workers_fare(self, how: str, hangs: bool) -> None:
         self.box.failure, self.box.hangs = FAILURES[how], hangs
+
+    @rule()
+    def the_champion_does_not_load(self) -> None:
+        uri = f"models:/{MODEL}/{self.champion()}"
+        self.box.failure = Failed(message="The version does not load: it is damaged.", unloadable=uri)
 
     @rule(found=st.sampled_from(sorted(EVIDENCE)))
     def challengers_are(self, found: str) -> None:
@@ -401,6 +419,7 @@ class Story(RuleBasedStateMachine):
         self.begin_life()
         for turn in range(MOST_TURNS):
             self.live()
+            self.a_person_answers("approve")
             if turn == 2:
                 self.box.order("resume")  # a version that was found worse before went back, which pauses
             self.box.clock.now += timedelta(minutes=30)
