@@ -302,6 +302,15 @@ def test_a_person_decides_what_is_not_shown_where_the_policy_asks(tmp_path: Path
     assert box.aliases()["champion"] == (OURS if verb == "approve" else CHAMPION)
 
 
+def test_a_question_that_another_champion_settles_does_not_stay_open_in_mlflow(tmp_path: Path) -> None:
+    box = a_box(tmp_path / "box", UNCLEAR)
+    box.live()
+    box.evidence = some_evidence()
+    box.registry.move_alias_by_hand(MODEL, "champion", PERSONS)
+    box.live()
+    assert (attempt_of(box).state, tag(box)) == (State.PROMOTED, "void")
+
+
 def test_what_nobody_decides_stays_inconclusive(tmp_path: Path) -> None:
     box = a_box(tmp_path / "box", UNCLEAR)
     box.live()
