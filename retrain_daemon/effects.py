@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from retrain_daemon.after_promotion import begin_watch
+from retrain_daemon.core.approval import Answer
 from retrain_daemon.core.attempts import Attempt, Effect
 from retrain_daemon.core.evidence import Challenger
 from retrain_daemon.core.facts import ChampionState
@@ -26,6 +27,7 @@ from retrain_daemon.labels import (
     REPLACES_TAG,
     SUMMARY_TAG,
     VERDICT_TAG,
+    VOID,
     WAITS,
     answer_text,
     detail,
@@ -113,6 +115,13 @@ class Effects:
         if attempt.version is not None:
             for tag, value in {**tags, ATTEMPT_TAG: attempt.id}.items():
                 self._registry.tag_version(attempt.model, attempt.version, tag, value[:LONGEST_TAG])
+            self._void_question(attempt, attempt.version)
+
+    def _void_question(self, attempt: Attempt, version: int) -> None:
+        """A person may have been asked about evidence that this verdict replaces, and nobody may be asked now."""
+        self._view.forget_tags(attempt.model, version)
+        if self._view.tags_of(attempt.model, version).get(APPROVAL_TAG) in (WAITS, *Answer):
+            self._tag_approval(attempt, VOID)
 
     def _tag_approval(self, attempt: Attempt, value: str) -> None:
         """What was read of the tag before does not count any more."""

@@ -105,9 +105,11 @@ def _answer(arguments: Arguments, settings: Settings, verb: str) -> int:
             f" {arguments.evidence}.",
             f"Look at `retraind show {attempt.id}` and answer again.",
         )
-    return _order(
-        settings, attempt.model, verb, arguments.why, {"attempt": attempt.id, "evidence": attempt.asked.evidence}
-    )
+    values = {"attempt": attempt.id, "evidence": attempt.asked.evidence}
+    code = _order(settings, attempt.model, verb, arguments.why, values)
+    if code == 0 and holder(settings.state) is None:
+        print("no daemon is running: nothing happens before the next one starts")
+    return code
 
 
 def retract(arguments: Arguments, settings: Settings) -> int:

@@ -81,6 +81,13 @@ def _said(text: str) -> str:
     return text
 
 
+def _begun(text: str) -> str:
+    """Every evidence begins with nothing, which no person means who names one."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; write how the evidence begins, or leave it out")
+    return text.strip()
+
+
 def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = _verb(verbs, "run", running.run, "Run the daemon.")
     run.add_argument("--once", action="store_true", help="do what is to be done now, then end")
@@ -139,7 +146,8 @@ def _add_asking(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     ):
         parser = _verb(verbs, name, act, meaning)
         parser.add_argument("attempt")
-        parser.add_argument("--evidence", default="", help="only if this is how the evidence in `show` begins")
+        parser.add_argument("--evidence", type=_begun, default=argparse.SUPPRESS,
+                            help="only if this is how the evidence in `show` begins")  # fmt: skip
         parser.add_argument("--why", required=True, type=_said, help="the reason, for history and reviewers")
 
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from retrain_daemon.core.evidence import MetricEvidence
+from retrain_daemon.core.metrics import MODEL_METRICS
 from retrain_daemon.core.policy import RELATIVE, Claim, Requirement
 
 #: The code of a finding about one line of requirements.
@@ -80,6 +81,8 @@ def told(metric: MetricEvidence, line: Requirement, confidence: float, versus: s
     """The numbers of a metric that a line is about; `versus` says whose the other ones are."""
     value, low, high = numbers_of(line, metric)
     digits = digits_of(low, high)
+    if metric.metric in MODEL_METRICS and low == high == value and line.claim not in RELATIVE:
+        return f"challenger {shown(value, digits)}"
     bounds = f"({shown(low, digits)} to {shown(high, digits)}, each end at {percent(confidence)})"
     if line.claim not in RELATIVE:
         return f"challenger {shown(value, digits)} {bounds}"

@@ -23,7 +23,7 @@ from retrain_daemon.core.findings import (
     shown,
     told,
 )
-from retrain_daemon.core.metrics import MODEL_METRICS
+from retrain_daemon.core.metrics import FLIPPED, MODEL_METRICS
 from retrain_daemon.core.policy import RELATIVE, Claim, Promotion, Requirement
 
 
@@ -211,7 +211,9 @@ def _sentence(case: _Case, holds: bool | None, why: str) -> str:
         return f"{name}: {wanted}, not known: {why}"
     versus = "champion" if case.anchor is None else f"version {case.anchor}"
     measured = told(case.metric, case.line, case.confidence, versus)
-    return f"{name}: {measured} on {counted(case.rows, case.groups)}; {wanted}{_ending(case, holds)}"
+    of_rows = case.line.metric not in MODEL_METRICS or case.line.metric == FLIPPED
+    on = f" on {counted(case.rows, case.groups)}" if of_rows else ""
+    return f"{name}: {measured}{on}; {wanted}{_ending(case, holds)}"
 
 
 def _ending(case: _Case, holds: bool | None) -> str:

@@ -32,22 +32,36 @@ def read_requirements(node: Node) -> tuple[Requirement, ...]:
 
 
 def _requirement(node: Node) -> Requirement:
-    section = mapping(node).expect(_KEYS)
+    section = _line(node).expect(_KEYS)
     section.require("metric")
     metric = section.take("metric", _metric, "")
     claims = [claim for claim in Claim if claim in section.entries]
     if len(claims) != 1:
-        section.problem(f"A requirement needs exactly one of {', '.join(_CLAIMS)}.", "Write one line for each.")
+        hint = "Write one line for each." if claims else "Write one, such as better_by: 0."
+        section.problem(f"A requirement needs exactly one of {', '.join(_CLAIMS)}.", hint)
         return UNREADABLE
     claim = claims[0]
-    threshold = section.take(claim, number, 0.0)
-    if metric in MODEL_METRICS:
-        _check_of_model(section, metric, claim, threshold)
-    else:
-        _check_threshold(section.entries[claim], metric, claim, threshold)
-        _check_slices(section, claim)
+    threshold = section.take(claim, number, None)
+    _check_claim(section, metric, claim, threshold)
     min_rows = section.take("min_rows", count(1), None)
-    return Requirement(metric, claim, threshold, section.take("slices", word, ""), min_rows)
+    return Requirement(metric, claim, threshold or 0.0, section.take("slices", word, ""), min_rows)
+
+
+def _line(node: Node) -> MappingNode:
+    try:
+        return mapping(node)
+    except Wrong as wrong:
+        raise Wrong(wrong.message, "Write lines such as `- {metric: accuracy, better_by: 0}`.") from None
+
+
+def _check_claim(section: MappingNode, metric: str, claim: Claim, threshold: float | None) -> None:
+    """Of a number that cannot be read (None), enough was said."""
+    if metric not in MODEL_METRICS:
+        _check_slices(section, claim)
+        if threshold is not None:
+            _check_threshold(section.entries[claim], metric, claim, threshold)
+    elif threshold is not None:
+        _check_of_model(section, metric, claim, threshold)
 
 
 def _check_against(earlier: list[Requirement], line: Requirement, item: Node) -> None:

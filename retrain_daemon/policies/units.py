@@ -179,9 +179,8 @@ def share(least: float, most: float) -> Callable[[Node], float]:
         value = text(node)
         found = _PERCENT.fullmatch(value)
         if not found and not (_NUMBER.fullmatch(value) and len(value) < _LONGEST_NUMBER):
-            raise Wrong(
-                f"`{node.name}` must be a percentage, not `{shown_text(value)}`.", f"Write one such as {least:.0%}."
-            )
+            hint = f"Write one between {least * 100:g}% and {most * 100:g}%."
+            raise Wrong(f"`{node.name}` must be a percentage, not `{shown_text(value)}`.", hint)
         part = round(float(found[1]) / 100, 10) if found else float(value)
         if not least <= part <= most:
             hint = f"Did you mean {value}%?" if least <= part / 100 <= most and not found else ""

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from retrain_daemon.core.approval import Answer
 from retrain_daemon.core.attempts import State
 from retrain_daemon.core.evidence import Evidence, MetricEvidence
 from retrain_daemon.core.findings import LEFT_ASIDE, percent
-from retrain_daemon.core.judge import Finding
+from retrain_daemon.core.judge import Finding, Outcome
 from retrain_daemon.core.policy import Claim
 from retrain_daemon.worker.report_data import ReportData
 from retrain_daemon.worker.report_figures import Interval, interval, number
@@ -129,7 +130,9 @@ def _sentence(job: WriteReport) -> str:
     match attempt.state:
         case State.PROMOTED:
             became = f"replaced version {champion}" if champion else "became the first champion"
-            return f"Version {attempt.version} {became}: {summary}."
+            asked = job.approval
+            by = f", as {asked.by} approved" if asked is not None and asked.answer == Answer.APPROVE else ""
+            return f"Version {attempt.version} {became}{by}: {summary}."
         case State.REJECTED:
             return f"{stays}: {attempt.reason or summary}."
         case State.INCONCLUSIVE:
@@ -137,7 +140,9 @@ def _sentence(job: WriteReport) -> str:
         case State.ABANDONED:
             return f"The attempt was given up: {attempt.reason}"
         case _:
-            return f"{version} would {replaces} if a person approves: {summary}."
+            shown = attempt.verdict is not None and attempt.verdict.outcome is Outcome.PROMOTE
+            unshown = "" if shown else "Nothing was shown, so a person is asked. "
+            return f"{unshown}{version} would {replaces} if a person approves: {summary}."
 
 
 def _findings(job: WriteReport) -> tuple[Finding, ...]:

@@ -272,6 +272,15 @@ def test_what_a_stored_model_takes_is_about_no_rows():
 # The anchor
 
 
+def test_an_exact_number_of_a_stored_model_is_told_without_rows_and_bounds():
+    exact = metric("model_mb", challenger=12.0, challenger_low=12.0, challenger_high=12.0)
+    flips = metric("flipped", challenger=0.1, challenger_low=0.09, challenger_high=0.11)
+    lines = (Requirement("model_mb", Claim.AT_MOST, 50), Requirement("flipped", Claim.AT_MOST, 0.2))
+    first, second = judge(ask(*lines), evidence(exact, flips)).findings
+    assert first.sentence == "model_mb: challenger 12.0000; at most 50 was asked: shown"
+    assert "(0.0900 to 0.1100, each end at 95 %) on 1,000 rows" in second.sentence
+
+
 def anchored(low, high, claim=Claim.NOT_WORSE_BY, name="roc_auc", **more):
     anchor = AnchorEvidence(**({"version": 3, "rows": 800, "metrics": (metric("roc_auc", low, high),)} | more))
     return judge(ask(Requirement(name, claim, 0.01)), evidence(metric(name, 0.02, 0.03), anchor=anchor))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from retrain_daemon.cli import asking
+from retrain_daemon.cli.parser import parse
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.evidence import Evidence
 from retrain_daemon.core.policy import Approval, Promotion, SecondLooks, Then
@@ -16,6 +18,7 @@ from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
 from retrain_daemon.labels import APPROVAL_TAG, REPLACES_TAG, VERDICT_TAG
 from retrain_daemon.news import News
+from retrain_daemon.settings import Settings
 from tests.fake_box import MODEL, FakeBox
 from tests.made import CHAMPION, a_metric, some_evidence
 from tests.shell.test_interruption import Points, cut, live_until_cut
@@ -110,6 +113,25 @@ def test_approval_leads_to_the_promotion(waiting: FakeBox) -> None:
     assert attempt_of(waiting).state is State.PROMOTED
     assert waiting.aliases() == {"champion": OURS, "previous_champion": CHAMPION}
     assert tag(waiting) == "approved by ada: I looked at it"
+
+
+def test_an_answer_without_a_daemon_says_that_nothing_happens_yet(
+    waiting: FakeBox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[tuple[object, ...]] = []
+    monkeypatch.setattr(asking, "journal_to_write", lambda _: Journal.open(waiting.root / "state"))
+    monkeypatch.setattr(asking, "_order", lambda *order: given.append(order) or 0)
+    words = parse(["approve", ATTEMPT, "--why", "I looked at it"])
+    settings = Settings(tracking_uri="", registry_uri="", state=waiting.root / "nobodys", policies=waiting.root)
+    assert words.verb(words, settings) == 0
+    assert len(given) == 1
+    assert "nothing happens before the next one starts" in capsys.readouterr().out
+
+
+def test_evidence_that_is_named_is_not_left_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["approve", ATTEMPT, "--why", "I looked at it", "--evidence", ""])
+    assert "--evidence: it is empty" in capsys.readouterr().err
 
 
 def test_rejection_ends_it_and_the_alias_stays(waiting: FakeBox) -> None:
@@ -300,6 +322,15 @@ def test_a_person_decides_what_is_not_shown_where_the_policy_asks(tmp_path: Path
     box.live()
     assert attempt_of(box).state is state
     assert box.aliases()["champion"] == (OURS if verb == "approve" else CHAMPION)
+
+
+def test_a_question_that_another_champion_settles_does_not_stay_open_in_mlflow(tmp_path: Path) -> None:
+    box = a_box(tmp_path / "box", UNCLEAR)
+    box.live()
+    box.evidence = some_evidence()
+    box.registry.move_alias_by_hand(MODEL, "champion", PERSONS)
+    box.live()
+    assert (attempt_of(box).state, tag(box)) == (State.PROMOTED, "void")
 
 
 def test_what_nobody_decides_stays_inconclusive(tmp_path: Path) -> None:

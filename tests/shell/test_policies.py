@@ -83,6 +83,11 @@ def with_rule_require(lines: str) -> str:
     return instead(">= 100\n", f">= 100\n    require: [{lines}]\n")
 
 
+def test_of_a_threshold_that_is_no_number_nothing_else_is_said() -> None:
+    (problem,) = problems_of(line("model_mb", "at_most: 40MB"))
+    assert "must be a number, not `40MB`" in str(problem)
+
+
 def test_the_shortest_policy_gets_every_default() -> None:
     policy = policy_of(MINIMAL)
     assert (policy.model, policy.alias, policy.description) == ("churn", "champion", "")
@@ -518,6 +523,12 @@ BAD_RULES = [
 ]
 
 BAD_PROMOTION = [
+    (
+        instead("{metric: accuracy, better_by: 0}", "accuracy"),
+        "Write lines such as `- {metric: accuracy, better_by: 0}`",
+    ),
+    (instead(", better_by: 0", ""), "Write one, such as better_by: 0."),
+    (f"{MINIMAL}  confidence: high\n", "not `high`. Write one between 50% and 99.9%."),
     (instead("accuracy", "acuracy"), "10:16: There is no metric `acuracy`. Did you mean `accuracy`?"),
     (instead("accuracy", "latency_ms_p99"), "There is no metric `latency_ms_p99`. Did you mean `latency_ms_p95`?"),
     (instead("accuracy", "flipped"), "`flipped` cannot be required by better_by. Write at_most."),

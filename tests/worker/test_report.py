@@ -111,6 +111,22 @@ def test_a_page_says_what_a_person_is_asked_to_approve() -> None:
     assert "would replace version 7 if a person approves" in page
 
 
+def test_a_page_does_not_let_a_person_approve_unknowingly_what_was_not_shown() -> None:
+    job = some_report(State.JUDGED)
+    shown = judge(Promotion(require=REQUIRED[:1]), some_evidence())
+    unclear = judge(Promotion(require=REQUIRED), some_evidence())
+    clear_page, page = (
+        render(replace(job, attempt=replace(job.attempt, verdict=verdict)), ReportData())
+        for verdict in (shown, unclear)
+    )
+    assert "Nothing was shown" not in clear_page
+    assert "Nothing was shown, so a person is asked. Version 8 would replace version 7 if" in page
+
+
+def test_a_page_says_that_a_person_approved_what_was_promoted() -> None:
+    assert "Version 8 replaced version 7, as ada approved: " in render(some_report(), ReportData())
+
+
 def test_a_line_against_harm_is_not_said_to_be_shown_when_no_harm_is() -> None:
     job = some_report()
     lines = (
