@@ -1,4 +1,4 @@
-"""Acting: carries out the steps that `core.attempts.next_step` names, each written to the journal before and after.
+"""Acting: carries out the steps that `core.steps.next_step` names, each written to the journal before and after.
 
 Decides nothing: what comes next is the core's, what was seen is the registry's and the executor's.
 """
@@ -14,18 +14,19 @@ from retrain_daemon.anchors import anchor_of
 from retrain_daemon.approvals import Approvals
 from retrain_daemon.champions import note_unloadable
 from retrain_daemon.core.approval import Answer
-from retrain_daemon.core.attempts import (
+from retrain_daemon.core.attempts import Attempt, Effect, State
+from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.judge import judge
+from retrain_daemon.core.policy import Policy, promotion_of, unit_of
+from retrain_daemon.core.steps import (
     AcceptResult,
     AskPerson,
-    Attempt,
     Conclude,
-    Effect,
     JudgeAgain,
     JudgeNow,
     Perform,
     Retry,
     StartWorker,
-    State,
     Step,
     TakeAnswer,
     TakeUpChampion,
@@ -34,9 +35,6 @@ from retrain_daemon.core.attempts import (
     WorkerState,
     next_step,
 )
-from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.judge import judge
-from retrain_daemon.core.policy import Policy, promotion_of, unit_of
 from retrain_daemon.effects import Effects
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable, StateUnusable
 from retrain_daemon.executor.jobs import Executor

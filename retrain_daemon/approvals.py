@@ -9,8 +9,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from retrain_daemon.core.approval import NOTHING_MEANWHILE, Answer, Meanwhile
-from retrain_daemon.core.attempts import AskPerson, Attempt, State, TakeAnswer
+from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.steps import AskPerson, TakeAnswer
 from retrain_daemon.errors import NotFound, Refused
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request

@@ -1,6 +1,6 @@
 """The effects of an attempt in the registry, each journaled before and after: verdict, version, aliases.
 
-Which effect comes next is `core.attempts`'s to say. Nothing here starts a worker.
+Which effect comes next is `core.steps`'s to say. Nothing here starts a worker.
 """
 
 from __future__ import annotations

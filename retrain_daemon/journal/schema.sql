@@ -87,7 +87,7 @@ CREATE TABLE decision (
 ) STRICT;
 CREATE INDEX decision_model ON decision (model, id);
 
--- One row for each attempt; core/attempts.py says what may follow what.
+-- One row for each attempt; core/steps.py says what may follow what.
 CREATE TABLE attempt (
     id                 TEXT PRIMARY KEY,
     number             INTEGER NOT NULL UNIQUE,

@@ -6,22 +6,20 @@ from datetime import timedelta
 
 import pytest
 
-from retrain_daemon.core.attempts import (
+from retrain_daemon.core.attempts import CALLED_OFF, ENDED, Attempt, Effect, State
+from retrain_daemon.core.facts import Champion, ChampionState
+from retrain_daemon.core.judge import Outcome, Verdict
+from retrain_daemon.core.steps import (
     ALLOWED_CUTS,
-    CALLED_OFF,
-    ENDED,
     LONGEST_BACKOFF,
     LONGEST_OUTAGE_BACKOFF,
     AcceptResult,
-    Attempt,
     Conclude,
-    Effect,
     JudgeAgain,
     JudgeNow,
     Perform,
     Retry,
     StartWorker,
-    State,
     Step,
     TakeUpChampion,
     Wait,
@@ -29,8 +27,6 @@ from retrain_daemon.core.attempts import (
     WorkerState,
     next_step,
 )
-from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.judge import Outcome, Verdict
 from tests.made import CHAMPION, NOW, a_challenger, a_champion, an_attempt
 
 RUNNING = WorkerSeen(WorkerState.RUNNING)
