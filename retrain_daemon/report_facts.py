@@ -29,7 +29,7 @@ def report_job(
 ) -> WriteReport:
     """The job that writes the report of `attempt`, whose name in MLflow is `key`; reads the journal only."""
     drops = _drops(journal, attempt)
-    decision = journal.attempts.decision_of(attempt.id)
+    decision = journal.decisions.of_attempt(attempt.id)
     return WriteReport(
         source=source,
         attempt=attempt,

@@ -151,13 +151,13 @@ class Tending:
         """Journaled and logged once for each kind of reason, not at each look. The numbers in it follow the data, so
         that `status` does not tell old ones; what time alone changes is not written.
         """
-        before = self._journal.attempts.standing_decision(model)
+        before = self._journal.decisions.standing(model)
         weighed = replace(facts.data, waiting=None)
         if self._weighed.get(model) != weighed:
             self._weighed[model] = weighed
             if before is not None and before.sentence != decision.sentence:
-                self._journal.attempts.reword(model, decision)
-        self._journal.attempts.note(model, decision, now)
+                self._journal.decisions.reword(model, decision)
+        self._journal.decisions.note(model, decision, now)
         if decision.offered and (before is None or before.offered != decision.offered):
             _log.info("challenger.waiting", model=model, code=decision.offered_code, reason=decision.offered)
         if before is None or before.code != decision.code:
@@ -169,7 +169,7 @@ class Tending:
             return
         occasion = _TOLD.get(decision.code)
         if occasion is not None and model not in self._told:
-            standing = self._journal.attempts.standing_decision(model)
+            standing = self._journal.decisions.standing(model)
             self._told[model] = standing.code if standing else ""
         told, self._told[model] = self._told.get(model), decision.code
         if occasion is not None and told != decision.code:

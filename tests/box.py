@@ -329,13 +329,13 @@ class Box:
     def standing(self, model: str = "shop") -> str:
         """The code of the model's standing decision."""
         with self.journal() as journal:
-            decision = journal.attempts.standing_decision(model)
+            decision = journal.decisions.standing(model)
         return decision.code if decision else ""
 
     def sentence(self, model: str = "shop") -> str:
         """The sentence of the model's standing decision."""
         with self.journal() as journal:
-            decision = journal.attempts.standing_decision(model)
+            decision = journal.decisions.standing(model)
         return decision.sentence if decision else ""
 
     def aliases(self, model: str = "shop") -> dict[str, int]:

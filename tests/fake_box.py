@@ -319,7 +319,7 @@ class FakeBox:
     def standing(self) -> tuple[str, str]:
         """Code and sentence of the decision that stands."""
         with self.journal() as journal:
-            decision = journal.attempts.standing_decision(MODEL)
+            decision = journal.decisions.standing(MODEL)
         assert decision is not None
         return decision.code, decision.sentence
 

@@ -19,7 +19,7 @@ from retrain_daemon.core.judge import Finding
 from retrain_daemon.core.policy import promotion_of
 from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import HistoryLine, Journal
-from retrain_daemon.journal.attempts import DecisionRow
+from retrain_daemon.journal.decisions import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
 from retrain_daemon.journal.reports import reported
@@ -145,7 +145,7 @@ def watched(journal: Journal, model: str | None) -> str | None:
 def _model_status(journal: Journal, row: ModelRow) -> ModelStatus:
     newest = journal.attempts.of_model(row.name, limit=1)
     opened = journal.attempts.open(row.name)
-    decision = journal.attempts.standing_decision(row.name)
+    decision = journal.decisions.standing(row.name)
     counts = journal.count_rows(row.name, None, None)
     drift = known_drift(row.name, journal)
     return ModelStatus(
@@ -235,7 +235,7 @@ def show(arguments: Arguments, settings: Settings) -> int:
     comparisons = journal.tenures.of_attempt(attempt.id)
     shown = AttemptShown(
         attempt=attempt,
-        decision=journal.attempts.decision_of(attempt.id),
+        decision=journal.decisions.of_attempt(attempt.id),
         drops=tuple(drop for drop in found if drop is not None),
         comparisons=comparisons,
         power=shown_by(attempt, comparisons[-1].number if comparisons else None),

@@ -1,23 +1,23 @@
-"""The tables `attempt`, `attempt_drop`, `effect` and `decision`: what was decided, begun, done and concluded."""
+"""The tables `attempt`, `attempt_drop` and `effect`: what was begun, done and concluded."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
 
 from retrain_daemon.core.attempts import CALLED_OFF, Attempt, Effect, State
-from retrain_daemon.core.decide import Decision, RuleReport
+from retrain_daemon.core.decide import Decision
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
 from retrain_daemon.core.judge import Verdict
 from retrain_daemon.core.policy import Policy, Recipe
 from retrain_daemon.journal.approvals import asked_in
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
+from retrain_daemon.journal.decisions import Decisions
 from retrain_daemon.journal.drops import JUDGED_STATES, TRAINED_ONE
 
 _POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
@@ -26,21 +26,6 @@ _CHALLENGER: TypeAdapter[Challenger] = TypeAdapter(Challenger)
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 _NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
-_RULES: TypeAdapter[tuple[RuleReport, ...]] = TypeAdapter(tuple[RuleReport, ...])
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecisionRow:
-    """A decision as it was journaled."""
-
-    id: int
-    model: str
-    at: datetime
-    action: str
-    code: str
-    sentence: str
-    rules: tuple[RuleReport, ...]
-    offered: str = ""
 
 
 class Attempts:
@@ -48,29 +33,7 @@ class Attempts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def note(self, model: str, decision: Decision, now: datetime) -> int:
-        """Journal a decision when it differs in kind from the one before; returns the number of the standing one."""
-        last = self._database.row("SELECT * FROM decision WHERE model = ? ORDER BY id DESC LIMIT 1", model)
-        same = last is not None and (last["action"], last["code"]) == (decision.action.value, decision.code)
-        same = same and last is not None and last["offered"] == decision.offered
-        if last is not None and same and decision.action.value == "wait":
-            return int(last["id"])
-        cursor = self._database.run(
-            "INSERT INTO decision (model, at, action, code, sentence, details, offered) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            model, to_text(now), decision.action.value, decision.code, decision.sentence,
-            _RULES.dump_json(decision.rules).decode(), decision.offered,
-        )  # fmt: skip
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
-
-    def reword(self, model: str, decision: Decision) -> None:
-        """Put the numbers of today into the standing reason to wait, if it is of the same kind."""
-        self._database.run(
-            "UPDATE decision SET sentence = ?1, details = ?2 WHERE id = (SELECT max(id) FROM decision WHERE model = ?3)"
-            " AND action = 'wait' AND action = ?4 AND code = ?5 AND sentence <> ?1",
-            decision.sentence, _RULES.dump_json(decision.rules).decode(), model, decision.action.value, decision.code,
-        )  # fmt: skip
+        self._decisions = Decisions(database)
 
     def plan(
         self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
@@ -83,7 +46,7 @@ class Attempts:
         with self._database.transaction():
             number = self._next_number()
             name = f"{re.sub('[^A-Za-z0-9_.-]+', '-', policy.model).strip('-.') or 'model'}-{number}"
-            standing = self.note(policy.model, decision, now)
+            standing = self._decisions.note(policy.model, decision, now)
             self._database.run(
                 "INSERT INTO attempt (id, number, model, state, rule, decision, policy, recipe, champion_version,"
                 " continues, started_at, changed_at) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -144,18 +107,6 @@ class Attempts:
             "SELECT model, state, count(*) AS n FROM attempt WHERE ended_at IS NOT NULL GROUP BY model, state"
         )
         return {(row["model"], row["state"]): row["n"] for row in rows}
-
-    def decision_of(self, name: str) -> DecisionRow | None:
-        """The decision that began an attempt."""
-        row = self._database.row(
-            "SELECT decision.* FROM decision JOIN attempt ON attempt.decision = decision.id WHERE attempt.id = ?", name
-        )
-        return None if row is None else _decision(row)
-
-    def standing_decision(self, model: str) -> DecisionRow | None:
-        """The newest decision of a model."""
-        row = self._database.row("SELECT * FROM decision WHERE model = ? ORDER BY id DESC LIMIT 1", model)
-        return None if row is None else _decision(row)
 
     def last_ended(self, model: str) -> LastAttempt | None:
         """The newest attempt of a model that was to train and has ended."""
@@ -396,16 +347,3 @@ class Attempts:
             reported=row["reported"],
             asked=asked_in(self._database, row["id"], row["round"]),
         )
-
-
-def _decision(row: sqlite3.Row) -> DecisionRow:
-    return DecisionRow(
-        id=row["id"],
-        model=row["model"],
-        at=to_moment(row["at"]),
-        action=row["action"],
-        code=row["code"],
-        sentence=row["sentence"],
-        rules=_RULES.validate_json(row["details"]),
-        offered=row["offered"],
-    )

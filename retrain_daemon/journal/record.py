@@ -12,6 +12,7 @@ from pathlib import Path
 from retrain_daemon.journal.approvals import Approvals
 from retrain_daemon.journal.attempts import Attempts
 from retrain_daemon.journal.database import Database, open_database, to_moment
+from retrain_daemon.journal.decisions import Decisions
 from retrain_daemon.journal.drift import DriftTable
 from retrain_daemon.journal.drops import Drops
 from retrain_daemon.journal.models import Learned, Models
@@ -61,6 +62,7 @@ class Journal:
         self.approvals = Approvals(database)
         self.rollbacks = Rollbacks(database)
         self.requests = Requests(database)
+        self.decisions = Decisions(database)
         self.scores = Scores(database)
         self.tenures = Tenures(database)
         self.watches = Watches(database)

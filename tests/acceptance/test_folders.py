@@ -45,7 +45,7 @@ def test_a_linked_file_trains_without_one_that_is_gone_which_counts_when_it_is_b
     with box.journal() as journal:
         drops = map(journal.drops.by_id, journal.attempts.drops_of(attempt.id))
         assert [os.path.basename(drop.path) for drop in drops if drop] == ["linked.csv"]  # noqa: PTH119
-        decision = journal.attempts.decision_of(attempt.id)
+        decision = journal.decisions.of_attempt(attempt.id)
     assert decision is not None
     assert decision.sentence.endswith("gone.csv, which is gone")
     assert "nowhere.csv, which is not there." in box.drops()["dangling.csv"].reason

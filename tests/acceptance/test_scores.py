@@ -52,7 +52,7 @@ def test_scores_appear_are_filled_in_and_have_a_model_retrained_that_gets_worse(
     assert attempt.champion_version == 2
     assert (attempt.state, attempt.version) == ("promoted", 3)
     with box.journal() as journal:
-        decision = journal.attempts.decision_of(attempt.id)
+        decision = journal.decisions.of_attempt(attempt.id)
     assert decision is not None
     assert "champion.scores.accuracy is 0." in decision.sentence
 

@@ -64,7 +64,7 @@ class Box(FakeBox):
 
     def codes(self) -> dict[str, str]:
         with self.journal() as journal:
-            decisions = {model: journal.attempts.standing_decision(model) for model in ("one", "two", "three")}
+            decisions = {model: journal.decisions.standing(model) for model in ("one", "two", "three")}
         return {model: decision.code for model, decision in decisions.items() if decision}
 
 

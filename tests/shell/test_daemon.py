@@ -47,7 +47,7 @@ def answer(box: FakeBox, number: int) -> tuple[bool | None, str]:
 
 def standing(box: FakeBox) -> tuple[str, str]:
     with box.journal() as journal:
-        decision = journal.attempts.standing_decision(MODEL)
+        decision = journal.decisions.standing(MODEL)
         assert decision is not None
         return decision.code, decision.sentence
 

@@ -43,7 +43,7 @@ def a_box(root: Path, *, accuracy: float = 0.9, line: str = "at_least: 0.8", aut
 
 def offered_sentence(box: FakeBox) -> str:
     with box.journal() as journal:
-        decision = journal.attempts.standing_decision(MODEL)
+        decision = journal.decisions.standing(MODEL)
     return decision.offered if decision else ""
 
 

@@ -97,7 +97,7 @@ def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_p
     journal = Journal.open(tmp_path)
     attempt = journal.attempts.get(name)
     assert attempt.offered is None
-    decision = journal.attempts.decision_of(name)
+    decision = journal.decisions.of_attempt(name)
     assert decision is not None
     assert (decision.action, decision.offered) == ("train", "")
     journal.attempts.start(attempt, NOW)

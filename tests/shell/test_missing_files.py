@@ -100,7 +100,7 @@ def test_training_goes_on_without_the_file_and_says_so(box: FakeBox) -> None:
     box.live()
     assert box.trained_on() == [["keep.csv", "b.csv"]]
     with box.journal() as journal:
-        decision = journal.attempts.decision_of(box.attempts()[0].id)
+        decision = journal.decisions.of_attempt(box.attempts()[0].id)
     assert decision is not None
     assert decision.sentence.endswith("a.csv, which is gone")
     assert "goes on without" in decision.sentence

@@ -56,7 +56,7 @@ def a_report(file: DropFile, judging: int) -> DropReport:
 
 def offered_sentence(box: FakeBox) -> str:
     with box.journal() as journal:
-        decision = journal.attempts.standing_decision(MODEL)
+        decision = journal.decisions.standing(MODEL)
     return decision.offered if decision else ""
 
 

@@ -121,7 +121,7 @@ def test_files_count_and_are_trained_on_once_their_labels_are_final_and_nothing_
     box.drop("a.csv")
     box.live(turns=4)
     with box.journal() as journal:
-        decision = journal.attempts.standing_decision(MODEL)
+        decision = journal.decisions.standing(MODEL)
     assert decision is not None
     assert decision.sentence.startswith("no usable rows; 1 file has labels that are not final (data.label_delay), the ")
     box.clock.now += timedelta(days=4)
