@@ -31,17 +31,26 @@ def power(line: Prospect, champion: int) -> str:
     named = f"{line.metric} {line.claim.value} {line.threshold:g}" + (f" (rule “{line.rule}”)" if line.rule else "")
     if line.measured is None:
         return f"{named}: smallest detectable gain not known before the first comparison"
-    found = f"not known, {line.problem}" if line.detectable is None else f"{line.detectable:.4g} by {line.rows:,} rows"
-    said = [f"smallest detectable gain {found} (chance 80 %)", _needed(line)]
+    said = [f"{_detectable(line)} (chance 80 %)", _needed(line, line.measured.standard_error)]
     other = line.measured.champion != champion
     against = f", against version {line.measured.champion}, not {champion}" if other else ""
     said.append(f"measured by attempt {line.measured.attempt}{against}")
     return f"{named}: {'; '.join(filter(None, said))}"
 
 
-def _needed(line: Prospect) -> str:
-    if line.rows_needed is None:
+def _detectable(line: Prospect) -> str:
+    if line.detectable is None:
+        return f"smallest detectable gain not known, {line.problem}"
+    if line.detectable < 0:
+        return f"what truly loses {-line.detectable:.4g} would still pass by {line.rows:,} rows"
+    return f"smallest detectable gain {line.detectable:.4g} by {line.rows:,} rows"
+
+
+def _needed(line: Prospect, standard_error: float) -> str:
+    if line.rows_needed is None or line.gain is None:
         return ""
     if line.claim is Claim.NOT_WORSE_BY:
         return f"equal models would pass with a chance of 80 % from {line.rows_needed:,} rows"
+    if line.gain - line.threshold < standard_error:
+        return f"the last challenger's gain, {line.gain:.4g}, is within its standard error"
     return f"a gain of {line.gain:.4g}, as the last challenger's, takes {line.rows_needed:,} rows"

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from retrain_daemon.cli.outlook import outlook_lines, power
+from retrain_daemon.core.budget import Measured, prospect
+from retrain_daemon.core.policy import Claim, Requirement
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.prospects import outlook, shown_by
 from tests.fake_box import FakeBox
@@ -41,10 +45,29 @@ def test_after_a_comparison_it_is_said_what_more_rows_can_show(tmp_path: Path) -
     box.live()
     budget, line = said(box)
     assert "1 comparison made, 2.50% of 5.00% left, the next may err with 0.833%" in budget
-    # (2.394 + 0.842) x 0.0122 x sqrt(1000 / 4000), and 1000 x (3.236 x 0.0122 / 0.01) ^ 2
+    # (2.394 + 0.842) x 0.0122 x sqrt(1000 / 4000)
     assert "smallest detectable gain 0.01974 by 4,000 rows (chance 80 %)" in line
-    assert "a gain of 0.01, as the last challenger's, takes 15,58" in line
+    assert "the last challenger's gain, 0.01, is within its standard error" in line
     assert line.endswith("measured by attempt churn-1")
+
+
+@pytest.mark.parametrize(
+    ("claim", "threshold", "sentence"),
+    [
+        # 1000 x (3.236 x 0.0122 / 0.02) ^ 2
+        (Claim.BETTER_BY, 0.0, "a gain of 0.02, as the last challenger's, takes 3,89"),
+        # 0.05 - (1.645 + 0.842) x 0.0122 x sqrt(1000 / 4000)
+        (Claim.NOT_WORSE_BY, 0.05, "what truly loses 0.03483 would still pass by 4,000 rows (chance 80 %)"),
+    ],
+)
+def test_what_rows_can_show_is_told_as_rows_for_a_gain_or_as_a_loss_that_passes(
+    claim: Claim, threshold: float, sentence: str
+) -> None:
+    measured = Measured(
+        metric="accuracy", standard_error=0.0122, rows=1000, gain=0.02, attempt="churn-1", champion=CHAMPION
+    )
+    line = prospect(Requirement("accuracy", claim, threshold), measured, 4000, 0.05, 0.05 / 6)
+    assert sentence in power(line, CHAMPION)
 
 
 def test_what_was_measured_against_another_champion_is_told_as_that(tmp_path: Path) -> None:
