@@ -34,7 +34,7 @@ def served(tmp_path: Path) -> Iterator[Source]:
         features = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]})
         model = LogisticRegression().fit(features, [0, 1, 0, 1])
         signature = infer_signature(features, model.predict(features))
-        with mlflow.start_run():
+        with mlflow.start_run(experiment_id="0"):  # not the one that another test left active
             mlflow.sklearn.log_model(
                 model, name="model", signature=signature, registered_model_name="shop", pip_requirements=["skops"]
             )
