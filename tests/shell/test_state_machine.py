@@ -106,7 +106,8 @@ class Story(RuleBasedStateMachine):
         self.box.edit_policy("promote:", "promote:\n  after_promotion: {watch: 2000 rows, if_worse: rollback}")
         self.box.reached = self.passed
         self.persons = {CHAMPION}
-        self.deleted: dict[str, bool] = {}
+        #: Attempts that a deleted model had: the round they were in, None where they were through.
+        self.deleted: dict[str, int | None] = {}
         self.deleted_at = 0
         self.written = 0
         self.odd: set[str] = set()
@@ -377,7 +378,8 @@ class Story(RuleBasedStateMachine):
         registry.fail_with = failing
         gone = {
             each.id for each in self.box.attempts()
-            if each.id in self.deleted and (self.deleted[each.id] or each.state != "promoted")
+            if each.id in self.deleted
+            and (self.deleted[each.id] is None or (each.state != "promoted" and self.deleted[each.id] == each.round))
         }  # fmt: skip
         return World(
             journal=self.root / "state" / "journal.db",
