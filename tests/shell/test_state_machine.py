@@ -272,7 +272,8 @@ class Story(RuleBasedStateMachine):
 
     @rule(versions=st.integers(1, 9), seen=st.booleans())
     def a_person_deletes_the_model_and_makes_it_anew(self, versions: int, seen: bool) -> None:
-        self.deleted = {each.id: each.ended_at is not None or Effect.ALIAS in each.done for each in self.box.attempts()}
+        through = {each.id for each in self.box.attempts() if each.ended_at is not None or Effect.ALIAS in each.done}
+        self.deleted = {each.id: None if each.id in through else each.round for each in self.box.attempts()}
         self.box.registry.delete_model_by_hand(MODEL)
         if seen:
             self.live()
