@@ -8,9 +8,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 
+from retrain_daemon.core.policy import Names
 from retrain_daemon.core.tokens import Sort, Token, is_decimal, line_and_column, offset_of
-from retrain_daemon.core.vocabulary import FACTS, FUNCTIONS, HELPERS, OUTCOMES, TOLD, Kind, is_not_built
+from retrain_daemon.core.vocabulary import FUNCTIONS, HELPERS, OUTCOMES, TOLD, Fact, Kind, facts_of
 from retrain_daemon.errors import PolicyProblems
 
 
@@ -50,6 +52,8 @@ _RESULTS = {
     "DURATION": "google.protobuf.Duration",
     "TIMESTAMP": "google.protobuf.Timestamp",
 }
+# How the names of facts begin that policies give names to.
+_GIVEN = ("schedule", "upstream")
 _SPAN_HINT = "Write a duration as days(7), hours(12) or minutes(30)."
 
 
@@ -66,8 +70,10 @@ def type_in_words(name: str) -> str:
     return _TYPES.get(name, f"a {kind}" if kind else f"a value of type {name.lower()}")
 
 
-def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> ExpressionProblem:
-    """Given what CEL's compiler said about a rule, the problem in words for people, at its place."""
+def rewritten(source: str, tokens: tuple[Token, ...], complaint: str, given: Names) -> ExpressionProblem:
+    """Given what CEL's compiler said about a rule, the problem in words for people, at its place. `given` are the names
+    that the rule's policy gives.
+    """
     found = _FIRST_ERROR.search(complaint)
     if not found or int(found[1]) < 1:
         if "recursion" in complaint:
@@ -75,7 +81,7 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> Express
         return ExpressionProblem(f"The rule is refused: {_short(complaint)}.")
     offset, text = offset_of(source, int(found[1]), int(found[2])), found[3]
     if undeclared := _UNDECLARED.match(text):
-        return _undeclared(source, tokens, offset, undeclared[1])
+        return _undeclared(source, tokens, offset, undeclared[1], given)
     if overload := _OVERLOAD.match(text):
         return _wrong_types(source, tokens, offset, overload[1], _BETWEEN_TYPES.split(overload[2]))
     if no_list := _RANGE.match(text):
@@ -89,15 +95,18 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str) -> Express
     return problem_at(source, offset, f"The rule is refused: {_short(text)}.")
 
 
-def _undeclared(source: str, tokens: tuple[Token, ...], offset: int, name: str) -> ExpressionProblem:
+def _undeclared(source: str, tokens: tuple[Token, ...], offset: int, name: str, given: Names) -> ExpressionProblem:
     places = [index for index, token in enumerate(tokens) if token.text == name or token.text.startswith(f"{name}.")]
     if not places and any(token.text.endswith(f".{name}") for token in tokens if token.sort is Sort.NAME):
         return problem_at(source, offset, *_unknown_function(name))
     if not places:
-        return problem_at(source, offset, *_unknown_name(name))
+        return problem_at(source, offset, *_unknown_name(name, given))
     index = min(places, key=lambda place: abs(tokens[place].start - offset))
     called = index + 1 < len(tokens) and tokens[index + 1].text == "(" and tokens[index].text == name
-    return problem_at(source, tokens[index].start, *(_unknown_function(name) if called else _unknown_name(name)))
+    unknown = tokens[index].text if name.split(".")[0] in _GIVEN else name
+    return problem_at(
+        source, tokens[index].start, *(_unknown_function(name) if called else _unknown_name(unknown, given))
+    )
 
 
 def _unknown_function(name: str) -> tuple[str, str]:
@@ -109,18 +118,28 @@ def _unknown_function(name: str) -> tuple[str, str]:
     return f"There is no function `{name}`.", f"Did you mean `{close}`?" if close else _SPAN_HINT
 
 
-def _unknown_name(name: str) -> tuple[str, str]:
-    if is_not_built(name):
-        return f"`{name}` is not built yet.", f"The facts of this version: {', '.join(TOLD)}."
+def _unknown_name(name: str, given: Names) -> tuple[str, str]:
+    if name.split(".")[0] in _GIVEN:
+        return _unknown_given(name, given)
     if name in HELPERS:
         return f"`{name}` is a function.", f"Write {name}(7)."
     if name in OUTCOMES:
         return f"There is no fact `{name}`.", f'A text stands in quotes: write "{name}".'
     if f"{name}.METRIC" in TOLD:
         return f"There is no fact `{name}`.", f"Name a metric: {name}.accuracy, {name}.roc_auc, and so on."
-    close = closest(name, tuple(FACTS)) or next((fact for fact in FACTS if fact.endswith(f".{name}")), "")
+    facts = tuple(facts_of(given))
+    close = closest(name, facts) or next((fact for fact in facts if fact.endswith(f".{name}")), "")
     hint = f"Did you mean `{close}`?" if close else f"The facts are: {', '.join(TOLD)}."
     return f"There is no fact `{name}`.", hint
+
+
+def _unknown_given(name: str, given: Names) -> tuple[str, str]:
+    """A schedule, or a model this one depends on, that the policy does not name."""
+    kind = name.split(".")[0]
+    section, names = ("schedules", given.schedules) if kind == "schedule" else ("upstream", given.upstream)
+    close = closest(name, tuple(fact for fact in facts_of(given) if fact.startswith(f"{kind}.")))
+    there = f"`{section}` names {', '.join(names)}." if names else f"The policy has no `{section}`: name it there."
+    return f"There is no fact `{name}`.", f"Did you mean `{close}`?" if close else there
 
 
 def closest(name: str, known: tuple[str, ...]) -> str:
@@ -205,9 +224,9 @@ def _syntax(source: str, offset: int, text: str) -> ExpressionProblem:
     return problem_at(source, offset, f"`{near}` is not expected here.", hint)
 
 
-def not_a_truth(source: str, tokens: tuple[Token, ...], type_name: str) -> ExpressionProblem:
+def not_a_truth(source: str, tokens: tuple[Token, ...], type_name: str, facts: Mapping[str, Fact]) -> ExpressionProblem:
     """The problem of a rule whose result is of another type than true or false."""
-    fact = FACTS.get(tokens[0].text) if len(tokens) == 1 else None
+    fact = facts.get(tokens[0].text) if len(tokens) == 1 else None
     if fact is not None and fact.kind is not Kind.TRUTH:
         what, example = f"`{tokens[0].text}` is {fact.kind}", fact.example
     else:

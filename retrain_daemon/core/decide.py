@@ -166,10 +166,10 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
     """Given a policy and facts, yield how each rule stands, in the policy's order. What is being measured is not known,
     whatever was measured before.
     """
-    known = fact_values(facts, now)
+    known = fact_values(policy, facts, now)
     values = {name: None if name.startswith(facts.data.measuring) else value for name, value in known.items()}
     for rule in policy.rules:
-        outcome = evaluate(compile_rule(rule.when), values)
+        outcome = evaluate(compile_rule(rule.when, policy.names), values)
         yield RuleReport(
             name=rule.name,
             when=rule.when,

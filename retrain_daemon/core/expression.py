@@ -12,15 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 
 from cel_expr_python import cel
 
 from retrain_daemon.core.complaints import ExpressionProblem, not_a_truth, problem_at, rewritten
+from retrain_daemon.core.policy import Names
 from retrain_daemon.core.rule_words import LOOPS, check_lists, check_outcomes, check_words
 from retrain_daemon.core.shortfalls import COMPARE, Comparison, shortfalls
 from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
-from retrain_daemon.core.vocabulary import FACTS, HELPERS, Fact, Kind, Value, fact_values, readable
+from retrain_daemon.core.vocabulary import FACTS, HELPERS, NO_NAMES, Fact, Kind, Value, fact_values, facts_of, readable
 
 __all__ = [
     "FACTS",
@@ -69,11 +70,12 @@ _MIRRORED = {">=": "<=", ">": "<", "<=": ">=", "<": ">", "==": "=="}
 @dataclass(frozen=True)
 class Expression:
     """A compiled rule: its text, the facts it mentions in order, and its comparisons with a constant. Where what is
-    compared is not a fact but computed from facts, it is in `computed` by its text.
+    compared is not a fact but computed from facts, it is in `computed` by its text. `given` are the policy's own names.
     """
 
     source: str
     names: tuple[str, ...]
+    given: Names = NO_NAMES
     comparisons: tuple[Comparison, ...] = ()
     computed: Mapping[str, cel.Expression] = field(default_factory=dict, compare=False, repr=False)
     program: cel.Expression = field(default=None, compare=False, repr=False)
@@ -95,8 +97,10 @@ class RuleOutcome:
 
 
 @lru_cache(maxsize=4096)
-def compile_rule(source: str) -> Expression:
-    """Given the text of a rule, the expression to evaluate; raises ExpressionProblem if it cannot be one."""
+def compile_rule(source: str, given: Names = NO_NAMES) -> Expression:
+    """Given the text of a rule and the names its policy gives, the expression to evaluate; raises ExpressionProblem if
+    it cannot be one.
+    """
     if len(source) > MAX_LENGTH:
         raise ExpressionProblem(
             f"The rule has {len(source):,} characters; at most {MAX_LENGTH:,} are read.", "Split it."
@@ -105,22 +109,24 @@ def compile_rule(source: str) -> Expression:
         raise ExpressionProblem("The rule holds half a character.", "Save the file as UTF-8.")
     tokens = tokens_of(source)
     check_words(source, tokens)
-    program = _compiled(source, tokens)
+    facts = facts_of(given)
+    program = _compiled(source, tokens, given)
     result = str(program.return_type())
     if result != str(cel.Type.BOOL):
-        raise not_a_truth(source, tokens, result)
+        raise not_a_truth(source, tokens, result, facts)
     check_outcomes(source, tokens)
     check_lists(source, tokens)
     _check_constants(source, tokens)
-    _try(program)
+    _try(program, facts)
     comparisons = _comparisons(source, tokens)
-    computed = {each.name: _environment().compile(each.name) for each in comparisons if each.name not in FACTS}
-    return Expression(source, _mentioned(tokens), comparisons, computed, program)
+    computed = {each.name: _environment(given).compile(each.name) for each in comparisons if each.name not in FACTS}
+    return Expression(source, _mentioned(tokens, facts), given, comparisons, computed, program)
 
 
 def evaluate(expression: Expression, values: Mapping[str, Value]) -> RuleOutcome:
     """Given values by name, what the rule says; None, NaN and infinite values count as not known."""
-    known = {name: value for name, value in values.items() if name in FACTS and _is_known(value)}
+    facts = facts_of(expression.given)
+    known = {name: value for name, value in values.items() if name in facts and _is_known(value)}
     shown = tuple((name, readable(known.get(name))) for name in expression.names)
     holds, problem = _answer(expression.program, known)
     if holds is None:
@@ -179,8 +185,8 @@ def _answer(program: cel.Expression, known: Mapping[str, Value]) -> tuple[bool |
     return None, f"it cannot be computed: {said}"
 
 
-@cache
-def _environment() -> cel.Env:
+@lru_cache(maxsize=256)
+def _environment(given: Names = NO_NAMES) -> cel.Env:
     """The language of rules: the facts with their types, and the helper functions."""
     functions = [
         cel.FunctionDecl(
@@ -192,7 +198,8 @@ def _environment() -> cel.Env:
     numbers = _TYPES[Kind.LIST]
     last = cel.Overload("list_last_int", numbers, [numbers, cel.Type.INT], is_member=True, impl=_last)
     functions.append(cel.FunctionDecl("last", [last]))
-    return cel.NewEnv(variables={name: _TYPES[fact.kind] for name, fact in FACTS.items()}, functions=functions)
+    variables = {name: _TYPES[fact.kind] for name, fact in facts_of(given).items()}
+    return cel.NewEnv(variables=variables, functions=functions)
 
 
 def _last(values: list[float], count: int) -> list[float]:
@@ -202,23 +209,23 @@ def _last(values: list[float], count: int) -> list[float]:
     return values[-count:]
 
 
-def _compiled(source: str, tokens: tuple[Token, ...]) -> cel.Expression:
+def _compiled(source: str, tokens: tuple[Token, ...], given: Names) -> cel.Expression:
     try:
-        return _environment().compile(source)
+        return _environment(given).compile(source)
     except _FAILURES as error:
-        raise rewritten(source, tokens, str(error)) from None
+        raise rewritten(source, tokens, str(error), given) from None
 
 
-def _mentioned(tokens: tuple[Token, ...]) -> tuple[str, ...]:
+def _mentioned(tokens: tuple[Token, ...], facts: Mapping[str, Fact]) -> tuple[str, ...]:
     """The facts mentioned, in order, each once; `now.getHours` mentions `now`."""
-    names = (_fact_in(token.text) for token in tokens if token.sort is Sort.NAME)
+    names = (_fact_in(token.text, facts) for token in tokens if token.sort is Sort.NAME)
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _fact_in(chain: str) -> str:
+def _fact_in(chain: str, facts: Mapping[str, Fact] = FACTS) -> str:
     parts = chain.split(".")
     prefixes = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
-    return next((prefix for prefix in prefixes if prefix in FACTS), "")
+    return next((prefix for prefix in prefixes if prefix in facts), "")
 
 
 def _check_constants(source: str, tokens: tuple[Token, ...]) -> None:
@@ -272,9 +279,9 @@ def _constant_hint(function: str) -> str:
     return "Write smaller numbers." if function in HELPERS else ""
 
 
-def _try(program: cel.Expression) -> None:
+def _try(program: cel.Expression, facts: Mapping[str, Fact]) -> None:
     """Meet a wrong time zone or search pattern now; other failures may come from the plausible values themselves."""
-    _, problem = _answer(program, {name: _SAMPLES[fact.kind] for name, fact in FACTS.items()})
+    _, problem = _answer(program, {name: _SAMPLES[fact.kind] for name, fact in facts.items()})
     if "timezone" in problem:
         raise ExpressionProblem("The time zone is not known.", "Write one such as Europe/Berlin.")
     if "regular expression" in problem:

@@ -183,8 +183,9 @@ class Drift:
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
-    after the last attempt had ended. `awaits_until`: until when the open attempt awaits a person's approval. `scores`
-    are by metric.
+    after the last attempt had ended. `awaits_until`: until when the open attempt awaits a person's approval. `starts`
+    are of the last 24 hours, and in any case the newest. `upstream` says by the policy's name for a model whether its
+    champion changed since the last attempt, None where that is not known. `scores` are by metric.
     """
 
     model: str
@@ -199,6 +200,7 @@ class Facts:
     hold: Hold | None = None
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
+    upstream: Mapping[str, bool | None] = field(default_factory=dict)
     offered: Offered | None = None
     undecided: Undecided | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)

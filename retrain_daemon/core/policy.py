@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 
 Scalar = str | int | float | bool | None
@@ -17,6 +17,7 @@ Bound = float | datetime
 Hyperparameter = Scalar | tuple[Scalar, ...] | Mapping[str, Scalar]
 
 DEFAULT_ALIAS = "champion"
+DEFAULT_WITHIN = timedelta(hours=24)
 PREVIOUS_ALIAS = "previous_champion"
 #: Belongs to people: the version they want to have judged.
 CHALLENGER_ALIAS = "challenger"
@@ -147,13 +148,39 @@ def unit_of(data: DataSpec) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Space:
+    """Values a search may give one hyperparameter: one of `choices`, or a number from `low` to `high`, both included.
+
+    With `log` every order of magnitude is as likely as any other; with `step` only low, low + step, and so on. `whole`:
+    both bounds are whole numbers, and so are the values between them.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+    choices: tuple[Scalar, ...] = ()
+
+
+@dataclass(frozen=True)
+class Search:
+    """Try at most so many `trials`, and start none after `stop_after`; the best by `metric` is trained."""
+
+    trials: int
+    metric: str
+    stop_after: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How to train: mode, hyperparameters by name, limits of time, memory in bytes, processes and CPUs, GPUs to be
     handed out, tries after the first.
 
     `trainer` and `network` are "package.module:name" of the team's own training function and of what builds the
     network; `python` is the interpreter the worker runs in. Empty: none, and the daemon's own. `replay`: so many older
-    rows, which were learned before, are mixed into an incremental training.
+    rows, which were learned before, are mixed into an incremental training. `spaces` are hyperparameters by name that a
+    `search` chooses; no name is in `hyperparameters` too.
     """
 
     mode: Mode = Mode.WARM_START
@@ -168,14 +195,49 @@ class Recipe:
     network: str = ""
     python: str = ""
     replay: int = 0
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+    search: Search | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A cron line of five fields, as POSIX has them (0 and 7 are Sunday), on the clock of `timezone`. Its fact is true
+    from each slot until an attempt starts after it, or `within` has passed.
+    """
+
+    cron: str
+    timezone: str = "UTC"
+    within: timedelta = DEFAULT_WITHIN
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A model this one depends on: who its champion is says its `alias`."""
+
+    model: str
+    alias: str = DEFAULT_ALIAS
+
+
+@dataclass(frozen=True)
+class QuietHours:
+    """From `begin` until before `end` on the clock of `timezone` nothing starts by itself; over midnight where `end` is
+    earlier.
+    """
+
+    begin: time
+    end: time
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True)
 class Pace:
-    """At least `cooldown` between the start of one attempt and the next; at most `per_day` starts in 24 hours."""
+    """At least `cooldown` between the start of one attempt and the next; at most `per_day` starts in 24 hours; none in
+    `quiet_hours`.
+    """
 
     cooldown: timedelta | None = None
     per_day: int | None = None
+    quiet_hours: tuple[QuietHours, ...] = ()
 
 
 class Claim(StrEnum):
@@ -199,7 +261,7 @@ class Requirement:
     `slices` names a column: the claim, which is unless_worse_by, is about the rows of each of its values by themselves,
     those without a value among them. `min_rows`: so many rows that the metric is about there must be, in each slice
     where there are any. None: in slices and for unless_worse_by as many as the policy asks for at all, for other lines
-    no number of their own.
+    no number of their own. One that is only to `observe` is reported, and settles nothing.
     """
 
     metric: str
@@ -207,18 +269,20 @@ class Requirement:
     threshold: float
     slices: str = ""
     min_rows: int | None = None
+    observe: bool = False
 
 
 @dataclass(frozen=True)
 class Rule:
     """One line of `retrain`: when its CEL expression is true, its recipe is used, and `require` instead of the policy's
-    own lines where it is not empty.
+    own lines where it is not empty. One that is only to `observe` is reported, and starts nothing.
     """
 
     name: str
     when: str
     recipe: Recipe
     require: tuple[Requirement, ...] = ()
+    observe: bool = False
 
 
 class Then(StrEnum):
@@ -293,9 +357,24 @@ class Policy:
     description: str = ""
     requested: Recipe = Recipe()
     pace: Pace = Pace()
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    upstream: Mapping[str, Upstream] = field(default_factory=dict)
     source: str = ""
     text: str = ""
     digest: str = ""
+
+    @property
+    def names(self) -> Names:
+        """What it names itself, for its rules."""
+        return Names(tuple(self.schedules), tuple(self.upstream))
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a policy names itself and its rules may ask about: its schedules, and the models it depends on."""
+
+    schedules: tuple[str, ...] = ()
+    upstream: tuple[str, ...] = ()
 
 
 def promotion_of(policy: Policy, rule: str) -> Promotion:

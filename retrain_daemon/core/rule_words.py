@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from retrain_daemon.core.complaints import ExpressionProblem, closest, problem_at
 from retrain_daemon.core.tokens import Sort, Token, closing, is_decimal, is_zero
-from retrain_daemon.core.vocabulary import FACTS, OUTCOMES, Kind
+from retrain_daemon.core.vocabulary import FACTS, OUTCOMES, TOLD, Kind
 
 _INSTEAD = {"and": "&&", "or": "||", "not": "!", "=": "==", "=>": ">=", "=<": "<=", "<>": "!=", "&": "&&", "|": "||"}
 _CAPITALS = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false", "None": "null"}
@@ -134,7 +134,7 @@ def check_lists(source: str, tokens: tuple[Token, ...]) -> None:
 
 def _refuse_taken_name(source: str, name: Token) -> None:
     """What a loop calls a value would hide the fact."""
-    taken = {fact.split(".", 1)[0] for fact in FACTS}
+    taken = {fact.split(".", 1)[0] for fact in TOLD}
     if name.text in taken:
         raise problem_at(source, name.start, f"`{name.text}` is the name of facts.", "Write another one, such as s.")
 

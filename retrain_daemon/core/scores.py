@@ -28,7 +28,7 @@ class FileScore:
 
 def wanted_metrics(policy: Policy) -> tuple[str, ...]:
     """Given a policy, the metrics by which its champion is scored: those it is judged by and those its rules name."""
-    named = (metric_of(name) for rule in policy.rules for name in compile_rule(rule.when).names)
+    named = (metric_of(name) for rule in policy.rules for name in compile_rule(rule.when, policy.names).names)
     required = (line.metric for line in policy.promote.require if line.metric in METRICS)
     return tuple(dict.fromkeys((*required, *filter(None, named))))
 

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from retrain_daemon.core.facts import ChampionState, Drift, Facts, Scores
 from retrain_daemon.core.metrics import METRICS
+from retrain_daemon.core.policy import Names, Policy
+from retrain_daemon.core.slots import is_due
 
 Value = str | int | float | bool | datetime | timedelta | tuple[float, ...] | Mapping[str, float] | None
 
@@ -38,7 +41,7 @@ class Fact:
     example: str
 
 
-#: As they are told to people: METRIC stands for the name of any metric.
+#: As they are told to people: METRIC stands for the name of any metric, NAME for one that the policy gives.
 TOLD: Mapping[str, Fact] = {
     "data.new_rows": Fact(
         Kind.NUMBER, "distinct usable rows that no judged attempt of this model has had", "data.new_rows >= 10000"
@@ -71,8 +74,18 @@ TOLD: Mapping[str, Fact] = {
         "its score on the first rows that arrived since it was cut",
         "champion.score.roc_auc < champion.baseline.roc_auc - 0.05",
     ),
+    "schedule.NAME": Fact(
+        Kind.TRUTH,
+        "from a slot of the schedule until an attempt starts after it, or `within` has passed",
+        "schedule.weekly && data.new_rows > 0",
+    ),
     "registry.champion_moved": Fact(
         Kind.TRUTH, "someone else moved the alias since the last attempt", "registry.champion_moved"
+    ),
+    "upstream.NAME.changed": Fact(
+        Kind.TRUTH,
+        "the champion of a model this one depends on changed since the last attempt",
+        "upstream.embeddings.changed",
     ),
     "last.outcome": Fact(
         Kind.TEXT,
@@ -84,6 +97,7 @@ TOLD: Mapping[str, Fact] = {
     "now": Fact(Kind.MOMENT, "the time of the decision, in UTC", "now.getDayOfWeek() == 0"),
 }
 _ANY_METRIC = "METRIC"
+_ANY_NAME = "NAME"
 _NAMED_COLUMNS = 5
 
 
@@ -91,13 +105,32 @@ def _each_metric() -> Mapping[str, Fact]:
     """A name for each metric, so that a typo in one is found when a rule is read."""
     found: dict[str, Fact] = {}
     for name, fact in TOLD.items():
+        if _ANY_NAME in name.split("."):
+            continue
         for metric in METRICS if name.endswith(f".{_ANY_METRIC}") else ("",):
             example = fact.example.replace("roc_auc", metric) if metric else fact.example
             found[name.replace(_ANY_METRIC, metric)] = replace(fact, example=example)
     return found
 
 
+#: Those of every policy.
 FACTS: Mapping[str, Fact] = _each_metric()
+NO_NAMES = Names()
+
+
+@lru_cache(maxsize=256)
+def facts_of(names: Names) -> Mapping[str, Fact]:
+    """Those of a policy that gives these names: one for each name, so that a typo in one is found."""
+    schedule, upstream = TOLD["schedule.NAME"], TOLD["upstream.NAME.changed"]
+    return {
+        **FACTS,
+        **{f"schedule.{name}": replace(schedule, example=f"schedule.{name}") for name in names.schedules},
+        **{
+            f"upstream.{name}.changed": replace(upstream, example=f"upstream.{name}.changed") for name in names.upstream
+        },
+    }
+
+
 #: How the names of facts begin that are scores.
 SCORES = ("champion.score.", "champion.scores.", "champion.baseline.")
 
@@ -111,14 +144,6 @@ HELPERS: Mapping[str, timedelta] = {
 FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith", "contains", "matches", "last",
              "filter", "exists", "exists_one", "all", "map")  # fmt: skip
 
-# Names the policy language reserves for facts that do not exist yet.
-_LATER = ("schedule.", "upstream.")
-
-
-def is_not_built(name: str) -> bool:
-    """Given a dotted name, whether the language reserves it for a fact that does not exist yet."""
-    return f"{name}.".startswith(_LATER)
-
 
 def passes_with_time(name: str) -> bool:
     """Given a fact's name, whether its value changes while nothing happens. Of a fact that is not known here, yes."""
@@ -126,10 +151,11 @@ def passes_with_time(name: str) -> bool:
     return fact is None or fact.kind in (Kind.SPAN, Kind.MOMENT)
 
 
-def fact_values(facts: Facts, now: datetime) -> Mapping[str, Value]:
-    """Given facts and the time of the decision (aware), the value of every name in FACTS; None is unknown."""
+def fact_values(policy: Policy, facts: Facts, now: datetime) -> Mapping[str, Value]:
+    """Given facts and the time of the decision (aware), the value of every fact of the policy; None is unknown."""
     champion, data, last = facts.champion, facts.data, facts.last
     found = champion.state is ChampionState.FOUND
+    last_start = max(facts.starts, default=None)
     return {
         "data.new_rows": data.new_rows,
         "data.unlearned_rows": data.unlearned_rows,
@@ -137,6 +163,8 @@ def fact_values(facts: Facts, now: datetime) -> Mapping[str, Value]:
         "data.quarantined": data.quarantined,
         "champion.version": champion.version if found else None,
         "champion.age": now - champion.created_at if found and champion.created_at else None,
+        **{f"schedule.{name}": is_due(each, last_start, now) for name, each in policy.schedules.items()},
+        **{f"upstream.{name}.changed": facts.upstream.get(name) for name in policy.upstream},
         "registry.champion_moved": facts.champion_moved,
         "last.outcome": last.outcome if last else None,
         "last.age": now - last.ended_at if last else None,

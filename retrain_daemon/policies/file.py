@@ -11,7 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from retrain_daemon.core.expression import ExpressionProblem, compile_rule
-from retrain_daemon.core.policy import DEFAULT_ALIAS, PREVIOUS_ALIAS, DataSpec, Pace, Policy, Promotion, Recipe, Rule
+from retrain_daemon.core.policy import (
+    DEFAULT_ALIAS,
+    PREVIOUS_ALIAS,
+    DataSpec,
+    Names,
+    Pace,
+    Policy,
+    Promotion,
+    Recipe,
+    Rule,
+)
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
@@ -122,9 +132,10 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     model = root.take("model", _model, "")
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
-    rules = root.take("retrain", lambda node: _rules(node, requested), _NO_RULES)
+    given = Names()
+    rules = root.take("retrain", lambda node: _rules(node, requested, given), _NO_RULES)
     if data is not None and promote is not None:
-        _check_rules(root.entries.get("retrain"), rules, promote, data)
+        _check_rules(root.entries.get("retrain"), rules, promote, data, given)
         check_watch(root.entries["promote"], promote, rules)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
@@ -166,10 +177,10 @@ def _alias(node: Node) -> str:
 _NO_RULES: tuple[Rule, ...] = ()
 
 
-def _rules(node: Node, requested: Recipe) -> tuple[Rule, ...]:
+def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     for item in sequence(node):
-        rule = item.read(lambda entry: _rule(entry, requested), None)
+        rule = item.read(lambda entry: _rule(entry, requested, given), None)
         if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
         if rule is not None:
@@ -177,14 +188,16 @@ def _rules(node: Node, requested: Recipe) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _check_rules(node: Node | None, rules: tuple[Rule, ...], promote: Promotion, data: DataSpec) -> None:
+def _check_rules(
+    node: Node | None, rules: tuple[Rule, ...], promote: Promotion, data: DataSpec, given: Names
+) -> None:  # fmt: skip
     """Note rules over scores that there cannot be, and requirements of theirs that do not fit the policy."""
     items = node.items if isinstance(node, Sequence) else []
     for item in filter(_is_mapping, items):
         when = item.entries.get("when") if isinstance(item, MappingNode) else None
         if isinstance(when, Scalar):
             with suppress(ExpressionProblem):  # noted before
-                names = compile_rule(when.value).names
+                names = compile_rule(when.value, given).names
                 check_scores(when, tuple(dict.fromkeys(filter(None, map(metric_of, names)))), promote, data)
     for item, rule in zip(filter(_is_mapping, items), rules, strict=True):
         check_rule_metrics(item, rule.require, promote, data)
@@ -195,21 +208,21 @@ def _is_mapping(node: Node) -> bool:
     return isinstance(node, MappingNode)
 
 
-def _rule(node: Node, requested: Recipe) -> Rule:
+def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
     section = mapping(node).expect(("name", "when", "train", "require"))
     section.require("name", "when")
     return Rule(
         name=section.take("name", word, ""),
-        when=section.take("when", _when, ""),
+        when=section.take("when", lambda entry: _when(entry, given), ""),
         recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
         require=section.take("require", read_requirements, ()),
     )
 
 
-def _when(node: Node) -> str:
+def _when(node: Node, given: Names) -> str:
     source = text(node)
     try:
-        return compile_rule(source).source
+        return compile_rule(source, given).source
     except ExpressionProblem as problem:
         raise Wrong(problem.message, problem.hint, (problem.line, problem.column)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,9 +21,16 @@ from retrain_daemon.core.expression import (
     readable,
 )
 from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Drift, Facts, LastAttempt, Scores
-from retrain_daemon.core.vocabulary import Kind
+from retrain_daemon.core.policy import DataSpec, Names, Policy, Promotion, Schedule, Target, Upstream
+from retrain_daemon.core.vocabulary import Kind, facts_of
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+POLICY = Policy(
+    model="m",
+    data=DataSpec(folder="/drops", pattern="*.csv", target=Target("y")),
+    rules=(),
+    promote=Promotion(require=()),
+)
 KNOWN: dict[str, Value] = {
     "data.new_rows": 7312,
     "data.unlearned_rows": 0,
@@ -132,8 +140,8 @@ def test_the_newest_none_of_a_list_say_nothing(count: str) -> None:
         ("data.new_rows.filter(x, x > 1).size() > 1", "go over a list, here it is a whole number", "Compare"),
         ("champion.scores.roc_auc.exists(now, now < 0.8)", "`now` is the name of facts", "such as s"),
         ("champion.score.mae / champion.baseline.mae > 1.1", "divided by something that can be zero", "Multiply"),
-        ("schedule.weekly", "`schedule.weekly` is not built yet", ""),
-        ("upstream.a.changed", "`upstream.a.changed` is not built yet", ""),
+        ("schedule.weekly", "no fact `schedule.weekly`", "The policy has no `schedules`: name it there"),
+        ("upstream.a.changed", "no fact `upstream.a.changed`", "The policy has no `upstream`: name it there"),
         ("data.new_rows > 1.0", "a whole number and a decimal number", "Write 1."),
         ("data.new_rows > 1.5", "a whole number and a decimal number", "such as 2"),
         ("data.new_rows >= 1e4", "a whole number and a decimal number", "Write 10000."),
@@ -249,9 +257,11 @@ def test_drift_with_a_column_that_is_not_a_number_is_not_known() -> None:
 def test_drift_is_its_farthest_column_and_not_known_without_one() -> None:
     champion = Champion(state=ChampionState.FOUND, version=3)
     columns = {"age": 0.1, "income": 0.7}
-    values = fact_values(Facts(model="m", champion=champion, data=DataFacts(), drift=Drift(columns=columns)), NOW)
+    values = fact_values(
+        POLICY, Facts(model="m", champion=champion, data=DataFacts(), drift=Drift(columns=columns)), NOW
+    )
     assert (values["drift.max"], values["drift.columns"]) == (0.7, columns)
-    values = fact_values(facts(champion), NOW)
+    values = fact_values(POLICY, facts(champion), NOW)
     assert (values["drift.max"], values["drift.columns"]) == (None, None)
 
 
@@ -278,7 +288,7 @@ def test_loops_in_loops_end_soon() -> None:
 def test_without_any_score_every_score_of_them_is_unknown() -> None:
     champion = Champion(state=ChampionState.FOUND, version=3)
     given_facts = Facts(model="m", champion=champion, data=DataFacts(), scores={"rmse": Scores(score=2.0)})
-    values = fact_values(given_facts, NOW)
+    values = fact_values(POLICY, given_facts, NOW)
     assert values["champion.score.rmse"] == 2.0
     assert evaluate(compile_rule("champion.scores.rmse.all(s, s > 1.0)"), values).holds is None
 
@@ -366,7 +376,7 @@ def test_every_fact_gets_its_value() -> None:
         policy_digest="",
         champion_after=3,
     )
-    values = fact_values(facts(champion, last), NOW)
+    values = fact_values(POLICY, facts(champion, last), NOW)
     assert set(values) == set(FACTS)
     assert values["champion.age"] == timedelta(days=2)
     assert (values["last.outcome"], values["last.age"]) == ("promoted", timedelta(hours=1))
@@ -375,7 +385,7 @@ def test_every_fact_gets_its_value() -> None:
 
 @pytest.mark.parametrize("state", [state for state in ChampionState if state is not ChampionState.FOUND])
 def test_a_champion_that_is_not_found_has_no_known_version_or_age(state: ChampionState) -> None:
-    values = fact_values(facts(Champion(state=state, version=3, created_at=NOW)), NOW)
+    values = fact_values(POLICY, facts(Champion(state=state, version=3, created_at=NOW)), NOW)
     assert values["champion.version"] is None
     assert values["champion.age"] is None
     assert values["last.outcome"] is None
@@ -439,3 +449,37 @@ def test_what_holds_without_a_fact_still_holds_when_the_fact_is_known(source: st
     known = {name: value for name, value in KNOWN.items() if name not in hidden}
     if evaluate(rule, known).holds is not None:
         assert evaluate(rule, known).holds == evaluate(rule, KNOWN).holds
+
+
+GIVEN = Names(schedules=("weekly", "nightly"), upstream=("embeddings",))
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("schedule.wekly", "Did you mean `schedule.weekly`?"),
+        ("upstream.embedings.changed", "Did you mean `upstream.embeddings.changed`?"),
+        ("schedule.qqq && data.new_rows > 0", "`schedules` names weekly, nightly."),
+        ("schedule.weekly && schedule.qqq", "`schedules` names weekly, nightly."),
+    ],
+)
+def test_a_typo_in_a_name_that_the_policy_gives_is_found_when_the_rule_is_read(source: str, hint: str) -> None:
+    with pytest.raises(ExpressionProblem, match="There is no fact") as caught:
+        compile_rule(source, GIVEN)
+    assert caught.value.hint == hint
+
+
+def test_a_rule_asks_about_the_names_that_its_policy_gives() -> None:
+    policy = replace(
+        POLICY,
+        schedules={"weekly": Schedule("0 3 * * sun"), "nightly": Schedule("0 5 * * *")},
+        upstream={"embeddings": Upstream("text-embeddings")},
+    )
+    values = fact_values(policy, replace(facts(Champion(state=ChampionState.NONE)), upstream={"embeddings": True}), NOW)
+    assert set(values) == set(facts_of(policy.names))
+    assert evaluate(compile_rule("schedule.weekly && upstream.embeddings.changed", GIVEN), values).holds is True
+    assert evaluate(compile_rule("schedule.nightly || !schedule.weekly", GIVEN), values).holds is True
+    values = fact_values(policy, facts(Champion(state=ChampionState.NONE)), NOW)
+    assert evaluate(compile_rule("!upstream.embeddings.changed", GIVEN), values).missing == (
+        "upstream.embeddings.changed",
+    )

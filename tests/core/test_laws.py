@@ -15,7 +15,7 @@ import retrain_daemon
 ROOT = Path(retrain_daemon.__file__).parent
 FRAMEWORKS = ("sklearn", "skops", "torch", "tensorflow", "keras")
 #: Besides the standard library's values and the core itself.
-ALLOWED_IN_CORE = {"cel_expr_python", "retrain_daemon"}
+ALLOWED_IN_CORE = {"cel_expr_python", "cronsim", "retrain_daemon"}
 IMPURE = {
     "os", "io", "pathlib", "time", "random", "socket", "subprocess", "threading", "logging", "sqlite3", "asyncio",
     "shutil", "tempfile", "urllib", "http", "signal", "multiprocessing", "secrets", "uuid",
