@@ -182,7 +182,7 @@ CREATE TABLE lineage (
 -- What people asked for through the command line.
 CREATE TABLE request (
     id          INTEGER PRIMARY KEY,
-    model       TEXT NOT NULL,             -- the model it is for, or the pattern of its models
+    model       TEXT NOT NULL,
     verb        TEXT NOT NULL,
     argument    TEXT NOT NULL,            -- JSON
     by          TEXT NOT NULL,
@@ -265,7 +265,7 @@ CREATE TABLE comparison (
 CREATE TABLE approval (
     attempt     TEXT NOT NULL REFERENCES attempt (id),
     round       INTEGER NOT NULL,
-    model       TEXT NOT NULL,             -- the model it is for, or the pattern of its models
+    model       TEXT NOT NULL,
     evidence    TEXT NOT NULL,          -- sha256 of the evidence
     asked_at    TEXT NOT NULL,
     expires_at  TEXT NOT NULL,
