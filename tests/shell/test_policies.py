@@ -329,7 +329,7 @@ def test_confidence_may_be_a_fraction() -> None:
 BAD_TOP = [
     (f"{MINIMAL}retrian: 1\n", "11:1: `retrian` is not a key of a policy. Did you mean `retrain`?"),
     (f"{MINIMAL}model: again\n", "11:1: `model` is written twice. The first is in line 1"),
-    (f"{MINIMAL}schedules: {{}}\n", "11:1: `schedules` is not built yet."),
+    (f"{MINIMAL}schedules: {{}}\n", "11:12: `schedules` is empty."),
     (f"{MINIMAL}upstream: {{}}\n", "`upstream` is not built yet."),
     (f"{MINIMAL}models: [a]\n", "`models` is not built yet."),
     (f"{MINIMAL}observe: true\n", "`observe` is not built yet."),
@@ -355,7 +355,7 @@ BAD_TOP = [
     (f"{MINIMAL}pace: {{per_day: 1_000}}\n", "Write 1000."),
     (f'{MINIMAL}pace: {{per_day: "4"}}\n', "Write 4 without quotes."),
     (f"{MINIMAL}pace: {{per_day: {'9' * 5000}}}\n", "must be a whole number"),
-    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` is not built yet."),
+    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` must be a mapping of keys, not `x`."),
     (f"{MINIMAL}pace: {{cooldown:6h}}\n", "Write a space after the colon"),
 ]
 
