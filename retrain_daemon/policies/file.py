@@ -53,12 +53,15 @@ _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010
 
 @dataclass(frozen=True)
 class FileReading:
-    """What one file says: a policy, or why there is none; `line` and `column` are where it names its model."""
+    """What one file says: a policy, perhaps with warnings, or why there is none; `line` and `column` are where it names
+    its model.
+    """
 
     policy: Policy | None
     problems: tuple[Problem, ...]
     line: int = 1
     column: int = 1
+    warnings: tuple[Problem, ...] = ()
 
 
 def read_bytes(content: bytes, source: str, folder: str) -> FileReading:

@@ -20,17 +20,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a file; `line` and `column` count from 1, line 0 means the file as a whole."""
+    """One thing wrong in a file; `line` and `column` count from 1, line 0 means the file as a whole. A `warning` is
+    legal but surely not meant, and keeps no policy out of force.
+    """
 
     file: str
     line: int
     column: int
     message: str
     hint: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.message} {self.hint}".rstrip()
+        return f"{place}: {'warning: ' if self.warning else ''}{self.message} {self.hint}".rstrip()
 
 
 class Wrong(Exception):
