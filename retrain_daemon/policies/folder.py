@@ -108,6 +108,23 @@ class PolicyFolder:
         self._last: PolicySet | None = None
         self._was_unreachable = False
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that were read last."""
+        return tuple(self._readings)
+
+    def take_up(self, contents: Mapping[str, str]) -> None:
+        """Before the first look: what files said in an earlier life, by path, as if they had been read then."""
+        for file, content in contents.items():
+            place = Path(file)
+            if self._path not in (place, place.parent):
+                continue  # of a folder that the settings named before
+            reading = _from_file(read_text(content, shown_path(file), str(place.absolute().parent)), file)
+            said = _said_by(reading)
+            if said is not None:
+                self._readings[file] = reading
+                self._in_force[file] = said
+
     def refresh(self) -> PolicySet:
         """The policies in force now; never raises for what is wrong with files or folder."""
         unreachable, changed = self._look()
