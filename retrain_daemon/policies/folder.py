@@ -197,6 +197,9 @@ def _is_policy_file(name: str) -> bool:
 def _read(file: str) -> FileReading:
     """One file's reading; a file that cannot be read is a problem of it."""
     path = Path(file)
+    if not _is_text(file):
+        message = "The name of this file, or of its folder, is no text in UTF-8."
+        return FileReading(None, (Problem(shown_path(file), 0, 0, message, "Rename it."),))
     try:
         # A pipe or a device would block the reader for ever.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -207,6 +210,15 @@ def _read(file: str) -> FileReading:
         return FileReading(None, (_unreadable(file, error),))
     reading = read_bytes(content, shown_path(file), str(path.absolute().parent))
     return _from_file(reading, file)
+
+
+def _is_text(path: str) -> bool:
+    """Whether it can be written into journal and log; a name on disk is any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_file(reading: FileReading, file: str) -> FileReading:
