@@ -122,10 +122,11 @@ def compile_rule(source: str, given: Names = NO_NAMES) -> Expression:
     check_lists(source, tokens)
     _check_constants(source, tokens)
     _check_texts(source, tokens)
-    _try(program, facts)
+    names = _mentioned(tokens, facts)
+    _try(program, {name: facts[name] for name in names})
     comparisons = _comparisons(source, tokens)
     computed = {each.name: _environment(given).compile(each.name) for each in comparisons if each.name not in FACTS}
-    return Expression(source, _mentioned(tokens, facts), given, comparisons, computed, program)
+    return Expression(source, names, given, comparisons, computed, program)
 
 
 def evaluate(expression: Expression, values: Mapping[str, Value]) -> RuleOutcome:

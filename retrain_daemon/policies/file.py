@@ -34,10 +34,12 @@ from retrain_daemon.policies.promotion import (
 )
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
+_MOST_RULES = 200
 
 _KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
 _REQUIRED = {
@@ -128,7 +130,7 @@ def _read_document(document: Document, folder: str) -> FileReading:
         return FileReading(None, problems, model.line, model.column)
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
-    return FileReading(named, (), model.line, model.column)
+    return FileReading(named, (), model.line, model.column, warnings_of(named))
 
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
@@ -189,12 +191,14 @@ _NO_RULES: tuple[Rule, ...] = ()
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
-    for item in sequence(node):
+    names: set[str] = set()
+    for item in at_most(_MOST_RULES, sequence(node)):
         rule = item.read(lambda entry: _rule(entry, requested, given), None)
-        if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
+        if rule is not None and rule.name and rule.name in names:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
         if rule is not None:
             rules.append(rule)
+            names.add(rule.name)
     return tuple(rules)
 
 
