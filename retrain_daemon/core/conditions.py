@@ -6,28 +6,26 @@ A rule is read as alternatives joined by ||, each of parts joined by &&. What is
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from retrain_daemon.core.expression import ExpressionProblem, compile_rule, evaluate
+from retrain_daemon.core.anatomy import Anatomy, Joint, anatomy_of
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Names
 from retrain_daemon.core.ranges import Range, interval, range_of
-from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
+from retrain_daemon.core.shortfalls import COMPARE
+from retrain_daemon.core.tokens import Sort, Token, tokens_of
 
 _MOST_ALTERNATIVES = 32
 _MOST_PARTS = 24
-_CALENDAR = re.compile(r"(now\.get\w+\([^()]*\))(>=|<=|==|<|>)(\d{1,6})")
-_OUTCOME = re.compile(r"""last\.outcome==(?:"(\w+)"|'(\w+)')""")
-_BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
 @dataclass(frozen=True)
 class Part:
     """One part of a rule: its words without spaces, as written, and where it begins. `name` is what it compares with a
-    constant and `values` those for which it is true; `constant` is what it says whatever the facts are.
+    constant and `values` those for which it is true, or `text` the only one; `constant` is what it says whatever the
+    facts are.
     """
 
     words: str
@@ -35,6 +33,7 @@ class Part:
     start: int
     name: str = ""
     values: Range | None = None
+    text: str = ""
     constant: bool | None = None
 
 
@@ -55,7 +54,8 @@ def alternatives_of(source: str, given: Names) -> tuple[Alternative, ...]:
     tokens = tokens_of(source)
     if sum(token.text in ("&&", "||") for token in tokens) >= _MOST_PARTS:
         return ()
-    found = _alternatives(source, tokens, given)
+    anatomy = anatomy_of(source, given)
+    found = _alternatives(source, anatomy, _places(source, anatomy))
     return tuple(found) if len(found) <= _MOST_ALTERNATIVES else ()
 
 
@@ -107,88 +107,55 @@ def _contradictions(alternative: Alternative) -> Iterator[Fault]:
                 and before.values is not None
                 and part.values.meets(before.values) is None
             )
-            outcomes = {_outcome(part), _outcome(before)}
-            if apart or f"!{part.words}" == before.words or f"!{before.words}" == part.words or _two(outcomes):
+            texts = part.name == before.name and part.text and before.text and part.text != before.text
+            if apart or texts or f"!{part.words}" == before.words or f"!{before.words}" == part.words:
                 yield Fault(part, False, f"`{before.written}` is asked for, too")
 
 
-def _two(outcomes: set[str]) -> bool:
-    return "" not in outcomes and len(outcomes) == 2
+def _alternatives(source: str, anatomy: Anatomy, places: Iterator[int]) -> list[Alternative]:
+    """Those of a rule that was taken apart; `places` are where its leaves begin, in order."""
+    if anatomy.joint not in (Joint.ALL, Joint.ANY):
+        first = min([next(places) for _ in anatomy.leaves()])
+        # Of a negation the leaf begins behind its sign.
+        return [(_part(anatomy, max(source.find(anatomy.text, max(first - len(anatomy.text), 0)), 0)),)]
+    each = [_alternatives(source, part, places) for part in anatomy.parts]
+    if anatomy.joint is Joint.ANY:
+        return [way for ways in each for way in ways]
+    together: list[Alternative] = [()]
+    for ways in each:
+        together = [(*left, *right) for left in together for right in ways][: _MOST_ALTERNATIVES + 1]
+    return together
 
 
-def _outcome(part: Part) -> str:
-    found = _OUTCOME.fullmatch(part.words)
-    return (found[1] or found[2]) if found else ""
+def _places(source: str, anatomy: Anatomy) -> Iterator[int]:
+    """Where each leaf begins."""
+    behind = 0
+    for leaf in anatomy.leaves():
+        place = source.find(leaf.text, behind)
+        behind = place + len(leaf.text)
+        yield place
 
 
-def _alternatives(source: str, tokens: tuple[Token, ...], given: Names) -> list[Alternative]:
-    """Those of the words of a rule, or of what stands in brackets in one."""
-    if any(token.text == "?" for token in _outside(tokens)):
-        return [(_part(source, tokens, given),)]
-    found: list[Alternative] = []
-    for side in _split(tokens, "||"):
-        together: list[Alternative] = [()]
-        for part in _split(side, "&&"):
-            within: list[Alternative] = [(_part(source, part, given),)]
-            if part[0].text == "(" and closing(part, 0) == len(part) - 1 and len(part) > 2:
-                within = _alternatives(source, part[1:-1], given)
-            together = [(*left, *right) for left in together for right in within][: _MOST_ALTERNATIVES + 1]
-        found += together
-    return found
-
-
-def _outside(tokens: tuple[Token, ...]) -> Iterator[Token]:
-    depth = 0
-    for token in tokens:
-        depth += _BRACKETS.get(token.text, 0)
-        if depth == 0:
-            yield token
-
-
-def _split(tokens: tuple[Token, ...], sign: str) -> Iterator[tuple[Token, ...]]:
-    """What stands between signs that are in no brackets."""
-    depth, begin = 0, 0
-    for index, token in enumerate(tokens):
-        depth += _BRACKETS.get(token.text, 0)
-        if depth == 0 and token.text == sign:
-            yield tokens[begin:index]
-            begin = index + 1
-    yield tokens[begin:]
-
-
-def _part(source: str, tokens: tuple[Token, ...], given: Names) -> Part:
-    written = source[tokens[0].start : tokens[-1].end]
-    bare = Part("".join(token.text for token in tokens), written, tokens[0].start)
-    if found := _CALENDAR.fullmatch(bare.words):
-        return Part(bare.words, written, bare.start, found[1], interval(found[2], int(found[3]), whole=True))
-    if not any(token.text == "failures" or (token.sort is Sort.NAME and "." in token.text) for token in tokens):
-        return _constant(bare, given)
-    return _comparison(bare, given)
-
-
-def _constant(bare: Part, given: Names) -> Part:
-    """What asks for no fact has the same answer always."""
-    try:
-        expression = compile_rule(bare.written, given)
-    except ExpressionProblem:
+def _part(anatomy: Anatomy, start: int) -> Part:
+    bare = Part(_words(anatomy.text), anatomy.text, start)
+    program, sides = anatomy.program, anatomy.sides
+    if program is not None and not program.names:
+        return replace(bare, constant=program.compute({}).truth)
+    limit = sides.right.compute({}).value if sides is not None and sides.limited else None
+    if sides is None or not sides.sign or isinstance(limit, bool):
         return bare
-    holds = None if expression.names else evaluate(expression, {}).holds
-    return Part(bare.words, bare.written, bare.start, constant=holds)
+    name = _words(sides.left.text)
+    if isinstance(limit, str) and sides.sign == "==":
+        return replace(bare, name=name, text=limit)
+    amount = limit.total_seconds() if isinstance(limit, timedelta) else limit
+    if sides.sign not in COMPARE or not isinstance(amount, int | float) or not math.isfinite(amount):
+        return bare
+    return replace(bare, name=name, values=interval(sides.sign, amount, isinstance(limit, int)))
 
 
-def _comparison(bare: Part, given: Names) -> Part:
-    try:
-        found = compile_rule(bare.written, given).comparisons
-    except ExpressionProblem:
-        return bare
-    if len(found) != 1:
-        return bare
-    limit = found[0].limit
-    whole = isinstance(limit, int)
-    amount = limit.total_seconds() if isinstance(limit, timedelta) else float(limit)
-    if not math.isfinite(amount):
-        return bare
-    return Part(bare.words, bare.written, bare.start, found[0].name, interval(found[0].sign, amount, whole))
+def _words(text: str) -> str:
+    """Without the spaces between words; those inside of texts stay."""
+    return "".join(token.text for token in tokens_of(text))
 
 
 def shares_in_percent(source: str) -> Iterator[tuple[Token, str]]:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
 from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
+from retrain_daemon.core.parts import Part, conjuncts
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 
 #: The rule that a person's request is journaled under.
@@ -42,7 +43,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleReport:
-    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text."""
+    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text. All of
+    its `parts` must hold; older journals have none.
+    """
 
     name: str
     when: str
@@ -51,6 +54,7 @@ class RuleReport:
     missing: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
     problem: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +182,7 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
             missing=outcome.missing,
             shortfalls=outcome.shortfalls,
             problem=outcome.problem,
+            parts=conjuncts(outcome.condition),
         )
 
 
