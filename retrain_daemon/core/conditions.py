@@ -1,24 +1,28 @@
 """What can be told of rules without knowing any fact: which always or never hold, and which hold whenever another does.
 
-A rule is read as alternatives joined by ||, each of parts joined by &&. What is not understood is never said to be so.
+A rule is read as alternatives joined by ||, each of parts joined by &&, from its words alone: every policy is looked
+through whenever it is read. What is not understood is never said to be so.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
-from retrain_daemon.core.anatomy import Anatomy, Joint, anatomy_of
 from retrain_daemon.core.metrics import METRICS
-from retrain_daemon.core.policy import Names
+from retrain_daemon.core.programs import NotCompiled, program_of
 from retrain_daemon.core.ranges import Range, interval, range_of
-from retrain_daemon.core.shortfalls import COMPARE
-from retrain_daemon.core.tokens import Sort, Token, tokens_of
+from retrain_daemon.core.shortfalls import COMPARE, MIRRORED
+from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
+from retrain_daemon.core.vocabulary import HELPERS
 
 _MOST_ALTERNATIVES = 32
 _MOST_PARTS = 24
+_BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
+_CONSTANT = frozenset({"true", "false", *HELPERS})
+_Tokens = tuple[Token, ...]
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,12 @@ class Fault:
 Alternative = tuple[Part, ...]
 
 
-def alternatives_of(source: str, given: Names) -> tuple[Alternative, ...]:
+def alternatives_of(source: str) -> tuple[Alternative, ...]:
     """Given the text of a rule that compiles, its alternatives; none where there are too many to tell."""
     tokens = tokens_of(source)
     if sum(token.text in ("&&", "||") for token in tokens) >= _MOST_PARTS:
         return ()
-    anatomy = anatomy_of(source, given)
-    found = _alternatives(source, anatomy, _places(source, anatomy))
+    found = _alternatives(source, tokens)
     return tuple(found) if len(found) <= _MOST_ALTERNATIVES else ()
 
 
@@ -112,50 +115,103 @@ def _contradictions(alternative: Alternative) -> Iterator[Fault]:
                 yield Fault(part, False, f"`{before.written}` is asked for, too")
 
 
-def _alternatives(source: str, anatomy: Anatomy, places: Iterator[int]) -> list[Alternative]:
-    """Those of a rule that was taken apart; `places` are where its leaves begin, in order."""
-    if anatomy.joint not in (Joint.ALL, Joint.ANY):
-        first = min([next(places) for _ in anatomy.leaves()])
-        # Of a negation the leaf begins behind its sign.
-        return [(_part(anatomy, max(source.find(anatomy.text, max(first - len(anatomy.text), 0)), 0)),)]
-    each = [_alternatives(source, part, places) for part in anatomy.parts]
-    if anatomy.joint is Joint.ANY:
-        return [way for ways in each for way in ways]
+def _alternatives(source: str, tokens: _Tokens) -> list[Alternative]:
+    """Those of the words of a rule, or of what stands in brackets in one."""
+    if any(token.text == "?" for token in _outside(tokens)):
+        return [(_part(source, tokens),)]
+    return [way for side in _split(tokens, "||") for way in _ways(source, side)]
+
+
+def _ways(source: str, tokens: _Tokens) -> list[Alternative]:
+    """What parts joined by && come to, where some are alternatives in brackets."""
     together: list[Alternative] = [()]
-    for ways in each:
+    for part in _split(tokens, "&&"):
+        inner = len(part) > 2 and part[0].text == "(" and closing(part, 0) == len(part) - 1
+        ways = _alternatives(source, part[1:-1]) if inner else [(_part(source, part),)]
         together = [(*left, *right) for left in together for right in ways][: _MOST_ALTERNATIVES + 1]
     return together
 
 
-def _places(source: str, anatomy: Anatomy) -> Iterator[int]:
-    """Where each leaf begins."""
-    behind = 0
-    for leaf in anatomy.leaves():
-        place = source.find(leaf.text, behind)
-        behind = place + len(leaf.text)
-        yield place
+def _outside(tokens: _Tokens) -> Iterator[Token]:
+    """Those that are in no brackets."""
+    depth = 0
+    for token in tokens:
+        depth += _BRACKETS.get(token.text, 0)
+        if depth == 0:
+            yield token
 
 
-def _part(anatomy: Anatomy, start: int) -> Part:
-    bare = Part(_words(anatomy.text), anatomy.text, start)
-    program, sides = anatomy.program, anatomy.sides
-    if program is not None and not program.names:
-        return replace(bare, constant=program.compute({}).truth)
-    limit = sides.right.compute({}).value if sides is not None and sides.limited else None
-    if sides is None or not sides.sign or isinstance(limit, bool):
+def _split(tokens: _Tokens, sign: str) -> Iterator[_Tokens]:
+    """What stands between signs that are in no brackets."""
+    begin = 0
+    for place in [index for index, token in _numbered_outside(tokens) if token.text == sign]:
+        yield tokens[begin:place]
+        begin = place + 1
+    yield tokens[begin:]
+
+
+def _numbered_outside(tokens: _Tokens) -> Iterator[tuple[int, Token]]:
+    depth = 0
+    for index, token in enumerate(tokens):
+        depth += _BRACKETS.get(token.text, 0)
+        if depth == 0:
+            yield index, token
+
+
+def _part(source: str, tokens: _Tokens) -> Part:
+    written = source[tokens[0].start : tokens[-1].end]
+    bare = Part(_words(tokens), written, tokens[0].start)
+    if not any(token.sort is Sort.NAME and token.text not in _CONSTANT for token in tokens):
+        return replace(bare, constant=_truth(written))
+    signs = [index for index, token in _numbered_outside(tokens) if token.text in (*COMPARE, "!=", "in")]
+    if len(signs) != 1 or tokens[signs[0]].text not in COMPARE:
         return bare
-    name = _words(sides.left.text)
-    if isinstance(limit, str) and sides.sign == "==":
-        return replace(bare, name=name, text=limit)
-    amount = limit.total_seconds() if isinstance(limit, timedelta) else limit
-    if sides.sign not in COMPARE or not isinstance(amount, int | float) or not math.isfinite(amount):
-        return bare
-    return replace(bare, name=name, values=interval(sides.sign, amount, isinstance(limit, int)))
+    sign, left, right = tokens[signs[0]].text, tokens[: signs[0]], tokens[signs[0] + 1 :]
+    if (limit := _literal(left)) is not None:
+        return _comparison(bare, right, MIRRORED[sign], limit)
+    limit = _literal(right)
+    return bare if limit is None else _comparison(bare, left, sign, limit)
 
 
-def _words(text: str) -> str:
+def _comparison(bare: Part, subject: _Tokens, sign: str, limit: float | str) -> Part:
+    name = _words(subject)
+    if isinstance(limit, str):
+        return replace(bare, name=name, text=limit) if sign == "==" else bare
+    return replace(bare, name=name, values=interval(sign, limit, isinstance(limit, int)))
+
+
+def _literal(tokens: _Tokens) -> int | float | str | None:
+    """The number, text or duration in seconds that is written there; None where it is none."""
+    words = [token.text for token in tokens]
+    if len(tokens) == 1 and tokens[0].sort is Sort.QUOTED and tokens[0].text[0] in "\"'" and "\\" not in words[0]:
+        return words[0][1:-1]
+    if len(tokens) == 4 and words[0] in HELPERS and tokens[2].sort is Sort.NUMBER:
+        number = _number(words[2])
+        return None if number is None else float(number * HELPERS[words[0]].total_seconds())
+    minus = words[:1] == ["-"]
+    if len(tokens) != 1 + minus or tokens[-1].sort is not Sort.NUMBER:
+        return None
+    number = _number(words[-1])
+    return -number if minus and number is not None else number
+
+
+def _number(text: str) -> int | float | None:
+    if text.isdigit():
+        return int(text)
+    found = float(text) if re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text) else math.inf
+    return found if math.isfinite(found) else None
+
+
+def _truth(written: str) -> bool | None:
+    try:
+        return program_of(written).compute({}).truth
+    except NotCompiled:
+        return None
+
+
+def _words(tokens: _Tokens) -> str:
     """Without the spaces between words; those inside of texts stay."""
-    return "".join(token.text for token in tokens_of(text))
+    return "".join(token.text for token in tokens)
 
 
 def shares_in_percent(source: str) -> Iterator[tuple[Token, str]]:

@@ -47,6 +47,9 @@ _SAMPLES: Mapping[Kind, Value] = {
     Kind.LIST: (0.75,) * 20,
     Kind.MAP: {"age": 0.75},
 }
+# Methods that may be asked for a time zone, or for a search pattern, that is computed.
+_TRIED = ("matches", *(f".get{part}" for part in ("Date", "FullYear", "Hours", "Minutes", "Month", "Seconds")),
+          *(f".getDayOf{part}" for part in ("Month", "Week", "Year")))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def compile_rule(source: str, given: Names = NO_NAMES) -> Expression:
     check_lists(source, tokens)
     check_constants(source, tokens)
     check_texts(source, tokens)
-    _try(program, facts)
+    if any(token.text.endswith(_TRIED) for token in tokens):
+        _try(program, facts)
     return Expression(source, _mentioned(tokens, facts), program, given)
 
 

@@ -51,7 +51,7 @@ def _placed(policy: Policy, warning: _Warning) -> Problem:
 
 
 def _of_rules(policy: Policy) -> Iterator[_Warning]:
-    read = [alternatives_of(rule.when, policy.names) for rule in policy.rules]
+    read = [alternatives_of(rule.when) for rule in policy.rules]
     for index, rule in enumerate(policy.rules):
         key = f"retrain[{index}].when"
         faults = list(faults_of(read[index]))

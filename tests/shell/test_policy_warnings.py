@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from retrain_daemon.core.conditions import alternatives_of, implies
 from retrain_daemon.core.expression import compile_rule, evaluate
-from retrain_daemon.core.policy import Names
 from retrain_daemon.policies import Problem, read_policies, read_policy_text
 
 POLICY = """\
@@ -197,7 +196,7 @@ _RULE = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(_RULE, _RULE, st.lists(st.integers(0, 4), min_size=3, max_size=3))
 def test_a_rule_that_is_said_to_follow_holds_whenever_the_other_does(one: str, other: str, known: list[int]) -> None:
-    follows = implies(alternatives_of(one, Names()), alternatives_of(other, Names()))
+    follows = implies(alternatives_of(one), alternatives_of(other))
     values = dict(zip(("data.new_rows", "failures", "data.quarantined"), known, strict=True))
 
     holds = [evaluate(compile_rule(rule), values).holds for rule in (one, other)]
