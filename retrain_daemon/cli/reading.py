@@ -23,6 +23,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.decisions import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.policy_files import PolicyFileRow
 from retrain_daemon.journal.reports import reported
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.journal.tenures import Comparison
@@ -75,12 +76,13 @@ class FleetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The status screen."""
+    """The status screen. `policy_files` are the versions of files that the daemon had in force last."""
 
     daemon: str | None
     state_folder: str
     models: tuple[ModelStatus, ...]
     policy_problems: tuple[Problem, ...]
+    policy_files: tuple[PolicyFileRow, ...]
     fleets: tuple[FleetStatus, ...] = ()
 
 
@@ -110,6 +112,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
         state_folder=str(settings.state),
         models=tuple(_model_status(journal, row) for row in rows),
         policy_problems=policies.problems,
+        policy_files=journal.policy_files.all(),
         fleets=tuple(_fleet_status(fleet, rows) for fleet in policies.fleets),
     )
     if arguments.json:
@@ -121,6 +124,10 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for fleet in shown.fleets:
         known = f"{len(fleet.models):,} models" if fleet.models else "matches no model so far"
         print(f"fleet {fleet.file}: {fleet.match}: {known}")
+    for file in shown.policy_files:
+        if file.wrong:
+            print(f"policy kept: {file.file}: version {file.digest[:12]}, in force since {moment(file.since)}, stays in"
+                  f" force; the file is wrong since {moment(file.wrong_since)}")  # fmt: skip
     print_table(
         _COLUMNS,
         (
@@ -199,6 +206,8 @@ def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
 
 
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return "retired"
     if row.hold:
         return "paused"
     if opened and opened[0].awaits_approval:
@@ -221,6 +230,8 @@ def _without(counts: RowCounts) -> str:
 
 
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return f"no policy is about it since {moment(row.retired_at)}"
     if row.hold:
         return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
     if opened and opened[0].awaits_approval and opened[0].asked is not None:

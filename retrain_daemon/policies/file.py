@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -22,10 +23,12 @@ from retrain_daemon.core.policy import (
     Promotion,
     Recipe,
     Rule,
+    Schedule,
 )
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.fleet import TEMPLATE, Fleet, check_templates, read_match
+from retrain_daemon.policies.names import names_in
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
 from retrain_daemon.policies.promotion import (
     check_metrics,
@@ -35,15 +38,15 @@ from retrain_daemon.policies.promotion import (
     read_promotion,
 )
 from retrain_daemon.policies.requirements import read_requirements
+from retrain_daemon.policies.schedules import read_quiet_hours, read_schedules
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
 
-_KEYS = ("model", "models", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_KEYS = ("model", "models", "alias", "description", "schedules", "data", "train", "retrain", "pace", "promote")
 _LATER = {
-    "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
     "search": "Write single hyperparameters under `train`.",
     "upstream": "",
     "observe": "",
@@ -151,7 +154,8 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     model = root.take("model", _model, TEMPLATE)
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
-    given = Names()
+    schedules = root.take("schedules", read_schedules, _NO_SCHEDULES)
+    given = Names(names_in(root.entries.get("schedules")))
     rules = root.take("retrain", lambda node: _rules(node, requested, given), _NO_RULES)
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
@@ -168,6 +172,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
         rules=rules,
         pace=pace,
         promote=promote,
+        schedules=schedules,
     )
 
 
@@ -194,6 +199,7 @@ def _alias(node: Node) -> str:
 
 
 _NO_RULES: tuple[Rule, ...] = ()
+_NO_SCHEDULES: Mapping[str, Schedule] = {}
 
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
@@ -247,7 +253,9 @@ def _when(node: Node, given: Names) -> str:
 
 
 def _pace(node: Node) -> Pace:
-    section = mapping(node).expect(("cooldown", "per_day"), {"quiet_hours": "Write a rule over `now`."})
+    section = mapping(node).expect(("cooldown", "per_day", "quiet_hours"))
     return Pace(
-        cooldown=section.take("cooldown", duration, None), per_day=section.take("per_day", count(1, 10_000), None)
+        cooldown=section.take("cooldown", duration, None),
+        per_day=section.take("per_day", count(1, 10_000), None),
+        quiet_hours=section.take("quiet_hours", read_quiet_hours, ()),
     )
