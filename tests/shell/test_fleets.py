@@ -358,6 +358,28 @@ def test_at_a_start_without_a_registry_those_of_the_journal_stay_watched(fleets:
     assert fleets.turn() == {"fraud": "z", "churn-it": "m"}
 
 
+def test_at_a_start_without_a_registry_models_that_were_gone_before_stay_so(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr", "churn-it")
+    fleets.turn()
+    fleets.registry.delete_model_by_hand("churn-fr")
+    fleets.turn()
+    fleets.begin()
+    fleets.registry.fail_with = RegistryUnreachable("down")
+    assert fleets.turn() == {"churn-it": "m"}
+
+
+def test_a_fleet_file_that_is_wrong_at_a_start_keeps_what_it_said_before(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr")
+    fleets.turn()
+    fleets.write("m.yaml", "models: [")
+    fleets.register("churn-it")
+    fleets.begin()
+    assert fleets.turn() == {"churn-fr": "m", "churn-it": "m"}
+    assert fleets.policies.wrong_files() == ("m.yaml",)
+
+
 def test_a_start_with_a_registry_takes_up_no_models_that_are_gone(
     fleets: Fleets, capsys: pytest.CaptureFixture[str]
 ) -> None:
