@@ -15,6 +15,7 @@ from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
 from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.pace import hindrance, last_start
+from retrain_daemon.core.parts import Part, conjuncts
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 from retrain_daemon.core.slots import first_change
 
@@ -46,7 +47,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleReport:
-    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text."""
+    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text. All of
+    its `parts` must hold; older journals have none.
+    """
 
     name: str
     when: str
@@ -55,6 +58,7 @@ class RuleReport:
     missing: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
     problem: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,7 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
             missing=outcome.missing,
             shortfalls=outcome.shortfalls,
             problem=outcome.problem,
+            parts=conjuncts(outcome.condition),
         )
 
 

@@ -99,7 +99,7 @@ def test_names_and_patterns_say_which_models(tmp_path: Path, models: str, taken:
 
 
 MISTAKES = [
-    (matching("{except: [a]}"), "1:9: `models.match` is missing."),
+    (matching("{except: [a]}"), "1:1: `models.match` is missing."),
     (matching("{mach: a}"), "`mach` is not a key of models. Did you mean `match`?"),
     (matching("[]"), "`models` is an empty list."),
     (matching("[a, a]"), "`models` names `a` twice."),
