@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from retrain_daemon.cli import composition
 from retrain_daemon.core.names import Listing
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable
@@ -16,6 +17,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.notify import Tally
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.policies import PolicyFolder, Reading, read_policies, read_policy_text
+from retrain_daemon.settings import Settings
 from retrain_daemon.web.metrics import Exporter
 from retrain_daemon.worker.job import Train
 from tests.fake_box import MODEL, POLICY, FakeBox
@@ -358,6 +360,28 @@ def test_at_a_start_without_a_registry_those_of_the_journal_stay_watched(fleets:
     assert fleets.turn() == {"fraud": "z", "churn-it": "m"}
 
 
+def test_at_a_start_without_a_registry_models_that_were_gone_before_stay_so(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr", "churn-it")
+    fleets.turn()
+    fleets.registry.delete_model_by_hand("churn-fr")
+    fleets.turn()
+    fleets.begin()
+    fleets.registry.fail_with = RegistryUnreachable("down")
+    assert fleets.turn() == {"churn-it": "m"}
+
+
+def test_a_fleet_file_that_is_wrong_at_a_start_keeps_what_it_said_before(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr")
+    fleets.turn()
+    fleets.write("m.yaml", "models: [")
+    fleets.register("churn-it")
+    fleets.begin()
+    assert fleets.turn() == {"churn-fr": "m", "churn-it": "m"}
+    assert fleets.policies.wrong_files() == ("m.yaml",)
+
+
 def test_a_start_with_a_registry_takes_up_no_models_that_are_gone(
     fleets: Fleets, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -498,3 +522,40 @@ def test_two_fleets_that_clash_take_nothing_from_the_others(tmp_path: Path, caps
     with box.life() as daemon:
         assert turns(box, daemon) == {"churn-de", "fraud-fr"}
     assert "as well: `churn-fr`" in capsys.readouterr().out
+
+
+def shown(box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The models that verbs about all of them show."""
+    monkeypatch.setattr(composition, "registry_of", lambda _settings: box.registry)
+    settings = Settings(tracking_uri="", registry_uri="", state=box.root / "state", policies=box.root / "policies")
+    return set(composition.policies_in_force(settings))
+
+
+def test_verbs_show_the_models_of_a_fleet_that_are_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = box_of(tmp_path)
+    assert shown(box, monkeypatch) == {"churn-de", "churn-fr"}
+    box.edit_policy('"churn-*"', "[churn-fr, chrun-de]")
+    assert shown(box, monkeypatch) == {"churn-fr"}
+    assert "warning: No registered model matches `chrun-de`." in capsys.readouterr().err
+
+
+def test_verbs_show_the_models_that_the_journal_knows_when_the_registry_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = box_of(tmp_path)
+    box.registry.fail_with = RegistryUnreachable("it is down")
+    assert shown(box, monkeypatch) == set()
+    box.registry.fail_with = None
+    box.live()
+    box.registry.fail_with = RegistryUnreachable("it is down")
+    assert shown(box, monkeypatch) == {"churn-de", "churn-fr"}
+    assert "as the journal knows them: it is down" in capsys.readouterr().err
+
+
+def test_a_verb_about_one_model_finds_it_in_a_fleet_without_a_registry(tmp_path: Path) -> None:
+    box = box_of(tmp_path)
+    found, problems = composition.readable_policies(box.root / "policies", "churn-it")
+    assert (set(found), problems) == ({"churn-it"}, ())
+    assert composition.readable_policies(box.root / "policies", "fraud")[0] == {}
