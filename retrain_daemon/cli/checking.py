@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,7 +23,12 @@ from retrain_daemon.settings import Settings
 def check(arguments: Arguments, settings: Settings) -> int:
     """Exit code 0 without problems, 3 with; warnings count when asked to be strict."""
     path = Path(arguments.path) if arguments.path else settings.policies
-    reading = read_policies(path)
+    # Nothing of what is read refers to itself, and looking for what does takes a third of the time.
+    gc.disable()
+    try:
+        reading = read_policies(path)
+    finally:
+        gc.enable()
     if not reading.policies and not reading.fleets and not reading.problems:
         raise NotFound(f"there is no policy file in {path}.", "Policy files end in .yaml or .yml.")
     said = with_lines((*reading.problems, *reading.warnings))

@@ -16,6 +16,9 @@ from typing import TypeVar, cast
 import yaml
 
 MAX_DEPTH = 20
+#: So many unknown keys of one mapping are told one by one: to look for what each was meant to be takes time.
+_MOST_UNKNOWN = 50
+_LONGEST_LINE = 1000
 _LONGEST_MESSAGE = 600
 
 T = TypeVar("T")
@@ -157,11 +160,16 @@ class MappingNode(Node):
     def expect(self, known: tuple[str, ...], later: Mapping[str, str] | None = None) -> MappingNode:
         """Note every key that is not known, and by name those of the language that are not built yet."""
         later = later or {}
-        for key, place in self.keys.items():
+        unknown = [key for key in self.keys if key not in known]
+        for key in unknown[:_MOST_UNKNOWN]:
+            place = self.keys[key]
             if key in later:
                 place.problem(f"`{self._full(key)}` is not built yet.", later[key])
-            elif key not in known:
+            else:
                 place.problem(f"`{key}` is not a key of {self.name or 'a policy'}.", _key_hint(key, known))
+        if more := unknown[_MOST_UNKNOWN:]:
+            message = f"From here on {len(more):,} more keys are none of {self.name or 'a policy'}."
+            self.keys[more[0]].problem(message, f"Its keys are: {', '.join(known)}.")
         return self
 
     def take(self, key: str, reader: Callable[[Node], T], default: T) -> T:
@@ -237,10 +245,10 @@ def _compose(document: Document) -> Node | None:
     roots: list[Node] = []
     stack: list[tuple[Node, list[Node]]] = [(Node(document, 1, 1, 0, 0), roots)]
     for event in _events(document):
-        if isinstance(event, yaml.DocumentStartEvent) and roots:
-            _stop(document, event, "The file holds several documents.", "Write one policy a file, without `---`.")
-        elif isinstance(event, yaml.ScalarEvent):
+        if isinstance(event, yaml.ScalarEvent):
             stack[-1][1].append(_scalar(document, event))
+        elif isinstance(event, yaml.DocumentStartEvent) and roots:
+            _stop(document, event, "The file holds several documents.", "Write one policy a file, without `---`.")
         elif isinstance(event, yaml.CollectionStartEvent):
             if len(stack) > MAX_DEPTH:
                 _stop(document, event, "The file is nested too deeply.", "")
@@ -255,15 +263,20 @@ def _compose(document: Document) -> Node | None:
 def _events(document: Document) -> Iterator[yaml.Event]:
     """The events of the text; anchors, aliases and tags are refused here."""
     for event in yaml.parse(document.text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            _stop(document, event, f"`*{event.anchor}` is an alias of YAML; policies do not use it.", _QUOTE_STAR)
-        if isinstance(event, yaml.NodeEvent) and event.anchor:
-            _stop(document, event, f"`&{event.anchor}` is an anchor of YAML; policies do not use it.", "Write it out.")
-        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
-            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-            hint = "A value that begins with `!` stands in quotes: '!registry.champion_moved'."
-            _stop(document, event, f"`{tag}` is read as a tag of YAML; policies do not use it.", hint)
+        if isinstance(event, yaml.NodeEvent):
+            _refuse(document, event)
         yield event
+
+
+def _refuse(document: Document, event: yaml.NodeEvent) -> None:
+    if isinstance(event, yaml.AliasEvent):
+        _stop(document, event, f"`*{event.anchor}` is an alias of YAML; policies do not use it.", _QUOTE_STAR)
+    if event.anchor:
+        _stop(document, event, f"`&{event.anchor}` is an anchor of YAML; policies do not use it.", "Write it out.")
+    if tag := str(getattr(event, "tag", None) or ""):
+        tag = tag.replace("tag:yaml.org,2002:", "!!")
+        hint = "A value that begins with `!` stands in quotes: '!registry.champion_moved'."
+        _stop(document, event, f"`{tag}` is read as a tag of YAML; policies do not use it.", hint)
 
 
 def _stop(document: Document, event: yaml.Event, message: str, hint: str) -> None:
@@ -312,6 +325,10 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, index: int) -> tuple[str, st
     line = text[text.rfind("\n", 0, index) + 1 : index]
     if re.search(r"(^|[:-] +)!", line):
         return "A value that begins with `!` is read as a tag of YAML.", "Put the whole value in quotes."
+    if re.search(
+        r"[:-] +[\[{][^#]*[\]}][^,\s]", text[text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0][:_LONGEST_LINE]
+    ):
+        return "A value that begins with `[` or `{` is read as a list or mapping.", "Put the whole value in quotes."
     if "mapping values are not allowed" in said:
         return "A `:` stands where no key can be.", "Put a text that holds `: ` in quotes, or check the indentation."
     if "quoted scalar" in said and "end of stream" in said:

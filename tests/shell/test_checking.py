@@ -13,6 +13,9 @@ from retrain_daemon.cli.excerpts import WIDTH, excerpt
 from retrain_daemon.cli.later import Verb
 from retrain_daemon.cli.main import main
 from retrain_daemon.cli.parser import parse
+from retrain_daemon.policies import read_policy_text
+
+EXAMPLES = Path(__file__).parents[2] / "policies"
 
 POLICY = """\
 model: churn
@@ -138,11 +141,11 @@ def test_what_a_file_says_never_steers_the_terminal(check: Check) -> None:
 
 
 def test_of_very_many_problems_of_a_file_the_rest_are_counted(check: Check) -> None:
-    ended, printed = check("\n".join(f"key{number}: 1" for number in range(300)))
+    ended, printed = check(POLICY.replace("  - name: fresh\n    when: data.new_rows >= 100\n", "  - {}\n" * 80))
 
     assert ended == 3
-    assert "churn.yaml: and 204 more." in printed
-    assert "problems: 304" in printed
+    assert "churn.yaml: and 60 more." in printed
+    assert "problems: 160" in printed
 
 
 def test_a_file_without_problems_is_named_with_its_model_and_rules(check: Check) -> None:
@@ -192,3 +195,102 @@ def test_problems_are_shown_where_the_file_went_away_meanwhile(check: Check) -> 
 
     assert main(["check", "gone.yaml"]) == 3
     assert "gone.yaml: It cannot be read: No such file or directory." in check._capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("when: !registry.champion_moved && (failures > 1)", "is read as a tag"),
+        ("when: [1, 2].exists(s, s > failures)", "A value that begins with `[` or `{` is read as a list or mapping"),
+        ("when: failures > 1 ? true : false", "A `:` stands where no key can be"),
+    ],
+)
+def test_an_expression_that_yaml_takes_for_something_else_belongs_in_quotes(
+    check: Check, written: str, said: str
+) -> None:
+    ended, printed = check(POLICY.replace("when: data.new_rows >= 100", written))
+
+    assert ended == 3
+    assert said in printed
+    assert "in quotes" in printed
+
+
+def test_very_many_unknown_keys_are_told_and_counted(check: Check) -> None:
+    _, printed = check(POLICY + "".join(f"key{number}: 1\n" for number in range(60)))
+
+    assert "churn.yaml:61:1: From here on 10 more keys are none of a policy. Its keys are: model" in printed
+
+
+def test_a_list_of_rules_that_is_too_long_to_be_meant_is_refused(check: Check) -> None:
+    rules = "".join(f"  - {{name: r{number}, when: failures == {number}}}\n" for number in range(101))
+
+    ended, printed = check(POLICY.replace("retrain:\n", f"retrain:\n{rules}"))
+
+    assert ended == 3
+    assert "`retrain` has 102 entries; at most 100 are read." in printed
+
+
+def test_a_file_name_that_no_file_can_have_is_refused(check: Check) -> None:
+    _, printed = check(POLICY.replace("/*.csv", f"/{'*a' * 200}.csv"))
+
+    assert "churn.yaml:3:9: `data.path` is longer than a file name can be." in printed
+
+
+def test_a_class_that_comes_twice_among_very_many_is_named(check: Check) -> None:
+    classes = ", ".join(f"c{number}" for number in range(20_000))
+
+    _, printed = check(POLICY.replace("churned", f"{{column: c, classes: [{classes}, c19999]}}"))
+
+    assert "names `c19999` twice" in printed
+
+
+def test_warnings_count_only_where_asked_to_be_strict(check: Check) -> None:
+    text = POLICY.replace("data.new_rows >= 100", "failures >= 3")
+
+    assert check(text)[0] == 0
+    ended, printed = check(text, "--strict")
+
+    assert ended == 3
+    assert "churn.yaml:7:11: warning: `failures >= 3` is never true" in printed
+    assert json.loads(check(text, "--json")[1])[0]["severity"] == "warning"
+    assert check(text, "--github")[1].startswith("::warning file=churn.yaml,")
+
+
+_MUTATIONS = st.lists(
+    st.tuples(st.sampled_from(["flip", "delete", "swap", "double", "tab"]), st.integers(0, 400), st.integers(0, 400)),
+    min_size=1,
+    max_size=6,
+)
+
+
+def mutated(text: str, mutations: list[tuple[str, int, int]]) -> str:
+    for kind, first, second in mutations:
+        at, lines = first % max(len(text), 1), text.splitlines(keepends=True) or [""]
+        one, other = first % len(lines), second % len(lines)
+        if kind == "flip":
+            text = f"{text[:at]}{chr(second)}{text[at + 1 :]}"
+        elif kind == "delete":
+            text = text[:at] + text[at + 1 + second % 20 :]
+        elif kind == "tab":
+            text = f"{text[:at]}\t{text[at:]}"
+        else:
+            lines[one], lines[other] = lines[other], lines[one] if kind == "swap" else lines[other]
+            text = "".join(lines)
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([POLICY, *(path.read_text() for path in sorted(EXAMPLES.glob("*.yaml")))]), _MUTATIONS)
+def test_whatever_happens_to_a_policy_problems_have_places_in_it(
+    text: str, mutations: list[tuple[str, int, int]]
+) -> None:
+    changed = mutated(text, mutations)
+
+    reading = read_policy_text(changed, "x.yaml", "/")
+
+    lines = changed.split("\n")
+    assert bool(reading.policies) != bool(reading.problems)
+    for problem in (*reading.problems, *reading.warnings):
+        assert 1 <= problem.line <= len(lines)
+        assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+        assert problem.message.isprintable()
