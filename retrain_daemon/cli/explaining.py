@@ -122,7 +122,7 @@ def _print(plan: Plan) -> None:
 def print_rule(rule: RuleReport) -> None:
     """One rule with its values."""
     state = {True: "holds", False: "does not hold", None: "unknown"}[rule.holds]
-    print(f"  rule “{rule.name}”: {state}: {rule.when}")
+    print(f"  rule “{rule.name}”{' (only observes)' if rule.observe else ''}: {state}: {rule.when}")
     told = tuple(text.split(" ", 1)[0] for text in rule.shortfalls)
     for name, value in rule.values:
         if name not in told:

@@ -42,7 +42,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleReport:
-    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text."""
+    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text. With
+    `observe` nothing follows from it, also where it holds.
+    """
 
     name: str
     when: str
@@ -51,6 +53,7 @@ class RuleReport:
     missing: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
     problem: str = ""
+    observe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,7 @@ def _decide(
     open_question = _measuring(facts, rules)
     if open_question:
         return _wait(open_question, rules)
-    chosen = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
+    chosen = _first_that_holds(policy, rules)
     if chosen is None:
         return _wait(_no_rule(rules), rules)
     slow = _pace(policy, facts, now)
@@ -178,7 +181,14 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
             missing=outcome.missing,
             shortfalls=outcome.shortfalls,
             problem=outcome.problem,
+            observe=rule.observe,
         )
+
+
+def _first_that_holds(policy: Policy, rules: tuple[RuleReport, ...]) -> Rule | None:
+    """Rules that are only to observe are passed by."""
+    holding = (rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds and not rule.observe)
+    return next(holding, None)
 
 
 def _wait(reason: _Reason, rules: tuple[RuleReport, ...]) -> Decision:
@@ -188,7 +198,7 @@ def _wait(reason: _Reason, rules: tuple[RuleReport, ...]) -> Decision:
 def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...]) -> Decision:
     """A request takes the recipe of the first rule that holds, else the policy's own `train`."""
     assert facts.request is not None
-    holding = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
+    holding = _first_that_holds(policy, rules)
     return Decision(
         action=Action.TRAIN,
         code="requested",
@@ -333,8 +343,8 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
 
 
 def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
-    """A rule that is unknown for want of a measurement is waited for, unless one before it holds."""
-    for rule in rules:
+    """A rule that is unknown for want of a measurement is waited for, unless it only observes or one before it holds."""
+    for rule in (each for each in rules if not each.observe):
         if rule.holds:
             return None
         wanted = [name for name in rule.missing if name.startswith(facts.data.measuring)]
@@ -344,10 +354,13 @@ def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
 
 
 def _no_rule(rules: tuple[RuleReport, ...]) -> _Reason:
-    return _Reason("no_rule_holds", "no rule holds: " + "; ".join(_why_not(rule) for rule in rules))
+    none = "every rule only observes" if all(rule.observe for rule in rules) else "no rule holds"
+    return _Reason("no_rule_holds", f"{none}: " + "; ".join(_why_not(rule) for rule in rules))
 
 
 def _why_not(rule: RuleReport) -> str:
+    if rule.observe and rule.holds:
+        return f"“{rule.name}” holds, and only observes"
     if rule.holds is None:
         missing = ", ".join(rule.missing)
         return f"“{rule.name}” is unknown ({missing + ' not known' if missing else rule.problem})"

@@ -34,7 +34,7 @@ from retrain_daemon.policies.promotion import (
 )
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.units import count, duration, mapping, sequence, switch, text, word
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
@@ -45,7 +45,6 @@ _LATER = {
     "search": "Write single hyperparameters under `train`.",
     "upstream": "",
     "models": "Write one policy a model.",
-    "observe": "",
     "notify": "",
 }
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -209,13 +208,14 @@ def _is_mapping(node: Node) -> bool:
 
 
 def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
-    section = mapping(node).expect(("name", "when", "train", "require"))
+    section = mapping(node).expect(("name", "when", "train", "require", "observe"))
     section.require("name", "when")
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", lambda entry: _when(entry, given), ""),
         recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
         require=section.take("require", read_requirements, ()),
+        observe=section.take("observe", switch, False),
     )
 
 

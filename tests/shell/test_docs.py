@@ -107,6 +107,9 @@ def with_key(key: str, value: str) -> str:
     }  # fmt: skip
     place |= beside.get(last, {}) if "metric" not in place else {}
     place[last] = value
+    if last == "observe" and "metric" in place and value == "true":  # beside a line that counts
+        observed = "{metric: accuracy, better_by: 0, observe: true}"
+        tree["promote"] = {"require": f"[{observed}, {{metric: f1_macro, better_by: 0}}]"}
     return "\n".join(rendered(tree)) + "\n"
 
 
@@ -155,7 +158,7 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
         "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
-        "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
+        "retrain[].train", "retrain[].require", "retrain[].observe", "pace.cooldown", "pace.per_day",
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",
     }  # fmt: skip
