@@ -21,6 +21,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.observe import RegistryView, as_loaded, gather
 from retrain_daemon.prospects import Outlook, outlook
 from retrain_daemon.settings import Settings
+from retrain_daemon.upstream import watched_models
 from retrain_daemon.watch_asker import how_it_stands
 
 
@@ -43,7 +44,7 @@ def plan(arguments: Arguments, settings: Settings) -> int:
     journal = journal_to_read(settings)
     view = RegistryView(registry_of(settings), trust_of(settings))
     now = clock()
-    view.poll([policy.model for policy in policies])
+    view.poll(watched_models(policies))
     plans = []
     for policy in policies:
         facts = gather(policy, journal, view, now, _folder_problem(policy, now), _measuring(policy, journal, view, now))

@@ -262,6 +262,10 @@ def _print_attempt(shown: AttemptShown) -> None:
         for rule in shown.decision.rules:
             print_rule(rule)
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
+    if attempt.upstream:
+        seen = (f"{name} ({attempt.policy.upstream[name].model}) version {version}"
+                for name, version in attempt.upstream.items())  # fmt: skip
+        print(f"upstream: {', '.join(seen)}")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
     _print_budget(shown)

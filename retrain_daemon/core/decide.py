@@ -15,6 +15,7 @@ from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
 from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.policy import Policy, Recipe, Rule
+from retrain_daemon.core.vocabulary import upstream_of
 
 #: The rule that a person's request is journaled under.
 REQUEST_RULE = "request"
@@ -137,7 +138,7 @@ def _decide(
         return _wait(open_question, rules)
     chosen = _first_that_holds(policy, rules)
     if chosen is None:
-        return _wait(_no_rule(rules), rules)
+        return _wait(_no_rule(facts, rules), rules)
     slow = _pace(policy, facts, now)
     if slow:
         return _wait(slow, rules)
@@ -322,7 +323,8 @@ def _cannot_settle(policy: Policy, facts: Facts) -> _Reason | None:
 
 
 def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
-    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there.
+    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there, be it the
+    model's own or that of one it depends on: by that the same rows come to mean something else.
 
     Who resumes a model whose last attempt was abandoned has mended the cause: it is tried once more. So it is when a
     file of that attempt is gone and left out now.
@@ -331,7 +333,7 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
     if last is None or last.policy_digest != policy.digest or last.champion_after != facts.champion.version:
         return None
     tried_anew = facts.resumed_since_last or facts.data.skipped_since
-    if facts.data.retracted_since or (last.outcome == "abandoned" and tried_anew):
+    if facts.data.retracted_since or facts.upstream_since_last or (last.outcome == "abandoned" and tried_anew):
         return None
     if facts.data.since_last is None:
         return _Reason("new_rows_unknown", f"it is not known whether rows are new since attempt {last.id}")
@@ -339,11 +341,12 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
         return None
     why = f": {last.reason}" if last.outcome == "abandoned" else ""
     ended = f"{last.id} ({last.outcome}{why})"
-    return _Reason("nothing_new", f"no new usable row, policy text or champion since attempt {ended}")
+    upstream = ", here or upstream," if policy.upstream else ""
+    return _Reason("nothing_new", f"no new usable row, policy text or champion{upstream} since attempt {ended}")
 
 
 def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
-    """A rule that is unknown for want of a measurement is waited for, unless it only observes or one before it holds."""
+    """A rule that acts and is unknown for want of a measurement is waited for, unless one before it holds."""
     for rule in (each for each in rules if not each.observe):
         if rule.holds:
             return None
@@ -353,17 +356,19 @@ def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
     return None
 
 
-def _no_rule(rules: tuple[RuleReport, ...]) -> _Reason:
+def _no_rule(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason:
     none = "every rule only observes" if all(rule.observe for rule in rules) else "no rule holds"
-    return _Reason("no_rule_holds", f"{none}: " + "; ".join(_why_not(rule) for rule in rules))
+    return _Reason("no_rule_holds", f"{none}: " + "; ".join(_why_not(facts, rule) for rule in rules))
 
 
-def _why_not(rule: RuleReport) -> str:
+def _why_not(facts: Facts, rule: RuleReport) -> str:
     if rule.observe and rule.holds:
         return f"“{rule.name}” holds, and only observes"
     if rule.holds is None:
         missing = ", ".join(rule.missing)
-        return f"“{rule.name}” is unknown ({missing + ' not known' if missing else rule.problem})"
+        why = "".join(f": {facts.upstream_unknown[name]}" for name in map(upstream_of, rule.missing)
+                      if name in facts.upstream_unknown)  # fmt: skip
+        return f"“{rule.name}” is unknown ({missing + ' not known' + why if missing else rule.problem})"
     found = rule.shortfalls or tuple(f"{name} is {value}" for name, value in rule.values)
     return f"“{rule.name}”: {', '.join(found)}"
 

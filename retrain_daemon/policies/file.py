@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from retrain_daemon.core.policy import (
     Promotion,
     Recipe,
     Rule,
+    Upstream,
 )
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
@@ -35,15 +37,15 @@ from retrain_daemon.policies.promotion import (
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, switch, text, word
+from retrain_daemon.policies.upstream import read_upstream
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
 
-_KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote", "upstream")
 _LATER = {
     "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
     "search": "Write single hyperparameters under `train`.",
-    "upstream": "",
     "models": "Write one policy a model.",
     "notify": "",
 }
@@ -131,7 +133,8 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     model = root.take("model", _model, "")
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
-    given = Names()
+    upstream = root.take("upstream", lambda node: read_upstream(node, model, _model, _alias), _NO_UPSTREAM)
+    given = Names(upstream=tuple(upstream))
     rules = root.take("retrain", lambda node: _rules(node, requested, given), _NO_RULES)
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
@@ -148,6 +151,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
         rules=rules,
         pace=pace,
         promote=promote,
+        upstream=upstream,
     )
 
 
@@ -174,6 +178,7 @@ def _alias(node: Node) -> str:
 
 
 _NO_RULES: tuple[Rule, ...] = ()
+_NO_UPSTREAM: Mapping[str, Upstream] = {}
 
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
