@@ -18,7 +18,8 @@ from cel_expr_python import cel
 
 from retrain_daemon.core.complaints import ExpressionProblem, not_a_truth, problem_at, rewritten
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.rule_words import LOOPS, check_lists, check_outcomes, check_words
+from retrain_daemon.core.rule_forms import LOOPS
+from retrain_daemon.core.rule_words import check_lists, check_outcomes, check_words
 from retrain_daemon.core.shortfalls import COMPARE, Comparison, shortfalls
 from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
 from retrain_daemon.core.vocabulary import FACTS, HELPERS, NO_NAMES, Fact, Kind, Value, fact_values, facts_of, readable
@@ -64,6 +65,9 @@ _SAMPLES: Mapping[Kind, Value] = {
 _FAILURES = (RuntimeError, TypeError, ValueError, OverflowError)
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _ABSENT = re.compile(r'Key not found in map : (".*")')
+_A_MOMENT = 'timestamp("2026-01-31T00:00:00Z")'
+_ZONE_HINT = "The time zone is not known.", "Write one such as Europe/Berlin."
+_PATTERN_HINT = "The search pattern is not valid.", "Write it in the syntax of RE2, with every bracket closed."
 _MIRRORED = {">=": "<=", ">": "<", "<=": ">=", "<": ">", "==": "=="}
 
 
@@ -117,6 +121,7 @@ def compile_rule(source: str, given: Names = NO_NAMES) -> Expression:
     check_outcomes(source, tokens)
     check_lists(source, tokens)
     _check_constants(source, tokens)
+    _check_texts(source, tokens)
     _try(program, facts)
     comparisons = _comparisons(source, tokens)
     computed = {each.name: _environment(given).compile(each.name) for each in comparisons if each.name not in FACTS}
@@ -242,6 +247,19 @@ def _check_constants(source: str, tokens: tuple[Token, ...]) -> None:
             raise problem_at(source, token.start, f"`{text}` cannot be computed.", hint) from None
 
 
+def _check_texts(source: str, tokens: tuple[Token, ...]) -> None:
+    """Try time zones and search patterns: CEL reads them only when it comes to them, which may be years from now."""
+    for name, bracket, text in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        method = name.text.rpartition(".")[2] if name.sort is Sort.NAME else ""
+        if bracket.text != "(" or text.sort is not Sort.QUOTED or not method.startswith(("get", "matches")):
+            continue
+        try:
+            _constant(f'"".matches({text.text})' if method == "matches" else f"{_A_MOMENT}.{method}({text.text})")
+        except _NotComputable:
+            message, hint = _PATTERN_HINT if method == "matches" else _ZONE_HINT
+            raise problem_at(source, text.start, message, hint) from None
+
+
 def _is_constant(tokens: tuple[Token, ...]) -> bool:
     """Whether every name among the tokens is a function being called."""
     following = (*tokens[1:], tokens[-1])
@@ -276,6 +294,8 @@ def _constant_hint(function: str) -> str:
         return 'Write days(7), or duration("168h30m") in hours, minutes and seconds.'
     if function == "timestamp":
         return 'Write timestamp("2026-01-31T00:00:00Z").'
+    if function in ("int", "double", "uint"):
+        return "Write the number itself."
     return "Write smaller numbers." if function in HELPERS else ""
 
 
@@ -283,9 +303,9 @@ def _try(program: cel.Expression, facts: Mapping[str, Fact]) -> None:
     """Meet a wrong time zone or search pattern now; other failures may come from the plausible values themselves."""
     _, problem = _answer(program, {name: _SAMPLES[fact.kind] for name, fact in facts.items()})
     if "timezone" in problem:
-        raise ExpressionProblem("The time zone is not known.", "Write one such as Europe/Berlin.")
+        raise ExpressionProblem(*_ZONE_HINT)
     if "regular expression" in problem:
-        raise ExpressionProblem(f"The search pattern is not valid: {problem.rsplit(': ', 1)[-1]}.")
+        raise ExpressionProblem(*_PATTERN_HINT)
 
 
 def _comparisons(source: str, tokens: tuple[Token, ...]) -> tuple[Comparison, ...]:

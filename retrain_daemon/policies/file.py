@@ -43,23 +43,33 @@ from retrain_daemon.secrets import has_credentials
 MAX_BYTES = 1_000_000
 
 _KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote", "upstream")
+_REQUIRED = {
+    "model": "Write the name of the registered model, such as `model: churn`.",
+    "data": "Write `data:` and under it `path: /srv/drops/churn/*.csv` and `target: churned`.",
+    "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
+    "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
+}
 _LATER = {
     "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
     "search": "Write single hyperparameters under `train`.",
     "models": "Write one policy a model.",
     "notify": "",
 }
-_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Ends of lines that only some programs take for such would give each of them other numbers of lines.
+_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
 
 
 @dataclass(frozen=True)
 class FileReading:
-    """What one file says: a policy, or why there is none; `line` and `column` are where it names its model."""
+    """What one file says: a policy, perhaps with warnings, or why there is none; `line` and `column` are where it names
+    its model.
+    """
 
     policy: Policy | None
     problems: tuple[Problem, ...]
     line: int = 1
     column: int = 1
+    warnings: tuple[Problem, ...] = ()
 
 
 def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
@@ -124,7 +134,7 @@ def _read_document(document: Document, folder: str) -> FileReading:
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
-    root.expect(_KEYS, _LATER).require("model", "data", "retrain", "promote")
+    root.expect(_KEYS, _LATER).require(**_REQUIRED)
     requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
     promote = root.take("promote", read_promotion, None)
@@ -214,7 +224,10 @@ def _is_mapping(node: Node) -> bool:
 
 def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
     section = mapping(node).expect(("name", "when", "train", "require", "observe"))
-    section.require("name", "when")
+    section.require(
+        name="Write what the rule is for, such as `name: enough fresh rows`.",
+        when="Write a condition over facts, such as `when: data.new_rows >= 10000`.",
+    )
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", lambda entry: _when(entry, given), ""),

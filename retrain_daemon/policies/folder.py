@@ -15,6 +15,7 @@ from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound
 from retrain_daemon.policies.file import MAX_BYTES, FileReading, read_bytes, read_text
 from retrain_daemon.policies.nodes import Problem
+from retrain_daemon.policies.upstream import warn_of_circle
 
 __all__ = ["PolicyFolder", "PolicySet", "Problem", "Reading", "read_policies", "read_policy_text"]
 
@@ -24,10 +25,11 @@ _TEST_SUFFIXES = (".test.yaml", ".test.yml")
 
 @dataclass(frozen=True)
 class Reading:
-    """What files say: the policies without problems, and every problem."""
+    """What files say: the policies without problems, every problem, and warnings about policies without problems."""
 
     policies: tuple[Policy, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,9 @@ def _read(file: str) -> FileReading:
 
 def _reading(readings: Mapping[str, FileReading]) -> Reading:
     policies, clashes = _settled(readings, {})
-    return Reading(tuple(policies.values()), (*_problems(readings), *clashes))
+    warnings = tuple(warning for _, found in sorted(readings.items()) for warning in found.warnings)
+    circle = warn_of_circle(tuple(policies.values()))
+    return Reading(tuple(policies.values()), (*_problems(readings), *clashes), (*warnings, *circle))
 
 
 def _problems(readings: Mapping[str, FileReading]) -> tuple[Problem, ...]:

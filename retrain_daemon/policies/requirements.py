@@ -36,7 +36,7 @@ def read_requirements(node: Node) -> tuple[Requirement, ...]:
 
 def _requirement(node: Node) -> Requirement:
     section = _line(node).expect(_KEYS)
-    section.require("metric")
+    section.require(metric="Write one such as `metric: accuracy`.")
     metric = section.take("metric", _metric, "")
     claims = [claim for claim in Claim if claim in section.entries]
     if len(claims) != 1:

@@ -25,6 +25,7 @@ _EXACTLY_ONE = {
 _ALTERNATIVES = frozenset({"data.target.column"})
 _REQUIRED_SECTIONS = ("data", "retrain", "promote")
 _NOT_EMPTY = ("promote.inconclusive", "promote.approval", "data.complete")
+#: What rules say as well.
 _SHARED = ("train", "promote.require")
 _TITLES = {
     "data": "Where labelled rows come from and what they mean.",
@@ -53,7 +54,10 @@ def policy_schema() -> Schema:
         for word in key.name.split("."):
             place = place.below.setdefault(word, _Place())
         place.key = key
-    shared = {name.rpartition(".")[2]: _schema(name, _find(root, name)) for name in _SHARED}
+    shared = {
+        "train": _schema("train", root.below["train"]),
+        "require": list_of(_schema("promote.require[]", root.below["promote"].below["require[]"])),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A policy of retrain_daemon",
@@ -65,13 +69,6 @@ def policy_schema() -> Schema:
 def schema_text() -> str:
     """The schema as it is printed."""
     return json.dumps(policy_schema(), indent=1, ensure_ascii=False) + "\n"
-
-
-def _find(root: _Place, name: str) -> _Place:
-    place = root
-    for word in name.split("."):
-        place = place.below.get(word) or place.below[f"{word}[]"]
-    return place
 
 
 def _schema(name: str, place: _Place) -> Schema:
@@ -119,10 +116,8 @@ def _mapping(name: str, place: _Place) -> Schema:
 
 def _property(full: str, place: _Place) -> Schema:
     plain = full.removesuffix("[]")
-    if plain in _SHARED and full != plain:
-        return {"description": _TITLES[plain], **list_of({"$ref": f"#/$defs/{plain.rpartition('.')[2]}"})}
     if plain in _SHARED:
-        return {"description": _TITLES[plain], "$ref": f"#/$defs/{plain}"}
+        return {"description": _TITLES[plain], "$ref": f"#/$defs/{plain.rpartition('.')[2]}"}
     if full != plain:
         return {"description": _TITLES[plain], **list_of(_schema(full, place))}
     return _schema(full, place)

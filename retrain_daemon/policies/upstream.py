@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from retrain_daemon.core.policy import DEFAULT_ALIAS, Policy, Upstream
-from retrain_daemon.policies.nodes import MappingNode, Node, Wrong
+from retrain_daemon.policies.nodes import MappingNode, Node, Problem, Wrong
+from retrain_daemon.policies.places import place_of
 from retrain_daemon.policies.units import mapping
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,8 +52,20 @@ def _upstream(node: Node, read_model: Reader, read_alias: Reader) -> Upstream:
     if not isinstance(node, MappingNode):
         return Upstream(read_model(node))
     section = node.expect(("model", "alias"))
-    section.require("model")
+    section.require(model=f"Write the name of a registered model, such as {_SUCH}.")
     return Upstream(section.take("model", read_model, ""), section.take("alias", read_alias, DEFAULT_ALIAS))
+
+
+def warn_of_circle(policies: tuple[Policy, ...]) -> tuple[Problem, ...]:
+    """A warning at the first file of models that depend on each other in a circle, where there is one."""
+    circle = circle_of(policies)
+    if not circle:
+        return ()
+    policy = next(each for each in policies if each.model == circle[0])
+    line, column = place_of(policy.text, "upstream")
+    message = f"Models depend on each other in a circle ({' on '.join((*circle, circle[0]))})."
+    hint = "Rules that ask whether a champion upstream changed could then train them one after another for ever."
+    return (Problem(policy.source, line, column, message, hint, warning=True),)
 
 
 def circle_of(policies: Iterable[Policy]) -> tuple[str, ...]:

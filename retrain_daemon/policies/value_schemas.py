@@ -27,7 +27,10 @@ SIZE: Schema = {"type": "string", "pattern": "^[0-9]{1,9} ?(MB|GB|MiB|GiB)$"}
 ROWS: Schema = {"type": "string", "pattern": "^[0-9]{1,12} ?rows?$"}
 WINDOW: Schema = {"type": "string", "pattern": "^(all|[0-9]{1,9} ?(s|m|h|d|w)|[0-9]{1,12} ?(rows?|files?))$"}
 MODEL: Schema = {"type": ["string", "number", "boolean"], "pattern": "^[^/:]+$", "maxLength": 250}
-ALIAS: Schema = {"type": ["string", "number", "boolean"], "not": {"enum": ["previous_champion", "challenger", "latest"]}}
+ALIAS: Schema = {
+    "type": ["string", "number", "boolean"],
+    "not": {"enum": ["previous_champion", "challenger", "latest"]},
+}
 PATH: Schema = {"type": "string", "pattern": r"\.(csv|csv\.gz|parquet|jsonl|arrow|feather|npz)$"}
 MARKER: Schema = {"type": "string", "pattern": r"\{name\}"}
 REFERENCE: Schema = {"type": "string", "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"}
@@ -59,7 +62,7 @@ def share(least: float, most: float) -> Schema:
 
 def one_of(values: Iterable[str]) -> Schema:
     """One of some words."""
-    return {"enum": list(values)}
+    return {"enum": [str(value) for value in values]}
 
 
 def either(*schemas: Schema) -> Schema:

@@ -99,6 +99,9 @@ def with_key(key: str, value: str) -> str:
         place.pop("better_by")
     if last == "model_outputs":
         place["target"] = '{column: churned, classes: ["no", "yes"]}'
+    if last == "columns":
+        del place["column"]
+        tree["promote"] = {"require": "[{metric: rmse, better_by: 0}]"}
     if last == "slices":
         place["unless_worse_by"] = place.pop("better_by")
     beside = {
@@ -153,7 +156,8 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
     promote = {f"promote.{key}" for key in promotion._KEYS if key != "require"}
     require = {f"promote.require[].{key}" for key in requirements._KEYS}
     nested = {
-        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
+        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.columns",
+        "data.target.positive",
         "data.target.classes", "data.target.unknown_classes",
         "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
