@@ -231,9 +231,9 @@ def changed_policies(draw: st.DrawFn) -> Any:
             case "remove":
                 container.pop(key)
             case "add" if isinstance(container, dict):
-                container[draw(NAMES)] = draw(LEAVES)
+                container[draw(NAMES)] = copy.deepcopy(draw(LEAVES))
             case _:
-                container[key] = draw(LEAVES)
+                container[key] = copy.deepcopy(draw(LEAVES))
     return tree
 
 
