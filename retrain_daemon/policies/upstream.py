@@ -2,57 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 from retrain_daemon.core.policy import DEFAULT_ALIAS, Policy, Upstream
-from retrain_daemon.policies.nodes import MappingNode, Node, Problem, Wrong
+from retrain_daemon.policies.fleet import Match
+from retrain_daemon.policies.names import read_named
+from retrain_daemon.policies.nodes import MappingNode, Node, Problem
 from retrain_daemon.policies.places import place_of
-from retrain_daemon.policies.units import mapping
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# What CEL keeps for itself.
-_RESERVED = frozenset(
-    (
-        "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-        "namespace", "null", "package", "return", "true", "var", "void", "while",
-    )
-)  # fmt: skip
-_SUCH = "{embeddings: text-embeddings}"
 
 Reader = Callable[[Node], str]
 
 
 def read_upstream(node: Node, model: str, read_model: Reader, read_alias: Reader) -> Mapping[str, Upstream]:
     """Given the `upstream` mapping of the policy of `model`, its value; what is wrong is noted."""
-    section = mapping(node)
-    if not section.entries:
-        raise Wrong(f"`{node.name}` is empty.", f"Write {_SUCH}, or leave it out.")
-    found: dict[str, Upstream] = {}
-    for name in section.entries:
-        if problem := _why_no_name(name):
-            section.keys[name].problem(f"`{node.name}.{name}`: {problem}", "Write a name such as embeddings.")
-            continue
-        one = section.take(name, lambda entry: _upstream(entry, read_model, read_alias), Upstream(""))
-        if one.model and one.model == model:
-            section.entries[name].problem(
-                f"`{node.name}.{name}` is {model}, the model that the policy is about.", "Name another model."
-            )
-        found[name] = one
-    return found
+
+    def read(entry: Node) -> Upstream | None:
+        one = _upstream(entry, read_model, read_alias)
+        if one.model == model:
+            entry.problem(f"`{entry.name}` is {model}, the model that the policy is about.", "Name another model.")
+        return one if one.model else None
+
+    return read_named(node, "embeddings", read)
 
 
-def _why_no_name(name: str) -> str:
-    if name in _RESERVED:
-        return f"`{name}` is a word of the rules' language."
-    return "" if _NAME.fullmatch(name) else "rules need a name of letters, digits and _ that begins with a letter."
+def check_fleet(root: MappingNode, match: Match, upstream: Mapping[str, Upstream]) -> None:
+    """Note a model that would depend on itself, as it is one of those that the policy is about."""
+    section = root.entries.get("upstream")
+    for name, one in upstream.items():
+        if match.takes(one.model) and isinstance(section, MappingNode):
+            message = f"`upstream.{name}` is {one.model}, which `models` matches: it would depend on itself."
+            section.entries[name].problem(message, f"Name it in `models.except`: {one.model} gets a policy of its own.")
 
 
 def _upstream(node: Node, read_model: Reader, read_alias: Reader) -> Upstream:
     if not isinstance(node, MappingNode):
         return Upstream(read_model(node))
     section = node.expect(("model", "alias"))
-    section.require(model=f"Write the name of a registered model, such as {_SUCH}.")
+    section.require(model="Write the name of a registered model, such as text-embeddings.")
     return Upstream(section.take("model", read_model, ""), section.take("alias", read_alias, DEFAULT_ALIAS))
 
 

@@ -10,7 +10,7 @@ import pytest
 from retrain_daemon.core.attempts import State
 from retrain_daemon.core.policy import Upstream
 from retrain_daemon.errors import RegistryUnreachable
-from retrain_daemon.policies import Reading, read_policy_text
+from retrain_daemon.policies import Reading, read_policies, read_policy_text
 from retrain_daemon.policies.upstream import circle_of
 from retrain_daemon.worker.job import Failed
 from tests.fake_box import POLICY, FakeBox
@@ -225,9 +225,9 @@ def test_upstream_models_are_named_with_or_without_their_alias() -> None:
         ("text-embeddings", "must be a mapping"),
         ("{}", "`upstream` is empty"),
         ("{embeddings: churn}", "is churn, the model that the policy is about"),
-        ("{text-embeddings: text-embeddings}", "rules need a name of letters"),
-        ('{"": x}', "rules need a name"),
-        ("{in: prices}", "`in` is a word of the rules' language"),
+        ("{text-embeddings: text-embeddings}", "is no name that rules can use"),
+        ('{"": x}', "is no name that rules can use"),
+        ("{in: prices}", "`in` is a word of CEL"),
         ("{a: [x, y]}", "must be a single value"),
         ("{a: {alias: champion}}", "`upstream.a.model` is missing"),
         ("{a: {model: x, allias: y}}", "Did you mean `alias`"),
@@ -262,3 +262,24 @@ def test_models_that_depend_on_each_other_in_a_circle_are_found(needs: dict[str,
         a_policy(model=model, upstream={each: Upstream(each) for each in upstream}) for model, upstream in needs.items()
     ]
     assert set(circle_of(policies)) == circle
+
+
+def test_a_model_of_a_fleet_that_would_depend_on_itself_is_refused() -> None:
+    text = POLICY.format(folder="/drops/{model}").replace(
+        "model: churn", "models: churn-*\nupstream: {base: churn-base}"
+    )
+    (problem,) = read_policy_text(text, "churn.yaml", "/etc/retraind").problems
+    assert "`upstream.base` is churn-base, which `models` matches" in problem.message
+    assert "models.except" in problem.hint
+
+
+def test_models_that_depend_on_each_other_in_a_circle_get_a_warning(tmp_path: Path) -> None:
+    for model, upstream in (("a", "b"), ("b", "a"), ("c", "a")):
+        text = POLICY.replace("model: churn", f"model: {model}\nupstream: {{{{one: {upstream}}}}}")
+        (tmp_path / f"{model}.yaml").write_text(text.format(folder=f"/drops/{model}"), "utf-8")
+    reading = read_policies(tmp_path)
+    assert (len(reading.policies), reading.problems) == (3, ())
+    (warning,) = reading.warnings
+    assert warning.warning
+    assert "in a circle (a on b on a)" in warning.message
+    assert (Path(warning.file).name, warning.line) == ("a.yaml", 3)
