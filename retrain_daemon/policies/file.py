@@ -33,6 +33,7 @@ from retrain_daemon.policies.promotion import (
     read_promotion,
 )
 from retrain_daemon.policies.requirements import read_requirements
+from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 from retrain_daemon.secrets import has_credentials
@@ -42,7 +43,6 @@ MAX_BYTES = 1_000_000
 _KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
 _LATER = {
     "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
-    "search": "Write single hyperparameters under `train`.",
     "upstream": "",
     "models": "Write one policy a model.",
     "observe": "",
@@ -137,6 +137,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
         check_watch(root.entries["promote"], promote, rules)
+        check_search_metrics(root, promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None
