@@ -40,6 +40,7 @@ from retrain_daemon.policies.promotion import (
 )
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.schedules import read_quiet_hours, read_schedules
+from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, switch, text, word
 from retrain_daemon.policies.upstream import check_fleet, read_upstream
@@ -55,7 +56,6 @@ _REQUIRED = {
     "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
 }
 _LATER = {
-    "search": "Write single hyperparameters under `train`.",
     "notify": "",
 }
 # Ends of lines that only some programs take for such would give each of them other numbers of lines.
@@ -170,6 +170,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
         check_watch(root.entries["promote"], promote, rules)
+        check_search_metrics(root, promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None

@@ -13,6 +13,7 @@ from retrain_daemon.core.policy import IfWorse, MissingFiles, Mode, Outputs, Reg
 from retrain_daemon.policies.value_schemas import (
     ALIAS,
     BOUND,
+    CRON,
     DURATION,
     INTERPRETER,
     LABEL,
@@ -23,12 +24,14 @@ from retrain_daemon.policies.value_schemas import (
     NOTHING,
     NUMBER,
     PATH,
+    PREDICTED_METRIC,
     REFERENCE,
     ROWS,
     SCALAR,
     SIZE,
     SWITCH,
     TEXT,
+    TIME_OF_DAY,
     WINDOW,
     Schema,
     count,
@@ -50,6 +53,8 @@ _EXPECTED = section(
     {"at_least": BOUND, "at_most": BOUND, "values": list_of(LABEL), "missing": share(0, 1)}, minProperties=1
 )
 _HYPERPARAMETER = either(SCALAR, list_of(SCALAR), {"type": "object", "additionalProperties": SCALAR})
+_SCHEDULE = either(CRON, section({"cron": CRON, "timezone": TEXT, "within": DURATION}, ("cron",)))
+_QUIET = section({"from": TIME_OF_DAY, "to": TIME_OF_DAY, "timezone": TEXT}, ("from", "to"))
 _UPSTREAM = either(MODEL, section({"model": MODEL, "alias": ALIAS}, ("model",)))
 
 
@@ -68,7 +73,7 @@ class Key:
 
     @property
     def is_required(self) -> bool:
-        """Whether its mapping must have it."""
+        """Whether its mapping must have it; a rule's part of another mapping may leave it to that."""
         return self.default.startswith("required")
 
     @property
@@ -78,10 +83,21 @@ class Key:
 
 
 KEYS: tuple[Key, ...] = (
-    Key("model", "name of a registered model", "required", "churn", "The registered model in MLflow.", MODEL),
+    Key("model", "name of a registered model", "this or `models` is required", "churn",
+        "The registered model in MLflow.", MODEL),
+    Key("models", "name or pattern, a list of them, or a mapping: see [Fleets](#fleets)",
+        "this or `model` is required", '"churn-*"',
+        "Every registered model that matches: one policy for each, {model} standing for its name.", _WORDS),
+    Key("models.match", "name or pattern of registered models, or a list of them", "required in the mapping",
+        '["churn-*", fraud]', "The models that the file is about.", _WORDS),
+    Key("models.except", "the same, of those that are left out", "none", '[churn-de, "*-test"]',
+        "Models that it is not about, although they match.", _WORDS),
     Key("alias", "alias that is read as the champion and moved on promotion", "`champion`", "production",
         "The alias that is read as the champion, and moved when a challenger wins.", ALIAS),
     Key("description", "text", "none", "Weekly churn scores", "A sentence for whoever reads `retraind status`.", TEXT),
+    Key("schedules", "mapping of names to a cron line, or to `cron`, `timezone` (UTC) and `within` (24h)", "none",
+        '{weekly: {cron: "0 3 * * sun", timezone: Europe/Berlin, within: 6h}}',
+        "Slots by the clock. A rule may ask for schedule.NAME.", named(_SCHEDULE, NAME)),
     Key("upstream", "mapping of names to models, or to mappings, see below", "none", "{embeddings: text-embeddings}",
         "Models that this one depends on. A rule may ask for upstream.NAME.changed.", named(_UPSTREAM, NAME)),
     Key("data.path", "folder and file name pattern; a relative path starts at the policy's folder", "required",
@@ -151,6 +167,13 @@ KEYS: tuple[Key, ...] = (
     Key("train.limits.cpus", "number, 0.1 to 4096", "no limit", "1.5", "How many CPUs it may use.", number(0.1, 4096)),
     Key("train.limits.gpus", "whole number, 0 to 64", "`0`", "1", "GPUs of its own, for which it waits.",
         count(0, 64)),
+    Key("train.search", "mapping, or `null`", "no search", "{trials: 40, metric: log_loss}",
+        "Hyperparameters that are spaces are chosen by trials on the training side.", NOTHING),
+    Key("train.search.trials", "whole number, 1 to 1000", "required in the mapping", "40",
+        "At most so many trials.", count(1, 1000)),
+    Key("train.search.metric", "metric of predictions", "required in the mapping", "log_loss",
+        "The best by this metric is trained.", PREDICTED_METRIC),
+    Key("train.search.stop_after", "duration", "none", "1h", "After so long no further trial is started.", DURATION),
     Key("train.retries", "whole number, 0 to 100", "`2`", "0",
         "How often a training that failed is tried again.", count(0, 100)),
     Key("retrain[].name", "text, different for each rule", "required", "enough fresh rows",
@@ -168,6 +191,9 @@ KEYS: tuple[Key, ...] = (
         "At least so long from the start of one attempt to the next.", DURATION),
     Key("pace.per_day", "starts in 24 hours", "no limit", "4", "At most so many starts in 24 hours.",
         count(1, 10_000)),
+    Key("pace.quiet_hours", "`from`, `to` and `timezone`, or a list of such", "none",
+        '{from: "22:00", to: "06:00", timezone: Europe/Berlin}', "Hours in which nothing starts by itself.",
+        either(_QUIET, list_of(_QUIET, 1, 20))),
     Key("promote.require[].metric", "metric of predictions or of the stored model, see below", "required", "roc_auc",
         "What the line is about.", METRIC),
     Key("promote.require[].better_by", "number, not negative", "one claim is required", "0.01",

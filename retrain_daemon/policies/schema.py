@@ -18,11 +18,13 @@ from retrain_daemon.policies.value_schemas import Json, Schema, either, list_of,
 #: Keys of which a mapping needs one, or exactly one.
 _CLAIMS = tuple(claim.value for claim in Claim)
 _EXACTLY_ONE = {
+    "": ("model", "models"),
     "promote.require[]": _CLAIMS,
     "data.complete": ("settle", "marker"),
     "data.target": ("column", "columns"),
 }
-_ALTERNATIVES = frozenset({"data.target.column"})
+#: Not required where something else stands for it, or another mapping that this one is merged over.
+_ALTERNATIVES = frozenset({"data.target.column", "train.search.trials", "train.search.metric"})
 _REQUIRED_SECTIONS = ("data", "retrain", "promote")
 _NOT_EMPTY = ("promote.inconclusive", "promote.approval", "data.complete")
 #: What rules say as well.
@@ -101,7 +103,7 @@ def _value(written: str) -> Json:
 def _mapping(name: str, place: _Place) -> Schema:
     prefix = f"{name}." if name else ""
     properties: dict[str, Json] = {}
-    required: list[str] = [] if name else ["model", *_REQUIRED_SECTIONS]
+    required: list[str] = [] if name else [*_REQUIRED_SECTIONS]
     for word, each in place.below.items():
         full = f"{prefix}{word}"
         plain = word.removesuffix("[]")

@@ -109,7 +109,7 @@ def _followed(value: Mapping[str, Any]) -> Mapping[str, Any]:
 def test_every_key_is_in_it_and_no_other() -> None:
     declared = {key.name.replace("[]", "") for key in KEYS}
     sections = {name.rpartition(".")[0] for name in declared} - {""}
-    inline = {"upstream", "data.expect"}
+    inline = {"upstream", "schedules", "pace.quiet_hours", "data.expect"}
     found = {key for key in keys_of(SCHEMA) if key.rpartition(".")[0] not in inline}
     assert found == declared | sections
 
@@ -175,6 +175,18 @@ def test_every_key_is_described_and_its_example_and_default_are_taken(key: Any) 
         ("promote.after_promotion", "5000 rows"),
         ("promote.after_promotion", "{if_worse: notify}"),
         ("promote.register", "some"),
+        ("schedules", "0 3 * * sun"),
+        ("schedules", '{weekly: {corn: "0 3 * * sun"}}'),
+        ("schedules", '{"every week": "0 3 * * sun"}'),
+        ("schedules", "{weekly: {timezone: UTC}}"),
+        ("pace.quiet_hours", '"22:00-06:00"'),
+        ("pace.quiet_hours", '{from: "22:00"}'),
+        ("pace.quiet_hours", "{from: ten, to: six}"),
+        ("train.search", "40"),
+        ("train.search", "{trials: 0, metric: log_loss}"),
+        ("train.search", "{trials: 4, metric: model_mb}"),
+        ("train.search", "{trials: 4, metric: log_loss, timeout: 1h}"),
+        ("models", "{except: x}"),
         ("upstream", "embeddings"),
         ("upstream", "{text-embeddings: x}"),
         ("upstream", "{a: {alias: champion}}"),
