@@ -23,6 +23,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.decisions import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.policy_files import PolicyFileRow
 from retrain_daemon.journal.reports import reported
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.journal.tenures import Comparison
@@ -66,12 +67,13 @@ class ModelStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The status screen."""
+    """The status screen. `policy_files` are the versions of files that the daemon had in force last."""
 
     daemon: str | None
     state_folder: str
     models: tuple[ModelStatus, ...]
     policy_problems: tuple[Problem, ...]
+    policy_files: tuple[PolicyFileRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
         state_folder=str(settings.state),
         models=tuple(_model_status(journal, row) for row in journal.models.all()),
         policy_problems=_policy_problems(settings.policies),
+        policy_files=journal.policy_files.all(),
     )
     if arguments.json:
         print_json(shown)
@@ -105,6 +108,10 @@ def status(arguments: Arguments, settings: Settings) -> int:
     print(f"daemon: {shown.daemon or 'not running'} (state {shown.state_folder})")
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
+    for file in shown.policy_files:
+        if file.wrong:
+            print(f"policy kept: {file.file}: version {file.digest[:12]}, in force since {moment(file.since)}, stays in"
+                  f" force; the file is wrong since {moment(file.wrong_since)}")  # fmt: skip
     print_table(
         _COLUMNS,
         (
@@ -178,6 +185,8 @@ def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
 
 
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return "retired"
     if row.hold:
         return "paused"
     if opened and opened[0].awaits_approval:
@@ -200,6 +209,8 @@ def _without(counts: RowCounts) -> str:
 
 
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return f"no policy is about it since {moment(row.retired_at)}"
     if row.hold:
         return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
     if opened and opened[0].awaits_approval and opened[0].asked is not None:
