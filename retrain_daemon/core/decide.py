@@ -15,6 +15,7 @@ from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
 from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.pace import hindrance, last_start
+from retrain_daemon.core.parts import Part, conjuncts
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 from retrain_daemon.core.slots import first_change
 from retrain_daemon.core.vocabulary import upstream_of
@@ -47,8 +48,8 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleReport:
-    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text. With
-    `observe` nothing follows from it, also where it holds.
+    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text. All of
+    its `parts` must hold; older journals have none. With `observe` nothing follows from it, also where it holds.
     """
 
     name: str
@@ -59,6 +60,7 @@ class RuleReport:
     shortfalls: tuple[str, ...] = ()
     problem: str = ""
     observe: bool = False
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +189,7 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
             shortfalls=outcome.shortfalls,
             problem=outcome.problem,
             observe=rule.observe,
+            parts=conjuncts(outcome.condition),
         )
 
 

@@ -42,11 +42,13 @@ from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.schedules import read_quiet_hours, read_schedules
 from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import count, duration, mapping, sequence, switch, text, word
+from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, switch, text, word
 from retrain_daemon.policies.upstream import check_fleet, read_upstream
+from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
+_MOST_RULES = 200
 
 _KEYS = ("model", "models", "alias", "description", "schedules", "upstream", "data", "train", "retrain", "pace",
          "promote")  # fmt: skip
@@ -138,9 +140,10 @@ def _read_document(document: Document, folder: str) -> FileReading:
         return reading
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
+    warned = replace(reading, warnings=warnings_of(named))
     if match is not None:
-        return replace(reading, fleet=Fleet(match, named, model.line, model.column))
-    return replace(reading, policy=named)
+        return replace(warned, fleet=Fleet(match, named, model.line, model.column))
+    return replace(warned, policy=named)
 
 
 def _named(root: MappingNode) -> str:
@@ -217,12 +220,14 @@ _NO_SCHEDULES: Mapping[str, Schedule] = {}
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
-    for item in sequence(node):
+    names: set[str] = set()
+    for item in at_most(_MOST_RULES, sequence(node)):
         rule = item.read(lambda entry: _rule(entry, requested, given), None)
-        if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
+        if rule is not None and rule.name and rule.name in names:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
         if rule is not None:
             rules.append(rule)
+            names.add(rule.name)
     return tuple(rules)
 
 

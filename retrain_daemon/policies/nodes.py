@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -308,6 +309,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, index: int) -> tuple[str, st
     here = text[index : index + 1]
     if "\t" in here or "'\\t'" in said:
         return "A tab stands where YAML allows spaces only.", "Indent with spaces."
+    line = text[text.rfind("\n", 0, index) + 1 : index]
+    if re.search(r"(^|[:-] +)!", line):
+        return "A value that begins with `!` is read as a tag of YAML.", "Put the whole value in quotes."
     if "mapping values are not allowed" in said:
         return "A `:` stands where no key can be.", "Put a text that holds `: ` in quotes, or check the indentation."
     if "quoted scalar" in said and "end of stream" in said:
