@@ -35,8 +35,8 @@ class PolicyNamed:
 @dataclass(frozen=True, kw_only=True)
 class Versions:
     """Registered versions: the champion judged against, the challenger's own if it became one, the one whose learned
-    state it took up, and the one that a person put up. `upstream`: who was champion of models that it depends on when the
-    attempt was decided, by the policy's name for each.
+    state it took up, and the one that a person put up. `upstream`: who was champion of each model that it depends on
+    when the attempt was decided, by the policy's name for it.
     """
 
     champion: int
