@@ -19,6 +19,7 @@ from retrain_daemon.cli import (
     reading,
     restoring,
     running,
+    telling,
 )
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.settings import LOG_FORMATS
@@ -107,6 +108,9 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     check.add_argument("path", nargs="?", help="a policy file or folder (default: the policies in force)")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
+    facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)
+    facts.add_argument("model")
+    facts.add_argument("--all", action="store_true", help="also scores by metrics that nothing asks for")
     inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read
-from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
+from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
@@ -259,8 +259,10 @@ def _print_attempt(shown: AttemptShown) -> None:
     print(f", registered as version {attempt.version}" if attempt.version else ", not registered")
     if shown.decision:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
+        observed = {rule.name for rule in attempt.policy.rules if rule.observe}
         for rule in shown.decision.rules:
-            print_rule(rule)
+            for told in rule_lines(rule, observed=rule.name in observed):
+                print(f"  {told}")
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
