@@ -6,23 +6,23 @@ import argparse
 from collections.abc import Sequence
 
 from retrain_daemon import __version__
-from retrain_daemon.cli import (
-    accounting,
-    asking,
-    checking,
-    demonstrating,
-    diagnosing,
-    dropped,
-    explaining,
-    inspecting,
-    installing,
-    reading,
-    restoring,
-    running,
-    telling,
-)
 from retrain_daemon.cli.arguments import Arguments
+from retrain_daemon.cli.later import Module
 from retrain_daemon.settings import LOG_FORMATS
+
+accounting = Module("accounting")
+asking = Module("asking")
+checking = Module("checking")
+demonstrating = Module("demonstrating")
+diagnosing = Module("diagnosing")
+dropped = Module("dropped")
+explaining = Module("explaining")
+inspecting = Module("inspecting")
+installing = Module("installing")
+reading = Module("reading")
+restoring = Module("restoring")
+running = Module("running")
+telling = Module("telling")
 
 EXIT_CODES = """\
 exit codes:
@@ -105,7 +105,10 @@ def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = _verb(verbs, "check", checking.check, "Say every problem of policy files, with its place.", json=True)
+    check.set_defaults(logs=False)
     check.add_argument("path", nargs="?", help="a policy file or folder (default: the policies in force)")
+    check.add_argument("--github", action="store_true", help="print annotations for GitHub's checks")
+    check.add_argument("--strict", action="store_true", help="warnings count as problems")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
     facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from retrain_daemon.core.checked import Node
 from retrain_daemon.core.policy import Names
 from retrain_daemon.core.programs import NotCompiled, Program, program_of
-from retrain_daemon.core.rule_words import LOOPS
+from retrain_daemon.core.rule_forms import LOOPS
 from retrain_daemon.core.shortfalls import MIRRORED
 from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
 from retrain_daemon.core.vocabulary import NO_NAMES

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from retrain_daemon.core.complaints import ExpressionProblem, not_a_truth, rewritten
-from retrain_daemon.core.constants import check_constants
+from retrain_daemon.core.constants import UNKNOWN_ZONE, WRONG_PATTERN, check_constants, check_texts
 from retrain_daemon.core.parts import Part, missed, parts_of
 from retrain_daemon.core.policy import Names
 from retrain_daemon.core.programs import NotCompiled, Program, is_known, program_of
@@ -47,6 +47,9 @@ _SAMPLES: Mapping[Kind, Value] = {
     Kind.LIST: (0.75,) * 20,
     Kind.MAP: {"age": 0.75},
 }
+# Methods that may be asked for a time zone, or for a search pattern, that is computed.
+_TRIED = ("matches", *(f".get{part}" for part in ("Date", "FullYear", "Hours", "Minutes", "Month", "Seconds")),
+          *(f".getDayOf{part}" for part in ("Month", "Week", "Year")))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ def compile_rule(source: str, given: Names = NO_NAMES) -> Expression:
     check_outcomes(source, tokens)
     check_lists(source, tokens)
     check_constants(source, tokens)
-    _try(program, facts)
+    check_texts(source, tokens)
+    if any(token.text.endswith(_TRIED) for token in tokens):
+        _try(program, facts)
     return Expression(source, _mentioned(tokens, facts), program, given)
 
 
@@ -144,6 +149,6 @@ def _try(program: Program, facts: Mapping[str, Fact]) -> None:
     """Meet a wrong time zone or search pattern now; other failures may come from the plausible values themselves."""
     problem = program.compute({name: _SAMPLES[fact.kind] for name, fact in facts.items()}).problem
     if "timezone" in problem:
-        raise ExpressionProblem("The time zone is not known.", "Write one such as Europe/Berlin.")
+        raise ExpressionProblem(*UNKNOWN_ZONE)
     if "regular expression" in problem:
-        raise ExpressionProblem(f"The search pattern is not valid: {problem.rsplit(': ', 1)[-1]}.")
+        raise ExpressionProblem(*WRONG_PATTERN)

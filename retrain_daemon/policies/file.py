@@ -34,12 +34,20 @@ from retrain_daemon.policies.promotion import (
 )
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
+_MOST_RULES = 200
 
 _KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_REQUIRED = {
+    "model": "Write the name of the registered model, such as `model: churn`.",
+    "data": "Write `data:` and under it `path: /srv/drops/churn/*.csv` and `target: churned`.",
+    "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
+    "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
+}
 _LATER = {
     "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
     "search": "Write single hyperparameters under `train`.",
@@ -48,17 +56,21 @@ _LATER = {
     "observe": "",
     "notify": "",
 }
-_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Ends of lines that only some programs take for such would give each of them other numbers of lines.
+_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
 
 
 @dataclass(frozen=True)
 class FileReading:
-    """What one file says: a policy, or why there is none; `line` and `column` are where it names its model."""
+    """What one file says: a policy, perhaps with warnings, or why there is none; `line` and `column` are where it names
+    its model.
+    """
 
     policy: Policy | None
     problems: tuple[Problem, ...]
     line: int = 1
     column: int = 1
+    warnings: tuple[Problem, ...] = ()
 
 
 def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
@@ -118,12 +130,12 @@ def _read_document(document: Document, folder: str) -> FileReading:
         return FileReading(None, problems, model.line, model.column)
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
-    return FileReading(named, (), model.line, model.column)
+    return FileReading(named, (), model.line, model.column, warnings_of(named))
 
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
-    root.expect(_KEYS, _LATER).require("model", "data", "retrain", "promote")
+    root.expect(_KEYS, _LATER).require(**_REQUIRED)
     requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
     promote = root.take("promote", read_promotion, None)
@@ -179,12 +191,14 @@ _NO_RULES: tuple[Rule, ...] = ()
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
-    for item in sequence(node):
+    names: set[str] = set()
+    for item in at_most(_MOST_RULES, sequence(node)):
         rule = item.read(lambda entry: _rule(entry, requested, given), None)
-        if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
+        if rule is not None and rule.name and rule.name in names:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
         if rule is not None:
             rules.append(rule)
+            names.add(rule.name)
     return tuple(rules)
 
 
@@ -210,7 +224,10 @@ def _is_mapping(node: Node) -> bool:
 
 def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
     section = mapping(node).expect(("name", "when", "train", "require"))
-    section.require("name", "when")
+    section.require(
+        name="Write what the rule is for, such as `name: enough fresh rows`.",
+        when="Write a condition over facts, such as `when: data.new_rows >= 10000`.",
+    )
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", lambda entry: _when(entry, given), ""),

@@ -24,10 +24,11 @@ _TEST_SUFFIXES = (".test.yaml", ".test.yml")
 
 @dataclass(frozen=True)
 class Reading:
-    """What files say: the policies without problems, and every problem."""
+    """What files say: the policies without problems, every problem, and warnings about policies without problems."""
 
     policies: tuple[Policy, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def _read(file: str) -> FileReading:
 
 def _reading(readings: Mapping[str, FileReading]) -> Reading:
     policies, clashes = _settled(readings, {})
-    return Reading(tuple(policies.values()), (*_problems(readings), *clashes))
+    warnings = tuple(warning for _, found in sorted(readings.items()) for warning in found.warnings)
+    return Reading(tuple(policies.values()), (*_problems(readings), *clashes), warnings)
 
 
 def _problems(readings: Mapping[str, FileReading]) -> tuple[Problem, ...]:

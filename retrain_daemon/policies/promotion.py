@@ -40,7 +40,7 @@ _LOOKS = 2
 def read_promotion(node: Node) -> Promotion:
     """Given the `promote` mapping, its value; what is wrong is noted."""
     section = mapping(node).expect(_KEYS)
-    section.require("require")
+    section.require(require="Write `require:` with lines such as `- {metric: accuracy, better_by: 0}`.")
     return Promotion(
         require=section.take("require", read_requirements, ()),
         confidence=section.take("confidence", share(0.5, 0.999), 0.95),
@@ -84,7 +84,7 @@ def _watch(node: Node) -> Watch:
         hint = "Write {watch: 5000 rows, if_worse: rollback}."
         raise Wrong(f"`{node.name}` must say on how many rows a promotion is watched.", hint)
     section = _filled(node, ("watch", "if_worse"), "{watch: 5000 rows}")
-    section.require("watch")
+    section.require(watch="Write on how many rows, such as `watch: 5000 rows`.")
     if_worse = section.take("if_worse", choice(IfWorse), IfWorse.ROLLBACK)
     return Watch(section.take("watch", _rows, 0), if_worse)
 

@@ -5,15 +5,16 @@ What the policy as a whole says of task, target and outputs is held against them
 
 from __future__ import annotations
 
-from retrain_daemon.core.metrics import FLIPPED, LOADABLE, METRICS, MODEL_METRICS, Task
+from retrain_daemon.core.metrics import FLIPPED, LOADABLE, METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import RELATIVE, Claim, Requirement
 from retrain_daemon.policies.nodes import MappingNode, Node, Wrong, closest
-from retrain_daemon.policies.units import count, mapping, number, sequence, word
+from retrain_daemon.policies.units import at_most, count, mapping, number, sequence, word
 
 _CLAIMS = tuple(claim.value for claim in Claim)
 _KEYS = ("metric", *_CLAIMS, "slices", "min_rows")
 _TAKEN_BY = {LOADABLE: (Claim.AT_LEAST,), FLIPPED: (Claim.AT_MOST,)}
 _OF_FILES = (Claim.BETTER_BY, Claim.NOT_WORSE_BY, Claim.UNLESS_WORSE_BY, Claim.AT_MOST)
+_MOST_LINES = 200
 #: Of the metrics of values only this one may be negative.
 _SIGNED = ("r2",)
 
@@ -23,7 +24,7 @@ UNREADABLE = Requirement("", Claim.BETTER_BY, 0.0)
 def read_requirements(node: Node) -> tuple[Requirement, ...]:
     """Given the list `require`, its lines; what is wrong in them, or between them, is noted."""
     lines: list[Requirement] = []
-    for item in sequence(node):
+    for item in at_most(_MOST_LINES, sequence(node)):
         line = item.read(_requirement, UNREADABLE)
         if line.metric:
             _check_against(lines, line, item)
@@ -33,7 +34,7 @@ def read_requirements(node: Node) -> tuple[Requirement, ...]:
 
 def _requirement(node: Node) -> Requirement:
     section = _line(node).expect(_KEYS)
-    section.require("metric")
+    section.require(metric="Write one such as `metric: accuracy`.")
     metric = section.take("metric", _metric, "")
     claims = [claim for claim in Claim if claim in section.entries]
     if len(claims) != 1:
@@ -121,16 +122,11 @@ def _check_threshold(node: Node, metric: str, claim: Claim, threshold: float) ->
     elif known is None:
         return
     # All of these lie between 0 and 1, so that 95 for 95 % could never be met, or always.
-    elif _is_share(metric) and (threshold > 1 or (claim in RELATIVE and threshold >= 1)):
+    elif known.is_share and (threshold > 1 or (claim in RELATIVE and threshold >= 1)):
         node.problem(f"`{claim}` is {threshold:g}, but {metric} lies between 0 and 1.", _hundredth(threshold))
     elif claim not in RELATIVE and threshold < 0 and metric not in _SIGNED:
         never = "would never hold" if claim is Claim.AT_MOST else "would always hold"
         node.problem(f"`{claim}` is {threshold:g}, and {metric} is never negative, so the line {never}.")
-
-
-def _is_share(metric: str) -> bool:
-    known = METRICS[metric]
-    return known.task is Task.CLASSIFICATION and known.higher_is_better
 
 
 def _note_negative(node: Node, claim: Claim, threshold: float) -> None:
