@@ -12,11 +12,12 @@ from pathlib import Path
 
 from retrain_daemon.core.facts import Facts
 from retrain_daemon.core.forecast import values_now
+from retrain_daemon.core.pace import last_start
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.scores import wanted_metrics
 from retrain_daemon.core.slots import newest_slot, next_slot
 from retrain_daemon.core.unknown import why_unknown
-from retrain_daemon.core.vocabulary import SCORES, Value, facts_of, metric_of
+from retrain_daemon.core.vocabulary import SCORES, Value, facts_of, metric_of, upstream_of
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.scores import counted_drops
@@ -63,10 +64,10 @@ def _source(name: str, scene: _Scene) -> str:
     exact = _OF_NAMES.get(name)
     if exact is not None:
         return exact(scene)
-    kind, _, rest = name.partition(".")
     if name.startswith(SCORES):
         return _scored(metric_of(name), scene)
-    return _slots(rest, scene) if kind == "schedule" else _upstream(rest.partition(".")[0], scene)
+    upstream = upstream_of(name)
+    return _upstream(upstream, scene) if upstream else _slots(name.removeprefix("schedule."), scene)
 
 
 def _new_rows(scene: _Scene) -> str:
@@ -159,7 +160,7 @@ def _scored(metric: str, scene: _Scene) -> str:
 def _slots(name: str, scene: _Scene) -> str:
     schedule = scene.policy.schedules[name]
     newest, following = newest_slot(schedule, scene.now), next_slot(schedule, scene.now)
-    started = max(scene.facts.starts, default=None)
+    started = last_start(scene.facts.starts, scene.now)
     return (
         f"{schedule.cron} ({schedule.timezone}): newest slot {_at(newest) if newest else 'none'}, next"
         f" {_at(following) if following else 'none'}; last start {_at(started) if started else 'none'}"

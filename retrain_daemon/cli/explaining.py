@@ -11,7 +11,8 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of, trust_of
 from retrain_daemon.cli.outlook import outlook_lines
 from retrain_daemon.cli.output import print_json
-from retrain_daemon.cli.rule_lines import forecast_line, recipe_lines, rule_headline, rule_lines, weekday
+from retrain_daemon.cli.recipes import recipe_lines
+from retrain_daemon.cli.rule_lines import forecast_line, rule_headline, rule_lines, weekday
 from retrain_daemon.core.decide import Action, Decision, RuleReport, decide
 from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.forecast import Forecast, forecast
@@ -25,17 +26,17 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.observe import RegistryView, as_loaded, gather
 from retrain_daemon.prospects import Outlook, outlook
 from retrain_daemon.settings import Settings
+from retrain_daemon.upstream import watched_models
 from retrain_daemon.watch_asker import how_it_stands
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a rule would do: its recipe, unless it is only to `observe`. `forecast` is None where it holds now;
-    `reasons` say by fact why it is not known.
+    """What a rule would train by, and when: `forecast` is None where it holds now. `reasons` say by fact why it is not
+    known.
     """
 
     recipe: Recipe
-    observe: bool
     forecast: Forecast | None
     reasons: Mapping[str, str]
 
@@ -56,7 +57,7 @@ class Plan:
 
 def plan(arguments: Arguments, settings: Settings) -> int:
     """Print the decision for one model or for all."""
-    policies = chosen(policies_in_force(settings.policies), arguments.model)
+    policies = chosen(policies_in_force(settings, arguments.model), arguments.model)
     journal = journal_to_read(settings)
     now = clock()
     plans = [_planned(policy, facts, journal, now) for policy, facts in seen(policies, journal, settings, now)]
@@ -74,7 +75,7 @@ def seen(
 ) -> Iterator[tuple[Policy, Facts]]:
     """The facts of each policy's model, as a daemon sees them."""
     view = RegistryView(registry_of(settings), trust_of(settings))
-    view.poll([policy.model for policy in policies])
+    view.poll(watched_models(policies))
     for policy in policies:
         measuring = _measuring(policy, journal, view, now)
         yield policy, gather(policy, journal, view, now, _folder_problem(policy, now), measuring)
@@ -100,7 +101,6 @@ def _expected(rule: Rule, report: RuleReport, policy: Policy, facts: Facts, now:
     missing = dict.fromkeys(name for part in report.parts for leaf in part.leaves() for name in leaf.missing)
     return Expected(
         recipe=rule.recipe,
-        observe=rule.observe,
         forecast=None if report.holds else forecast(rule, policy, facts, now),
         reasons={name: why_unknown(name, policy, facts) for name in missing},
     )
@@ -144,7 +144,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     before: Recipe | None = None
     for rule in plan.decision.rules:
         told = plan.rules[rule.name]
-        yield from _indented(rule_lines(rule, told.reasons, observed=told.observe))
+        yield from _indented(rule_lines(rule, told.reasons))
         if told.forecast is not None:
             yield f"    {forecast_line(told.forecast)}"
         lines = iter(("recipe: the same",)) if told.recipe == before else recipe_lines(told.recipe)
@@ -159,14 +159,14 @@ def _short_lines(plan: Plan) -> Iterator[str]:
     for rule in plan.decision.rules:
         told = plan.rules[rule.name]
         expected = f": {forecast_line(told.forecast)}" if told.forecast is not None else ""
-        yield f"  {rule_headline(rule, observed=told.observe)}{expected}"
+        yield f"  {rule_headline(rule)}{expected}"
         if rule is _first_to_start(plan) and plan.decision.action is not Action.TRAIN:
             yield f"    {next(recipe_lines(told.recipe))}"
 
 
 def _first_to_start(plan: Plan) -> RuleReport | None:
     """The rule that holds and would start an attempt, if nothing stood against it."""
-    return next((rule for rule in plan.decision.rules if rule.holds and not plan.rules[rule.name].observe), None)
+    return next((rule for rule in plan.decision.rules if rule.holds and not rule.observe), None)
 
 
 def _headlines(plan: Plan) -> Iterator[str]:

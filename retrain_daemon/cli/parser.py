@@ -22,6 +22,7 @@ installing = Module("installing")
 reading = Module("reading")
 restoring = Module("restoring")
 running = Module("running")
+schema = Module("schema")
 telling = Module("telling")
 
 EXIT_CODES = """\
@@ -109,6 +110,8 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     check.add_argument("path", nargs="?", help="a policy file or folder (default: the policies in force)")
     check.add_argument("--github", action="store_true", help="print annotations for GitHub's checks")
     check.add_argument("--strict", action="store_true", help="warnings count as problems")
+    meaning = "Print the JSON Schema of policy files, for editors that complete and underline."
+    verbs.add_parser("schema", help=meaning, description=meaning).set_defaults(verb=schema.schema, logs=False)
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
     facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)

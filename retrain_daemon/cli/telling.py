@@ -13,7 +13,7 @@ from retrain_daemon.settings import Settings
 
 def facts(arguments: Arguments, settings: Settings) -> int:
     """Print the facts of one model."""
-    policies = chosen(policies_in_force(settings.policies), arguments.model)
+    policies = chosen(policies_in_force(settings, arguments.model), arguments.model)
     journal = journal_to_read(settings)
     now = clock()
     ((policy, found),) = seen(policies, journal, settings, now)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from retrain_daemon.core.anatomy import Anatomy, Joint, Sides, anatomy_of
 from retrain_daemon.core.facts import Facts
+from retrain_daemon.core.pace import last_start
 from retrain_daemon.core.policy import Policy, Rule
 from retrain_daemon.core.programs import is_known, program_of
 from retrain_daemon.core.slots import is_due, newest_slot, next_slot
@@ -67,14 +68,14 @@ def later(
     """Of the named facts, the values that count as known at a moment if only time passes from the `present` ones."""
     now = present["now"]
     assert isinstance(now, datetime)
-    last_start = max(facts.starts, default=None)
+    started = last_start(facts.starts, moment)
     values: dict[str, Value] = {}
     for name in names:
         value = present.get(name)
         if name == "now":
             values[name] = moment
         elif name.startswith("schedule."):
-            values[name] = is_due(policy.schedules[name.removeprefix("schedule.")], last_start, moment)
+            values[name] = is_due(policy.schedules[name.removeprefix("schedule.")], started, moment)
         elif isinstance(value, timedelta) and (name != "data.waiting" or present.get("data.new_rows")):
             values[name] = value + (moment - now)
         elif value is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.scores import wanted_metrics
-from retrain_daemon.core.vocabulary import SCORES, metric_of
+from retrain_daemon.core.vocabulary import SCORES, metric_of, upstream_of
 
 #: Facts that are about the champion, or counted against it.
 _OF_CHAMPION = ("champion.", "registry.", "data.unlearned_rows")
@@ -23,8 +23,8 @@ def why_unknown(name: str, policy: Policy, facts: Facts) -> str:
         return facts.drift.obstacle or "the new rows were not measured yet"
     if name.startswith("last."):
         return "no attempt has ended yet"
-    if name.startswith("upstream."):
-        return _no_upstream(name, policy, facts)
+    if upstream := upstream_of(name):
+        return facts.upstream_unknown.get(upstream, "the registry was not asked yet")
     return "its value is no finite number"
 
 
@@ -52,13 +52,3 @@ def _no_score(name: str, policy: Policy, facts: Facts) -> str:
     if not scores.latest:
         return f"no file that came since version {version} was cut has a score by it"
     return f"the files since version {version} was cut have fewer than {policy.promote.min_rows:,} rows together"
-
-
-def _no_upstream(name: str, policy: Policy, facts: Facts) -> str:
-    upstream = policy.upstream.get(name.split(".")[1])
-    if upstream is None:
-        return "the policy names no such model"
-    why = (
-        f": {facts.champion.detail}" if facts.champion.state is ChampionState.UNKNOWN and facts.champion.detail else ""
-    )
-    return f"who is {upstream.alias} of {upstream.model} is not known{why}"

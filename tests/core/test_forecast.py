@@ -172,7 +172,11 @@ def test_rules_and_forecasts_see_the_same_values() -> None:
         ("registry.champion_moved", replace(FACTS, champion=a_champion(3, ChampionState.UNTRUSTED)), "is not trusted"),
         ("champion.score.rmse", replace(FACTS, champion=a_champion(None, ChampionState.NO_MODEL)), "named churn"),
         ("last.outcome", replace(FACTS, last=None), "no attempt has ended yet"),
-        ("upstream.embeddings.changed", FACTS, "who is champion of text-embeddings is not known"),
+        (
+            "upstream.embeddings.changed",
+            replace(FACTS, upstream_unknown={"embeddings": "text-embeddings has no alias champion"}),
+            "text-embeddings has no alias champion",
+        ),
     ],
 )  # fmt: skip
 def test_a_fact_that_is_not_known_says_why(name: str, facts: Facts, why: str) -> None:

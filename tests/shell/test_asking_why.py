@@ -12,7 +12,8 @@ import pytest
 
 from retrain_daemon.cli import explaining, telling
 from retrain_daemon.cli.main import main
-from retrain_daemon.cli.rule_lines import recipe_lines, rule_lines
+from retrain_daemon.cli.recipes import recipe_lines
+from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.decide import RuleReport
 from retrain_daemon.core.policy import Mode, Recipe, Schedule, Search, Space, Upstream
 from retrain_daemon.errors import RegistryUnreachable
@@ -200,8 +201,8 @@ def test_rules_of_a_journal_without_parts_are_printed_as_they_were() -> None:
 
 
 def test_a_rule_that_is_only_observed_says_so() -> None:
-    rule = RuleReport(name="trial", when="true", holds=True)
-    assert next(rule_lines(rule, observed=True)) == "rule “trial”: holds (observed only: it starts nothing): true"
+    rule = RuleReport(name="trial", when="true", holds=True, observe=True)
+    assert next(rule_lines(rule)) == "rule “trial”: holds (observed only: it starts nothing): true"
 
 
 def test_a_recipe_with_a_search_shows_its_spaces_and_limits() -> None:
@@ -220,8 +221,8 @@ def test_a_recipe_with_a_search_shows_its_spaces_and_limits() -> None:
     assert list(recipe_lines(recipe)) == [
         "recipe: refit, epochs=3, freeze=[a.*, b.*]",
         "  searches with 40 trials by log_loss, none is started after 1h:",
-        "  rate: 0.01 to 0.3 on a logarithmic scale",
-        "  leaves: one of 15, 31",
-        "  depth: 1 to 9 in steps of 2",
+        "  rate from 0.01 to 0.3 on a logarithmic scale",
+        "  leaves of 15, 31",
+        "  depth from 1 to 9 in steps of 2",
         "  limits: 2h, 8 GiB of memory, 1 GPUs, 2 more tries after a failure",
     ]

@@ -88,6 +88,14 @@ def with_key(key: str, value: str) -> str:
     """A minimal policy with one key set, as text."""
     tree = minimal()
     *parents, last = key.split(".")
+    if key.startswith("models"):
+        del tree["model"]
+        tree["data"] = {"path": "/srv/drops/{model}/*.csv", "target": "churned"}
+        tree |= {"models": {"match": '"churn-*"'}} if parents else {}
+    if key.startswith("train.search"):
+        tree["train"] = {"hyperparameters": "{C: {low: 0.1, high: 1}}"}
+        if parents == ["train", "search"]:
+            tree["train"]["search"] = {"trials": "9", "metric": "accuracy"}  # type: ignore[index]
     place = tree
     for parent in parents:
         inside = place.get(parent)
@@ -99,6 +107,9 @@ def with_key(key: str, value: str) -> str:
         place.pop("better_by")
     if last == "model_outputs":
         place["target"] = '{column: churned, classes: ["no", "yes"]}'
+    if last == "columns":
+        del place["column"]
+        tree["promote"] = {"require": "[{metric: rmse, better_by: 0}]"}
     if last == "slices":
         place["unless_worse_by"] = place.pop("better_by")
     beside = {
@@ -107,6 +118,9 @@ def with_key(key: str, value: str) -> str:
     }  # fmt: skip
     place |= beside.get(last, {}) if "metric" not in place else {}
     place[last] = value
+    if last == "observe" and "metric" in place and value == "true":  # beside a line that counts
+        observed = "{metric: accuracy, better_by: 0, observe: true}"
+        tree["promote"] = {"require": f"[{observed}, {{metric: f1_macro, better_by: 0}}]"}
     return "\n".join(rendered(tree)) + "\n"
 
 
@@ -117,7 +131,8 @@ def problems_of(text: str) -> tuple[Problem, ...]:
 def policy_of(text: str) -> Policy:
     reading = read_policy_text(text, "churn.yaml", FOLDER)
     assert [str(problem) for problem in reading.problems] == []
-    return dataclasses.replace(reading.policies[0], text="", digest="")
+    policies = (*reading.policies, *(fleet.template for fleet in reading.fleets))
+    return dataclasses.replace(policies[0], text="", digest="")
 
 
 KEY_ROWS = table(DOCS / "policies.md", "Keys")
@@ -150,13 +165,17 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
     promote = {f"promote.{key}" for key in promotion._KEYS if key != "require"}
     require = {f"promote.require[].{key}" for key in requirements._KEYS}
     nested = {
-        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
+        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.columns",
+        "data.target.positive",
         "data.target.classes", "data.target.unknown_classes",
-        "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
+        "data.holdout.newest", "train.search.trials", "train.search.metric", "train.search.stop_after",
+        "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
-        "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
+        "retrain[].train", "retrain[].require", "retrain[].observe",
+        "pace.cooldown", "pace.per_day", "pace.quiet_hours",
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
+        "models.match", "models.except",
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",
     }  # fmt: skip
     assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested
@@ -172,9 +191,7 @@ def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
 def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
-        *(f"train.{key}" for key in training._LATER),
-        "pace.quiet_hours",
-    }  # fmt: skip
+    }
     assert {bare(row[0]) for row in LATER_ROWS} == later
 
 
@@ -275,6 +292,7 @@ def test_every_event_that_is_logged_is_in_the_table_and_no_other() -> None:
 
 def test_the_runbook_names_the_reasons_for_which_a_model_waits() -> None:
     codes = set(re.findall(r'_Reason\(\s*"(\w+)"', text_of(PACKAGE / "core/decide.py")))
+    codes |= set(re.findall(r'Hindrance\("(\w+)"', text_of(PACKAGE / "core/pace.py")))
     codes |= {f"champion_{state.value}" for state in ChampionState if state.value not in ("found", "unknown")}
     unshown = {"attempt_open", "held", "new_rows_unknown", "judging_rows_unknown"}
     assert unshown < codes
