@@ -42,3 +42,4 @@ class Arguments:
     yes: bool = False
     side: Side = ""
     quarantined: bool = False
+    all: bool = False

@@ -23,6 +23,7 @@ reading = Module("reading")
 restoring = Module("restoring")
 running = Module("running")
 schema = Module("schema")
+telling = Module("telling")
 
 EXIT_CODES = """\
 exit codes:
@@ -113,6 +114,9 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verbs.add_parser("schema", help=meaning, description=meaning).set_defaults(verb=schema.schema, logs=False)
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
+    facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)
+    facts.add_argument("model")
+    facts.add_argument("--all", action="store_true", help="also scores by metrics that nothing asks for")
     inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read
-from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.cli.recipes import how_trained
+from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
@@ -294,7 +294,8 @@ def _print_attempt(shown: AttemptShown) -> None:
     if shown.decision:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
         for rule in shown.decision.rules:
-            print_rule(rule)
+            for told in rule_lines(rule):
+                print(f"  {told}")
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
     if attempt.upstream:
         seen = (f"{name} ({attempt.policy.upstream[name].model}) version {version}"
