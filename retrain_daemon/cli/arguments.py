@@ -20,6 +20,7 @@ class Arguments:
     tracking_uri: str | None = None
     log_format: str | None = None
     json: bool = False
+    verbose: bool = False
     once: bool = False
     model: str | None = None
     attempt: str = ""

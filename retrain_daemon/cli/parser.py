@@ -19,6 +19,7 @@ from retrain_daemon.cli import (
     reading,
     restoring,
     running,
+    testing,
 )
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.settings import LOG_FORMATS
@@ -105,6 +106,9 @@ def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = _verb(verbs, "check", checking.check, "Say every problem of policy files, with its place.", json=True)
     check.add_argument("path", nargs="?", help="a policy file or folder (default: the policies in force)")
+    test = _verb(verbs, "test", testing.test, "Try policies on virtual timelines, as their tests say.", json=True)
+    test.add_argument("path", nargs="?", help="a file of tests or a folder (default: that of the policies in force)")
+    test.add_argument("-v", "--verbose", action="store_true", help="print the whole timeline of each test")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
     inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
