@@ -15,7 +15,7 @@ def check(arguments: Arguments, settings: Settings) -> int:
     """Exit code 0 without problems, 3 with."""
     path = Path(arguments.path) if arguments.path else settings.policies
     reading = read_policies(path)
-    if not reading.policies and not reading.problems:
+    if not reading.policies and not reading.fleets and not reading.problems:
         raise NotFound(f"there is no policy file in {path}.", "Policy files end in .yaml or .yml.")
     if arguments.json:
         print_json(reading.problems)
@@ -29,4 +29,8 @@ def _print(reading: Reading) -> None:
         print(problem)
     for policy in reading.policies:
         print(f"{policy.source}: ok, model {policy.model}, rules: {', '.join(rule.name for rule in policy.rules)}")
-    print(f"policies without problems: {len(reading.policies)}, problems: {len(reading.problems)}")
+    for fleet in reading.fleets:
+        rules = ", ".join(rule.name for rule in fleet.template.rules)
+        print(f"{fleet.source}: ok, models: {fleet.models}, rules: {rules}")
+    good = len(reading.policies) + len(reading.fleets)
+    print(f"policies without problems: {good}, problems: {len(reading.problems)}")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
 from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
+from retrain_daemon.core.pace import hindrance, last_start
 from retrain_daemon.core.policy import Policy, Recipe, Rule
+from retrain_daemon.core.slots import first_change
 
 #: The rule that a person's request is journaled under.
 REQUEST_RULE = "request"
@@ -30,6 +32,8 @@ UNDER_WAY = frozenset({"attempt_open", "awaiting_approval"})
 FRAMEWORK_MISSING = "framework_missing"
 #: What is waited for besides need not be said while one of these is the reason.
 _MORE_PRESSING = UNDER_WAY | {"held"}
+#: Where the decision is to wait for one of these, what rules say may change it.
+_RULES_COUNT = frozenset({"no_rule_holds", "measuring", "cooldown", "per_day", "quiet_hours"})
 
 
 class Action(StrEnum):
@@ -88,7 +92,7 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
         decided = _decide_first(policy, facts, now, offered)
     else:
         decided = _while_a_look_waits(look, _decide(policy, facts, now, offered, look))
-    decision = _until_labels_are_final(facts, decided)
+    decision = _until_a_slot(policy, facts, _until_labels_are_final(facts, decided), now)
     if offered is None:
         return decision
     return replace(decision, offered=offered.sentence, offered_code=offered.code or "ready")
@@ -135,9 +139,9 @@ def _decide(
     chosen = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
     if chosen is None:
         return _wait(_no_rule(rules), rules)
-    slow = _pace(policy, facts, now)
+    slow = hindrance(policy.pace, facts.starts, now)
     if slow:
-        return _wait(slow, rules)
+        return _wait(_Reason(slow.code, slow.sentence, slow.until), rules)
     return Decision(
         action=Action.TRAIN,
         code="rule_holds",
@@ -360,20 +364,13 @@ def _values_text(rules: tuple[RuleReport, ...], chosen: Rule) -> str:
     return ", ".join(f"{name} is {value}" for name, value in report.values) or chosen.when
 
 
-def _pace(policy: Policy, facts: Facts, now: datetime) -> _Reason | None:
-    starts = _credible(facts.starts, max(policy.pace.cooldown or timedelta(0), timedelta(days=1)), now)
-    if policy.pace.cooldown and starts and now < starts[-1] + policy.pace.cooldown:
-        until = starts[-1] + policy.pace.cooldown
-        return _Reason("cooldown", f"cools down until {until:%Y-%m-%d %H:%M} UTC", until)
-    today = [start for start in starts if start > now - timedelta(days=1)]
-    if policy.pace.per_day and len(today) >= policy.pace.per_day:
-        until = today[-policy.pace.per_day] + timedelta(days=1)
-        return _Reason("per_day", f"{len(today)} attempts in 24 hours, the next from {until:%Y-%m-%d %H:%M} UTC", until)
-    return None
-
-
-def _credible(starts: tuple[datetime, ...], reach: timedelta, now: datetime) -> list[datetime]:
-    """In order, without those further ahead than the pace reaches: a clock that was set back since wrote them, and they
-    would hold the model until it has caught up.
+def _until_a_slot(policy: Policy, facts: Facts, decision: Decision, now: datetime) -> Decision:
+    """Where the rules are what is waited for, the next slot of a schedule that one mentions may change the decision,
+    and so may the end of the time that a slot counts.
     """
-    return sorted(start for start in starts if start - now <= reach)
+    if decision.code not in _RULES_COUNT:
+        return decision
+    named = {name for rule in policy.rules for name in compile_rule(rule.when, policy.names).names}
+    schedules = {name: each for name, each in policy.schedules.items() if f"schedule.{name}" in named}
+    change = first_change(schedules, last_start(facts.starts, now), now)
+    return decision if change is None else replace(decision, until=min(decision.until or change, change))

@@ -7,6 +7,7 @@ Knows nothing of policies: their keys are in `file.py`.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -20,17 +21,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a file; `line` and `column` count from 1, line 0 means the file as a whole."""
+    """One thing wrong in a file; `line` and `column` count from 1, line 0 means the file as a whole. A `warning` is
+    legal but surely not meant, and keeps no policy out of force.
+    """
 
     file: str
     line: int
     column: int
     message: str
     hint: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        return f"{place}: {self.message} {self.hint}".rstrip()
+        return f"{place}: {'warning: ' if self.warning else ''}{self.message} {self.hint}".rstrip()
+
+
+def shown_path(file: str) -> str:
+    """A path for people: a name may hold line breaks, or bytes that are no text."""
+    decoded = os.fsencode(file).decode("utf-8", "backslashreplace")
+    return decoded if decoded.isprintable() else decoded.encode("unicode_escape").decode()
 
 
 class Wrong(Exception):

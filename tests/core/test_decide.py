@@ -148,7 +148,7 @@ def test_starts_that_a_wrong_clock_dated_do_not_hold_a_model_for_a_year() -> Non
     policy = a_policy(pace=Pace(cooldown=timedelta(hours=6), per_day=1))
     assert decide(policy, some_facts(starts=(NOW + timedelta(days=365),)), NOW).action is Action.TRAIN
     soon = decide(policy, some_facts(starts=(NOW + timedelta(minutes=30),)), NOW)
-    assert soon.code == "cooldown"
+    assert soon.code == "per_day"
 
 
 def test_a_cooldown_says_when_it_ends_and_then_ends() -> None:

@@ -88,6 +88,10 @@ def with_key(key: str, value: str) -> str:
     """A minimal policy with one key set, as text."""
     tree = minimal()
     *parents, last = key.split(".")
+    if key.startswith("models"):
+        del tree["model"]
+        tree["data"] = {"path": "/srv/drops/{model}/*.csv", "target": "churned"}
+        tree |= {"models": {"match": '"churn-*"'}} if parents else {}
     place = tree
     for parent in parents:
         inside = place.get(parent)
@@ -117,7 +121,8 @@ def problems_of(text: str) -> tuple[Problem, ...]:
 def policy_of(text: str) -> Policy:
     reading = read_policy_text(text, "churn.yaml", FOLDER)
     assert [str(problem) for problem in reading.problems] == []
-    return dataclasses.replace(reading.policies[0], text="", digest="")
+    policies = (*reading.policies, *(fleet.template for fleet in reading.fleets))
+    return dataclasses.replace(policies[0], text="", digest="")
 
 
 KEY_ROWS = table(DOCS / "policies.md", "Keys")
@@ -155,8 +160,9 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
         "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
-        "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
+        "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day", "pace.quiet_hours",
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
+        "models.match", "models.except",
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",
     }  # fmt: skip
     assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested
@@ -173,8 +179,7 @@ def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
         *(f"train.{key}" for key in training._LATER),
-        "pace.quiet_hours",
-    }  # fmt: skip
+    }
     assert {bare(row[0]) for row in LATER_ROWS} == later
 
 
@@ -275,6 +280,7 @@ def test_every_event_that_is_logged_is_in_the_table_and_no_other() -> None:
 
 def test_the_runbook_names_the_reasons_for_which_a_model_waits() -> None:
     codes = set(re.findall(r'_Reason\(\s*"(\w+)"', text_of(PACKAGE / "core/decide.py")))
+    codes |= set(re.findall(r'Hindrance\("(\w+)"', text_of(PACKAGE / "core/pace.py")))
     codes |= {f"champion_{state.value}" for state in ChampionState if state.value not in ("found", "unknown")}
     unshown = {"attempt_open", "held", "new_rows_unknown", "judging_rows_unknown"}
     assert unshown < codes

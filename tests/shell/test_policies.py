@@ -329,9 +329,9 @@ def test_confidence_may_be_a_fraction() -> None:
 BAD_TOP = [
     (f"{MINIMAL}retrian: 1\n", "11:1: `retrian` is not a key of a policy. Did you mean `retrain`?"),
     (f"{MINIMAL}model: again\n", "11:1: `model` is written twice. The first is in line 1"),
-    (f"{MINIMAL}schedules: {{}}\n", "11:1: `schedules` is not built yet."),
+    (f"{MINIMAL}schedules: {{}}\n", "11:12: `schedules` is empty."),
     (f"{MINIMAL}upstream: {{}}\n", "`upstream` is not built yet."),
-    (f"{MINIMAL}models: [a]\n", "`models` is not built yet."),
+    (f"{MINIMAL}models: [a]\n", "11:1: `model` and `models` cannot stand in one file."),
     (f"{MINIMAL}observe: true\n", "`observe` is not built yet."),
     (f"{MINIMAL}search: {{}}\n", "`search` is not built yet."),
     (instead("model: churn\n", ""), "`model` is missing."),
@@ -339,7 +339,8 @@ BAD_TOP = [
     (instead("model: churn", "model: ''"), "`model` is empty."),
     (instead("model: churn", "model: [a]"), "`model` must be a single value, not a list."),
     (instead("model: churn", "model: a/b"), "no name of a registered model"),
-    (instead("model: churn", 'model: "{model}"'), "templates are not built yet"),
+    (instead("model: churn", 'model: "{model}"'), "`model` is one registered model."),
+    (instead("model: churn", "model: churn-*"), 'Several are `models: {match: "churn-*"}`.'),
     (instead("model: churn", 'model: "a\\nb"'), "must be on one line"),
     (f"{MINIMAL}alias: previous_champion\n", "cannot be `previous_champion`"),
     (f"{MINIMAL}alias: challenger\n", "cannot be `challenger`"),
@@ -355,7 +356,7 @@ BAD_TOP = [
     (f"{MINIMAL}pace: {{per_day: 1_000}}\n", "Write 1000."),
     (f'{MINIMAL}pace: {{per_day: "4"}}\n', "Write 4 without quotes."),
     (f"{MINIMAL}pace: {{per_day: {'9' * 5000}}}\n", "must be a whole number"),
-    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` is not built yet."),
+    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` must be a mapping of keys, not `x`."),
     (f"{MINIMAL}pace: {{cooldown:6h}}\n", "Write a space after the colon"),
 ]
 
