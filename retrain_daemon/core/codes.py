@@ -35,5 +35,6 @@ CODES: Mapping[Action, tuple[str, ...]] = {
         "no_rule_holds",
         "cooldown",
         "per_day",
+        "quiet_hours",
     ),
 }

@@ -1,7 +1,7 @@
 """When time alone may change what is decided: the moments at which a timeline decides again though nothing happens.
 
-Exact where a rule compares an age with a constant, at slots of schedules and at what a decision names; rules that
-compute with time otherwise are looked at each quarter of an hour, or each minute where they ask for minutes.
+Exact where a rule compares an age with a constant, and at what a decision names itself, such as slots of schedules;
+rules that compute with time otherwise are looked at each quarter of an hour, or each minute where they ask for minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import lru_cache
 from retrain_daemon.core.decide import Decision
 from retrain_daemon.core.expression import compile_rule
 from retrain_daemon.core.policy import Names, Policy
-from retrain_daemon.core.slots import newest_slot, next_slot
 from retrain_daemon.core.vocabulary import HELPERS, Kind, Value, facts_of
 
 #: `>` holds so long after what it is compared with: the smallest step of a clock.
@@ -75,19 +74,9 @@ def next_instant(policy: Policy, decision: Decision, values: Mapping[str, Value]
     """Given what was decided at `now` with these values of facts, the next moment at which time alone may change it."""
     moments = (
         *([decision.until] if decision.until else []),
-        *_of_schedules(policy, now),
         *(moment for rule in policy.rules for moment in _of_rule(rule.when, policy.names, values, now)),
     )
     return min((moment for moment in moments if moment > now), default=None)
-
-
-def _of_schedules(policy: Policy, now: datetime) -> Iterator[datetime]:
-    for schedule in policy.schedules.values():
-        upcoming, newest = next_slot(schedule, now), newest_slot(schedule, now)
-        if upcoming is not None:
-            yield upcoming
-        if newest is not None:
-            yield newest + schedule.within
 
 
 def _of_rule(source: str, given: Names, values: Mapping[str, Value], now: datetime) -> Iterator[datetime]:

@@ -117,7 +117,7 @@ class World:
     open: Try | None = None
     last: LastAttempt | None = None
     last_files: frozenset[int] = _NO_FILES
-    last_upstream: Mapping[str, int] | None = None
+    last_upstream: Mapping[str, int] = field(default_factory=dict)
     last_of_ours: Try | None = None
     learned_rows: int | None = None
     hold: Hold | None = None
@@ -181,6 +181,10 @@ class World:
         if self.champion is None:
             return ChampionState.LOST if self.lost else ChampionState.NONE
         return ChampionState.FOUND
+
+    def changed_upstream(self, name: str) -> bool:
+        """Whether that model's champion changed since the last attempt that was not abandoned began."""
+        return self.upstream.get(name, 0) != self.last_upstream.get(name, 0)
 
     def cut(self) -> Cut:
         """What the champion learned."""
@@ -431,8 +435,9 @@ class World:
             id=attempt.id, outcome=ends.value, started_at=attempt.started, ended_at=now, policy_digest=attempt.digest,
             champion_after=self.champion, reason=attempt.reason,
         )  # fmt: skip
-        self.last_files, self.last_upstream = attempt.files, attempt.upstream
+        self.last_files = attempt.files
         if ends is not Ends.ABANDONED:
+            self.last_upstream = attempt.upstream
             had = self.files.numbered(attempt.files)
             self.learned_rows, self.drift = sum(file.given.rows for file in had), None
             for file in had:

@@ -51,7 +51,7 @@ def facts_of(world: World, now: datetime) -> Facts:
         hold=world.hold,
         request=RetrainRequest(str(world.requests), world.request.by, "") if world.request else None,
         starts=_recent(world, now),
-        upstream={name: _changed(world, name) if known else None for name in world.policy.upstream},
+        upstream={name: world.changed_upstream(name) if known else None for name in world.policy.upstream},
         offered=_offered(world, now) if opened is None and state in (ChampionState.FOUND, ChampionState.NONE) else None,
         undecided=_undecided(world, now) if known and opened is None else None,
         scores=_scores(world, now) if known else {},
@@ -103,11 +103,6 @@ def _recent(world: World, now: datetime) -> tuple[datetime, ...]:
             break
         recent.append(start)
     return tuple(reversed(recent))
-
-
-def _changed(world: World, name: str) -> bool:
-    before = world.last_upstream or {}
-    return world.upstream.get(name, 0) != before.get(name, 0)
 
 
 def _offered(world: World, now: datetime) -> Offered | None:

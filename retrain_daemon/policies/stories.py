@@ -15,9 +15,9 @@ from retrain_daemon.core.given import Ends, Given, Setting, Was
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound
 from retrain_daemon.policies.file import MAX_BYTES
-from retrain_daemon.policies.folder import read_policies
+from retrain_daemon.policies.folder import Reading, read_policies
 from retrain_daemon.policies.moments import absolute, moment, span
-from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Wrong, closest, read_nodes
+from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Wrong, read_nodes
 from retrain_daemon.policies.story_events import Names, read_course, read_given
 from retrain_daemon.policies.story_hopes import read_expectation
 from retrain_daemon.policies.units import choice, count, mapping, sequence, word
@@ -114,21 +114,22 @@ def _policy(root: MappingNode, document: Document, folder: Path) -> Policy | Non
         return None
     reading = read_policies(path)
     document.problems.extend(reading.problems)
-    return _chosen(reading.policies, model, root.keys.get("model", key), path) if not reading.problems else None
+    return _chosen(reading, model, root.keys.get("model", key), path) if not reading.problems else None
 
 
-def _chosen(policies: tuple[Policy, ...], model: str, key: Node, path: Path) -> Policy | None:
+def _chosen(reading: Reading, model: str, key: Node, path: Path) -> Policy | None:
     """That for the model which is named; a file about one model needs none."""
-    models = tuple(policy.model for policy in policies)
-    if not model and len(policies) == 1:
-        return policies[0]
-    found = next((policy for policy in policies if policy.model == model), None)
-    if found is None and not model:
-        key.problem(f"{path} is about several models.", "Name one: `model: NAME`.")
-    elif found is None:
-        close = closest(model, models)
-        key.problem(f"{path} is not about the model `{model}`.", f"Did you mean `{close}`?" if close else "")
-    return found
+    if reading.fleets:
+        fleet = reading.fleets[0]
+        if model and fleet.models.takes(model):
+            return fleet.policy_for(model)
+        problem = f"is not about the model `{model}`" if model else "is about several models"
+        key.problem(f"{path} {problem}.", f"Name one that matches: {fleet.models}.")
+        return None
+    (policy,) = reading.policies
+    if model not in ("", policy.model):
+        key.problem(f"{path} is not about the model `{model}`.", f"It is about `{policy.model}`: leave `model` out.")
+    return policy
 
 
 def _tests(node: Node, start: datetime, setting: Setting, names: Names) -> tuple[Story, ...]:
