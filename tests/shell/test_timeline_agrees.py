@@ -5,7 +5,7 @@ real drop folders, and played in values, has the same attempts by the same rules
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,18 +24,21 @@ from retrain_daemon.core.given import (
     Gone,
     Paused,
     PutUp,
+    RegistryDown,
     Release,
     Requested,
     Resumed,
     Retract,
     RolledBack,
     Setting,
+    Stopped,
 )
 from retrain_daemon.core.timeline import play
+from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.policies import read_policies
 from retrain_daemon.worker.job import DropFile, DropReport, DropScore, DropsScored, Failed, InspectDrops, ScoreDrops
 from tests.fake_box import MODEL, FakeBox
-from tests.made import CHAMPION, a_metric, some_evidence
+from tests.made import CHAMPION, NOW, a_metric, some_evidence
 
 BEST, WORST, UNCLEAR = (
     some_evidence(),
@@ -44,6 +47,7 @@ BEST, WORST, UNCLEAR = (
 )
 EVIDENCE: dict[Ends, Evidence] = {Ends.PROMOTED: BEST, Ends.REJECTED: WORST, Ends.INCONCLUSIVE: UNCLEAR}
 ORDERS: dict[type, str] = {Paused: "pause", Resumed: "resume", Requested: "retrain"}
+STOPPED = "stopped"
 TOOK = timedelta(seconds=1)
 LOOK_AFTER = timedelta(minutes=2)
 
@@ -57,6 +61,8 @@ class Lived:
 
     box: FakeBox
     files: dict[str, File] = field(default_factory=dict)
+    registry_until: datetime = NOW
+    down_until: datetime = NOW
 
     def __post_init__(self) -> None:
         self.box.report = self.report
@@ -101,6 +107,10 @@ class Lived:
                 assert asked.asked is not None
                 named = {"attempt": asked.id, "evidence": asked.asked.evidence}
                 self.box.order("approve" if approved else "reject", "because", named)
+            case RegistryDown(span):
+                self.registry_until = self.box.clock.now + span
+            case Stopped(span):
+                self.down_until = self.box.clock.now + span
             case RolledBack():
                 self.box.order("rollback", "", {"champion": str(self.box.aliases()["champion"])})
             case _:
@@ -132,6 +142,10 @@ class Lived:
 
     def look(self) -> str:
         """A few turns of a daemon, each a moment after the other; the reason that stands then."""
+        if self.box.clock.now < self.down_until:
+            return STOPPED
+        answers = self.box.clock.now >= self.registry_until
+        self.box.registry.fail_with = None if answers else RegistryUnreachable("MLflow does not answer.")
         with self.box.life() as daemon:
             for _ in range(12):
                 daemon.turn()
@@ -164,13 +178,12 @@ def played(box: FakeBox, steps: Steps) -> Told:
     told: Told = []
     for at in looks:
         decision = timeline.looks[at].decision
-        assert decision is not None
         ends = [
             (each.decision.rule, each.ends.value if each.ends and each.ended and each.ended <= at else "")
             for each in timeline.starts
             if each.at <= at
         ]
-        told.append((decision.code, ends))
+        told.append((decision.code if decision else STOPPED, ends))
     return told
 
 
@@ -365,6 +378,29 @@ STORIES: dict[str, tuple[dict[str, str], Steps]] = {
             FRESH: "schedule.weekly && data.new_rows > 0",
         },
         (at(1, drop("a.csv")), at(24 * 6.6, drop("b.csv", 10)), at(24 * 7, drop("c.csv", 10))),
+    ),
+    "an outage of the registry": (
+        {},
+        (
+            at(1, REJECTS),
+            at(2, RegistryDown(timedelta(hours=2))),
+            at(3, drop("a.csv")),
+            at(5, drop("b.csv")),
+            at(6, RegistryDown(timedelta(hours=2))),
+            at(9, drop("c.csv", 10)),
+        ),
+    ),
+    "the daemon stands still for a day": (
+        {},
+        (
+            at(1, Stopped(timedelta(hours=24))),
+            at(2, drop("a.csv")),
+            at(3, Paused("ada")),
+            at(26, drop("b.csv", 10)),
+            at(27, Stopped(timedelta(hours=3))),
+            at(28, Resumed("ada")),
+            at(31, drop("c.csv", 10)),
+        ),
     ),
     "rows have waited long enough": (
         {FRESH: "data.waiting > days(2) && data.new_rows > 5000"},
