@@ -27,6 +27,7 @@ class Arguments:
     json: bool = False
     github: bool = False
     strict: bool = False
+    verbose: bool = False
     once: bool = False
     model: str | None = None
     attempt: str = ""

@@ -24,6 +24,7 @@ restoring = Module("restoring")
 running = Module("running")
 schema = Module("schema")
 telling = Module("telling")
+testing = Module("testing")
 
 EXIT_CODES = """\
 exit codes:
@@ -112,6 +113,9 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     check.add_argument("--strict", action="store_true", help="warnings count as problems")
     meaning = "Print the JSON Schema of policy files, for editors that complete and underline."
     verbs.add_parser("schema", help=meaning, description=meaning).set_defaults(verb=schema.schema, logs=False)
+    test = _verb(verbs, "test", testing.test, "Try policies on virtual timelines, as their tests say.", json=True)
+    test.add_argument("path", nargs="?", help="a file of tests or a folder (default: that of the policies in force)")
+    test.add_argument("-v", "--verbose", action="store_true", help="print the whole timeline of each test")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
     facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)
