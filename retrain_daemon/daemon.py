@@ -261,18 +261,23 @@ class Daemon:
         self._to.alarms.due()
         if self._polling.is_due(now):
             self._poll_registry(now)
+            self._take_up_policies(now)  # models of fleets may have come or gone
         self._looks.look(self._policies.of.values(), self._clock())
         self._to.alarms.at("templates", self._to.executor.close_unused(self._clock()))
 
     def _take_up_policies(self, now: datetime) -> None:
-        retired = self._policies.refresh(now)
-        if retired is None:
+        change = self._policies.refresh(now, self._view.listing)
+        if change is None:
             return
-        self._intake.forget(retired)
-        self._measuring.forget(retired)
-        self.standing.forget(retired)
-        self._looks.watch(self._policies.of.values())
-        self._look_at_everything()
+        self._intake.forget(change.retired)
+        self._measuring.forget(change.retired)
+        self.standing.forget(change.retired)
+        if change.edited:
+            self._looks.watch(self._policies.of.values())
+            self._look_at_everything()
+        elif change.retired or change.loaded:
+            self._looks.watch(self._policies.of.values())
+            self._attention.call(change.loaded)
 
     def _look_at_everything(self) -> None:
         """At the next turn, whatever was told: signs of changes may have been lost, or mean something else now."""
@@ -282,7 +287,8 @@ class Daemon:
 
     def _poll_registry(self, now: datetime) -> None:
         under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
-        if self._polling.poll(under_way | self._policies.of.keys(), self._clock):
+        models = under_way | self._policies.of.keys()
+        if self._polling.poll(models, self._policies.patterns, self._clock):
             self._attention.call_everyone()
         elif not self._polling.problem:
             self._attention.polled()

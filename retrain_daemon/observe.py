@@ -21,6 +21,7 @@ from retrain_daemon.core.facts import (
     RetrainRequest,
     Undecided,
 )
+from retrain_daemon.core.names import NO_MODELS, Listing
 from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
@@ -47,23 +48,36 @@ class RegistryView:
         self._outdated: set[str] = set()
         self._changed: set[str] = set()
         self.problem = "the registry was not asked yet"
+        self.listing: Listing | None = None
 
-    def poll(self, names: Collection[str]) -> None:
-        """Ask for all watched models. A registry that does not answer leaves every champion unknown.
+    def poll(self, names: Collection[str], patterns: Collection[str] = ()) -> None:
+        """Ask for all watched models, and for those that match. A registry that does not answer leaves every champion
+        unknown, and what is known of which models there are as it was: `listing`, None before it was asked at all.
 
         Authors are asked for once, unless something stood against one: a tag can be put right at any time.
         """
         try:
-            self._take(self._registry.models(frozenset(names)))
+            self._take(found := self._asked(frozenset(names), patterns))
         except (RegistryUnreachable, Refused) as error:
             self.problem = str(error)
+            self.listing = self.listing or NO_MODELS
         else:
+            listing = Listing(frozenset(patterns), frozenset(found))
+            self.listing = self.listing if listing == self.listing else listing
             self._outdated.clear()
             self._tags.clear()
             self.problem = ""
             for key in self._doubted:
                 self._authors.pop(key, None)
             self._doubted.clear()
+
+    def _asked(self, names: frozenset[str], patterns: Collection[str]) -> Mapping[str, RegisteredModel]:
+        """Those that match are listed; by name the others are asked for, and those that a list in pages missed."""
+        if not patterns:
+            return self._registry.models(names)
+        found = self._registry.matching(patterns)
+        rest = names - found.keys()
+        return {**found, **self._registry.models(rest)} if rest else found
 
     def _take(self, models: Mapping[str, RegisteredModel]) -> None:
         """Versions of a model that is gone, or was deleted and registered anew, are other ones now."""

@@ -23,7 +23,7 @@ def check(arguments: Arguments, settings: Settings) -> int:
     """Exit code 0 without problems, 3 with; warnings count when asked to be strict."""
     path = Path(arguments.path) if arguments.path else settings.policies
     reading = read_policies(path)
-    if not reading.policies and not reading.problems:
+    if not reading.policies and not reading.fleets and not reading.problems:
         raise NotFound(f"there is no policy file in {path}.", "Policy files end in .yaml or .yml.")
     said = with_lines((*reading.problems, *reading.warnings))
     if arguments.json:
@@ -41,8 +41,11 @@ def _print_summary(reading: Reading) -> None:
     for policy in reading.policies:
         rules = ", ".join(rule.name for rule in policy.rules)
         print(plain(f"{policy.source}: ok, model {policy.model}, rules: {rules}"))
+    for fleet in reading.fleets:
+        rules = ", ".join(rule.name for rule in fleet.template.rules)
+        print(plain(f"{fleet.source}: ok, models: {fleet.models}, rules: {rules}"))
     counts = {
-        "policies without problems": len(reading.policies),
+        "policies without problems": len(reading.policies) + len(reading.fleets),
         "problems": len(reading.problems),
         "warnings": len(reading.warnings),
     }

@@ -39,7 +39,7 @@ class Plan:
 
 def plan(arguments: Arguments, settings: Settings) -> int:
     """Print the decision for one model or for all."""
-    policies = chosen(policies_in_force(settings.policies), arguments.model)
+    policies = chosen(policies_in_force(settings, arguments.model), arguments.model)
     journal = journal_to_read(settings)
     view = RegistryView(registry_of(settings), trust_of(settings))
     now = clock()

@@ -12,6 +12,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import registry_of, trust_of
 from retrain_daemon.cli.one_job import done
 from retrain_daemon.cli.output import print_json
+from retrain_daemon.core.names import Listing
 from retrain_daemon.core.policy import DEFAULT_ALIAS
 from retrain_daemon.errors import NotFound
 from retrain_daemon.executor.limits import Limits
@@ -59,7 +60,7 @@ def _untrusted(settings: Settings, source: Source) -> str:
 def _alias(settings: Settings, model: str) -> str:
     if not settings.policies.exists():
         return DEFAULT_ALIAS
-    policies = read_policies(settings.policies).policies
+    policies = read_policies(settings.policies, Listing(names=frozenset({model}))).policies
     return next((policy.alias for policy in policies if policy.model == model), DEFAULT_ALIAS)
 
 

@@ -16,6 +16,7 @@ from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
 from retrain_daemon.core.judge import Finding
+from retrain_daemon.core.names import Listing
 from retrain_daemon.core.policy import promotion_of
 from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import HistoryLine, Journal
@@ -29,7 +30,7 @@ from retrain_daemon.journal.watches import LookRow
 from retrain_daemon.labels import APPROVAL_TAG
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
-from retrain_daemon.policies import Problem, read_policies
+from retrain_daemon.policies import Fleet, Problem, Reading, read_policies
 from retrain_daemon.prospects import shown_by
 from retrain_daemon.settings import Settings
 from retrain_daemon.watch_asker import how_it_stands
@@ -64,6 +65,15 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetStatus:
+    """A file about several models: which, and those of them that were ever watched by it."""
+
+    file: str
+    match: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """The status screen."""
 
@@ -71,6 +81,7 @@ class Status:
     state_folder: str
     models: tuple[ModelStatus, ...]
     policy_problems: tuple[Problem, ...]
+    fleets: tuple[FleetStatus, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +103,14 @@ class AttemptShown:
 def status(arguments: Arguments, settings: Settings) -> int:
     """Print every model on one screen."""
     journal = journal_to_read(settings)
+    rows = journal.models.all()
+    policies = _policies(settings.policies, rows)
     shown = Status(
         daemon=holder(settings.state),
         state_folder=str(settings.state),
-        models=tuple(_model_status(journal, row) for row in journal.models.all()),
-        policy_problems=_policy_problems(settings.policies),
+        models=tuple(_model_status(journal, row) for row in rows),
+        policy_problems=policies.problems,
+        fleets=tuple(_fleet_status(fleet, rows) for fleet in policies.fleets),
     )
     if arguments.json:
         print_json(shown)
@@ -104,6 +118,9 @@ def status(arguments: Arguments, settings: Settings) -> int:
     print(f"daemon: {shown.daemon or 'not running'} (state {shown.state_folder})")
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
+    for fleet in shown.fleets:
+        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model so far"
+        print(f"fleet {fleet.file}: {fleet.match}: {known}")
     print_table(
         _COLUMNS,
         (
@@ -126,12 +143,17 @@ def status(arguments: Arguments, settings: Settings) -> int:
     return 0
 
 
-def _policy_problems(path: Path) -> tuple[Problem, ...]:
+def _policies(path: Path, rows: tuple[ModelRow, ...]) -> Reading:
     """Also a folder that is not there is one line on the screen, not the end of it."""
     try:
-        return read_policies(path).problems
+        return read_policies(path, Listing(names=frozenset(row.name for row in rows)))
     except NotFound as error:
-        return (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),)
+        return Reading((), (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),))
+
+
+def _fleet_status(fleet: Fleet, rows: tuple[ModelRow, ...]) -> FleetStatus:
+    models = (row.name for row in rows if row.policy_file == fleet.source and fleet.models.takes(row.name))
+    return FleetStatus(file=fleet.source, match=str(fleet.models), models=tuple(models))
 
 
 def watched(journal: Journal, model: str | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
@@ -26,6 +26,7 @@ _CHALLENGER: TypeAdapter[Challenger] = TypeAdapter(Challenger)
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 _NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
+_UPSTREAM: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 
 
 class Attempts:
@@ -38,9 +39,11 @@ class Attempts:
     def plan(
         self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
         now: datetime, challenger: Challenger | None = None, again: Attempt | None = None,
+        upstream: Mapping[str, int] | None = None,
     ) -> Attempt:  # fmt: skip
         """Decision, attempt, frozen champion and frozen drops: one transaction. With a `challenger` that a person
-        offered, or that was judged in the attempt `again`, only that is judged.
+        offered, or that was judged in the attempt `again`, only that is judged. `upstream`: the champion of each
+        upstream model, by name.
         """
         assert decision.recipe is not None
         with self._database.transaction():
@@ -49,9 +52,10 @@ class Attempts:
             standing = self._decisions.note(policy.model, decision, now)
             self._database.run(
                 "INSERT INTO attempt (id, number, model, state, rule, decision, policy, recipe, champion_version,"
-                " continues, started_at, changed_at) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?)",
+                " continues, upstream, started_at, changed_at) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 name, number, policy.model, decision.rule, standing, _POLICY.dump_json(policy).decode(),
-                _RECIPE.dump_json(decision.recipe).decode(), champion, continues, to_text(now), to_text(now),
+                _RECIPE.dump_json(decision.recipe).decode(), champion, continues,
+                _UPSTREAM.dump_json(dict(upstream or {})).decode(), to_text(now), to_text(now),
             )  # fmt: skip
             if challenger is not None:
                 self._database.run(
@@ -345,5 +349,6 @@ class Attempts:
             again_of=row["again_of"],
             look=row["look"],
             reported=row["reported"],
+            upstream=_UPSTREAM.validate_json(row["upstream"]),
             asked=asked_in(self._database, row["id"], row["round"]),
         )

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from retrain_daemon.core.expression import ExpressionProblem, compile_rule
+from retrain_daemon.core.names import has_wildcards
 from retrain_daemon.core.policy import (
     DEFAULT_ALIAS,
     PREVIOUS_ALIAS,
@@ -24,6 +25,7 @@ from retrain_daemon.core.policy import (
 )
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
+from retrain_daemon.policies.fleet import TEMPLATE, Fleet, check_templates, read_match
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
 from retrain_daemon.policies.promotion import (
     check_metrics,
@@ -39,9 +41,8 @@ from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
 
-_KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_KEYS = ("model", "models", "alias", "description", "data", "train", "retrain", "pace", "promote")
 _REQUIRED = {
-    "model": "Write the name of the registered model, such as `model: churn`.",
     "data": "Write `data:` and under it `path: /srv/drops/churn/*.csv` and `target: churned`.",
     "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
     "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
@@ -50,7 +51,6 @@ _LATER = {
     "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
     "search": "Write single hyperparameters under `train`.",
     "upstream": "",
-    "models": "Write one policy a model.",
     "observe": "",
     "notify": "",
 }
@@ -60,8 +60,9 @@ _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\uff
 
 @dataclass(frozen=True)
 class FileReading:
-    """What one file says: a policy, perhaps with warnings, or why there is none; `line` and `column` are where it names
-    its model.
+    """What one file says: a policy or a fleet of them, perhaps with warnings, or why there is none; `line` and `column`
+    are where it names its models. `names` is the one model it is about, also where something else in it is wrong; ""
+    for a fleet, and where that cannot be told.
     """
 
     policy: Policy | None
@@ -69,6 +70,8 @@ class FileReading:
     line: int = 1
     column: int = 1
     warnings: tuple[Problem, ...] = ()
+    fleet: Fleet | None = None
+    names: str = ""
 
 
 def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
@@ -121,25 +124,37 @@ def _read_document(document: Document, folder: str) -> FileReading:
     if not isinstance(root, MappingNode):
         document.problem(1, 1, "The file holds no policy.", "Begin with a line such as `model: churn`.")
         return FileReading(None, tuple(document.problems))
-    policy = _policy(root, folder)
-    model = root.entries.get("model", root)
+    policy, match = _policy(root, folder), read_match(root)
+    model = root.entries.get("models" if match else "model", root)
     problems = tuple(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+    reading = FileReading(None, problems, model.line, model.column, names=_named(root))
     if policy is None or problems:
-        return FileReading(None, problems, model.line, model.column)
+        return reading
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
-    return FileReading(named, (), model.line, model.column)
+    if match is not None:
+        return replace(reading, fleet=Fleet(match, named, model.line, model.column))
+    return replace(reading, policy=named)
+
+
+def _named(root: MappingNode) -> str:
+    """The one model that a file is about, whatever else is wrong in it."""
+    try:
+        return _model(root.entries["model"]) if "model" in root.entries else ""
+    except Wrong:
+        return ""
 
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
     root.expect(_KEYS, _LATER).require(**_REQUIRED)
+    check_templates(root)
     requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
     promote = root.take("promote", read_promotion, None)
     if data is not None and promote is not None:
         check_metrics(root.entries["promote"], promote, data)
-    model = root.take("model", _model, "")
+    model = root.take("model", _model, TEMPLATE)
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
     given = Names()
@@ -164,8 +179,8 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
 
 def _model(node: Node) -> str:
     value = word(node)
-    if "{" in value:
-        raise Wrong(f"`{node.name}`: templates are not built yet.", "Write the name of one registered model.")
+    if "{" in value or has_wildcards(value):
+        raise Wrong(f"`{node.name}` is one registered model.", 'Several are `models: {match: "churn-*"}`.')
     if value != value.strip() or any(sign in value for sign in "/:") or value in (".", "..") or len(value) > 250:
         message = f"`{node.name}` is no name of a registered model."
         raise Wrong(message, "MLflow takes neither `/` nor `:` nor spaces at the ends, and at most 250 characters.")

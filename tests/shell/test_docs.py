@@ -88,6 +88,10 @@ def with_key(key: str, value: str) -> str:
     """A minimal policy with one key set, as text."""
     tree = minimal()
     *parents, last = key.split(".")
+    if key.startswith("models"):
+        del tree["model"]
+        tree["data"] = {"path": "/srv/drops/{model}/*.csv", "target": "churned"}
+        tree |= {"models": {"match": '"churn-*"'}} if parents else {}
     place = tree
     for parent in parents:
         inside = place.get(parent)
@@ -117,7 +121,8 @@ def problems_of(text: str) -> tuple[Problem, ...]:
 def policy_of(text: str) -> Policy:
     reading = read_policy_text(text, "churn.yaml", FOLDER)
     assert [str(problem) for problem in reading.problems] == []
-    return dataclasses.replace(reading.policies[0], text="", digest="")
+    policies = (*reading.policies, *(fleet.template for fleet in reading.fleets))
+    return dataclasses.replace(policies[0], text="", digest="")
 
 
 KEY_ROWS = table(DOCS / "policies.md", "Keys")
@@ -157,6 +162,7 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
         "retrain[].name", "retrain[].when",
         "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
+        "models.match", "models.except",
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",
     }  # fmt: skip
     assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested

@@ -84,7 +84,7 @@ def test_a_journal_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None
         Journal.open(tmp_path)
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5, 6])
 def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_path: Path, schema: int) -> None:
     journal = Journal.open(tmp_path)
     name = planned(journal)
@@ -92,7 +92,7 @@ def test_a_journal_of_an_earlier_version_is_brought_up_and_nothing_is_lost(tmp_p
     connection = sqlite3.connect(tmp_path / "journal.db")
     connection.executescript(earlier(schema))
     connection.close()
-    with pytest.raises(StateUnusable, match=f"schema {schema}; a daemon of this version brings it to 6"):
+    with pytest.raises(StateUnusable, match=f"schema {schema}; a daemon of this version brings it to 7"):
         Journal.open(tmp_path, read_only=True)
     journal = Journal.open(tmp_path)
     attempt = journal.attempts.get(name)
