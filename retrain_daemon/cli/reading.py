@@ -9,9 +9,10 @@ from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read
-from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
+from retrain_daemon.cli.recipes import how_trained
+from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
@@ -295,8 +296,13 @@ def _print_attempt(shown: AttemptShown) -> None:
     if shown.decision:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
         for rule in shown.decision.rules:
-            print_rule(rule)
+            for told in rule_lines(rule):
+                print(f"  {told}")
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
+    if attempt.upstream:
+        seen = (f"{name} ({attempt.policy.upstream[name].model}) version {version}"
+                for name, version in attempt.upstream.items())  # fmt: skip
+        print(f"upstream: {', '.join(seen)}")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
     _print_budget(shown)
@@ -334,8 +340,7 @@ def _how(attempt: Attempt) -> str:
         return f"nothing was trained: look {attempt.look} at the challenger of attempt {attempt.again_of}"
     if attempt.offered is not None:
         return f"nothing was trained: version {attempt.offered} is judged as someone registered it"
-    chosen = "".join(f", {name}={value}" for name, value in attempt.recipe.hyperparameters.items())
-    return f"recipe: {attempt.recipe.mode.value}{chosen}"
+    return f"recipe: {how_trained(attempt)}"
 
 
 def _print_budget(shown: AttemptShown) -> None:

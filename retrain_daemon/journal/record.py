@@ -23,6 +23,7 @@ from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
 from retrain_daemon.journal.scores import Scores
 from retrain_daemon.journal.tenures import How, Tenures
+from retrain_daemon.journal.upstream import UpstreamTable
 from retrain_daemon.journal.watches import Watches
 
 JOURNAL_FILE = "journal.db"
@@ -59,6 +60,7 @@ class Journal:
         self.models = Models(database)
         self.drops = Drops(database)
         self.drift = DriftTable(database)
+        self.upstream = UpstreamTable(database)
         self.attempts = Attempts(database)
         self.approvals = Approvals(database)
         self.rollbacks = Rollbacks(database)

@@ -307,6 +307,17 @@ CREATE TABLE watch_look (
     PRIMARY KEY (attempt, look)
 ) STRICT, WITHOUT ROWID;
 
+-- Who was champion of the models that one depends on when its policy was first seen with them.
+CREATE TABLE upstream_seen (
+    model    TEXT NOT NULL,       -- the model that depends on it
+    name     TEXT NOT NULL,       -- the name that its policy gives it
+    upstream TEXT NOT NULL,       -- the registered model
+    alias    TEXT NOT NULL,       -- the alias of its champion
+    version  INTEGER NOT NULL,    -- the champion then
+    at       TEXT NOT NULL,
+    PRIMARY KEY (model, name)
+) STRICT, WITHOUT ROWID;
+
 -- The version of each policy file that is in force, which is the last one without problems.
 CREATE TABLE policy_file (
     file        TEXT PRIMARY KEY,

@@ -18,6 +18,7 @@ from retrain_daemon.policies.expansion import expand
 from retrain_daemon.policies.file import MAX_BYTES, FileReading, read_bytes, read_text
 from retrain_daemon.policies.fleet import Fleet
 from retrain_daemon.policies.nodes import Problem, shown_path
+from retrain_daemon.policies.upstream import warn_of_circle
 
 _SUFFIXES = (".yaml", ".yml")
 _TEST_SUFFIXES = (".test.yaml", ".test.yml")
@@ -94,7 +95,8 @@ class PolicyFiles:
         warnings = tuple(warning for _, found in sorted(self._readings.items()) for warning in found.warnings)
         of = expand(policies, fleets, _named(self._readings), dict.fromkeys((f.source for f in fleets), models), {})
         problems = (*_problems(self._readings), *self._clashes, *of.problems)
-        return Reading(tuple(of.policies.values()), problems, warnings, fleets, of.warnings)
+        every = tuple(of.policies.values())
+        return Reading(every, problems, (*warnings, *warn_of_circle(every)), fleets, of.warnings)
 
 
 class PolicyFolder:
