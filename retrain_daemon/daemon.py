@@ -35,6 +35,7 @@ from retrain_daemon.news import NOBODY, Announcer, Everyone
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
 from retrain_daemon.policies import PolicyFolder
+from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.polling import Polling
 from retrain_daemon.registry import Registry
 from retrain_daemon.reporting import Reporting
@@ -68,6 +69,7 @@ class Gateways:
     executor: Executor
     folders: DropFolders
     policies: PolicyFolder
+    policy_watch: PolicyWatch
     alarms: WakeUps
     backups: Backups
 
@@ -267,9 +269,11 @@ class Daemon:
         self._to.alarms.at("templates", self._to.executor.close_unused(self._clock()))
 
     def _take_up_policies(self, now: datetime) -> None:
+        self._to.policy_watch.look()
         change = self._policies.refresh(now, self._view.listing)
         if change is None:
             return
+        self._to.policy_watch.follow(self._to.policies.files)
         self._intake.forget(change.retired)
         self._measuring.forget(change.retired)
         self.standing.forget(change.retired)
@@ -411,10 +415,12 @@ class Daemon:
                 return
 
     def _heard(self) -> bool:
-        """Whether the journal was written to by someone else, or cannot be asked: the next turn says why. Also when the
-        clock was set back, as alarms then come late.
+        """Whether the journal was written to by someone else, or cannot be asked: the next turn says why. Also when
+        policies may have been edited, and when the clock was set back, as alarms then come late.
         """
+        if self._clock() < self._slept_at or self._to.policy_watch.hears():
+            return True
         try:
-            return self._clock() < self._slept_at or self._to.journal.changed_elsewhere() != self._journal_version
+            return self._to.journal.changed_elsewhere() != self._journal_version
         except StateUnusable:
             return True

@@ -16,6 +16,7 @@ from retrain_daemon.journal.decisions import Decisions
 from retrain_daemon.journal.drift import DriftTable
 from retrain_daemon.journal.drops import Drops
 from retrain_daemon.journal.models import Learned, Models
+from retrain_daemon.journal.policy_files import PolicyFileTable
 from retrain_daemon.journal.reports import Reports
 from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
@@ -69,6 +70,7 @@ class Journal:
         self.tenures = Tenures(database)
         self.watches = Watches(database)
         self.reports = Reports(database)
+        self.policy_files = PolicyFileTable(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

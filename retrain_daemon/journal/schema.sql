@@ -27,6 +27,7 @@ CREATE TABLE model (
     trouble_code       TEXT NOT NULL DEFAULT '',    -- the same for programs
     unloadable         INTEGER,           -- the champion that a worker could not load, whoever tries
     unloadable_why     TEXT NOT NULL DEFAULT '',    -- what it said, one clause
+    retired_at         TEXT,              -- since when no policy is about it; NULL: one is
     changed_at         TEXT NOT NULL
 ) STRICT;
 
@@ -462,6 +463,12 @@ CREATE TRIGGER champion_unloadable AFTER UPDATE OF unloadable ON model WHEN NEW.
             CASE WHEN NEW.unloadable IS NULL THEN 'champion.tried_again' ELSE 'champion.unloadable' END,
             'version ' || COALESCE(NEW.unloadable, OLD.unloadable) ||
             CASE WHEN NEW.unloadable_why = '' THEN '' ELSE ': ' || NEW.unloadable_why END);
+END;
+CREATE TRIGGER model_retired AFTER UPDATE OF retired_at ON model
+WHEN (NEW.retired_at IS NULL) <> (OLD.retired_at IS NULL) BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.policy_file,
+            CASE WHEN NEW.retired_at IS NULL THEN 'policy.taken_up' ELSE 'policy.retired' END, '');
 END;
 CREATE TRIGGER request_asked AFTER INSERT ON request BEGIN
     INSERT INTO history (at, model, subject, event, detail)

@@ -110,6 +110,23 @@ class PolicyFolder:
         self._last: PolicySet | None = None
         self._was_unreachable = False
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that were read last."""
+        return tuple(self._readings)
+
+    def take_up(self, contents: Mapping[str, str]) -> None:
+        """Before the first look: what files said in an earlier life, by path, as if they had been read then."""
+        for file, content in contents.items():
+            place = Path(file)
+            if self._path not in (place, place.parent):
+                continue  # of a folder that the settings named before
+            reading = _from_file(read_text(content, shown_path(file), str(place.absolute().parent)), file)
+            said = _said_by(reading)
+            if said is not None:
+                self._readings[file] = reading
+                self._in_force[file] = said
+
     def refresh(self) -> PolicySet:
         """The policies in force now; never raises for what is wrong with files or folder."""
         unreachable, changed = self._look()
@@ -182,6 +199,9 @@ def _is_policy_file(name: str) -> bool:
 def _read(file: str) -> FileReading:
     """One file's reading; a file that cannot be read is a problem of it."""
     path = Path(file)
+    if not _is_text(file):
+        message = "The name of this file, or of its folder, is no text in UTF-8."
+        return FileReading(None, (Problem(shown_path(file), 0, 0, message, "Rename it."),))
     try:
         # A pipe or a device would block the reader for ever.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -192,6 +212,15 @@ def _read(file: str) -> FileReading:
         return FileReading(None, (_unreadable(file, error),))
     reading = read_bytes(content, shown_path(file), str(path.absolute().parent))
     return _from_file(reading, file)
+
+
+def _is_text(path: str) -> bool:
+    """Whether it can be written into journal and log; a name on disk is any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_file(reading: FileReading, file: str) -> FileReading:

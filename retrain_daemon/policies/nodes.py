@@ -317,7 +317,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, index: int) -> tuple[str, st
     if "quoted scalar" in said and "end of stream" in said:
         return "A quote is not closed.", "Write a quote at both ends."
     if "alias" in said or "anchor" in said:
-        return f"`{here or '*'}` has a meaning of its own in YAML here.", "Put the whole value in quotes."
+        return f"`{here.strip() or '*'}` has a meaning of its own in YAML here.", "Put the whole value in quotes."
     if here and here in "@`%":
         return f"A value cannot begin with `{here}`.", "Put it in quotes."
     if "could not find expected ':'" in said:

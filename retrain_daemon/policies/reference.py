@@ -52,7 +52,8 @@ _WORDS = either(TEXT, list_of(TEXT))
 _EXPECTED = section(
     {"at_least": BOUND, "at_most": BOUND, "values": list_of(LABEL), "missing": share(0, 1)}, minProperties=1
 )
-_HYPERPARAMETER = either(SCALAR, list_of(SCALAR), {"type": "object", "additionalProperties": SCALAR})
+_SPACE = section({"low": NUMBER, "high": NUMBER, "log": SWITCH, "step": NUMBER, "choices": list_of(SCALAR, 2)})
+_HYPERPARAMETER = either(SCALAR, list_of(SCALAR), _SPACE, {"type": "object", "additionalProperties": SCALAR})
 _SCHEDULE = either(CRON, section({"cron": CRON, "timezone": TEXT, "within": DURATION}, ("cron",)))
 _QUIET = section({"from": TIME_OF_DAY, "to": TIME_OF_DAY, "timezone": TEXT}, ("from", "to"))
 _UPSTREAM = either(MODEL, section({"model": MODEL, "alias": ALIAS}, ("model",)))

@@ -93,9 +93,8 @@ def with_key(key: str, value: str) -> str:
         tree["data"] = {"path": "/srv/drops/{model}/*.csv", "target": "churned"}
         tree |= {"models": {"match": '"churn-*"'}} if parents else {}
     if key.startswith("train.search"):
-        tree["train"] = {"hyperparameters": "{C: {low: 0.1, high: 1}}"}
-        if parents == ["train", "search"]:
-            tree["train"]["search"] = {"trials": "9", "metric": "accuracy"}  # type: ignore[index]
+        search = {"trials": "9", "metric": "accuracy"} if "search" in parents else {}
+        tree["train"] = {"hyperparameters": "{C: {low: 0.1, high: 1}}", "search": dict(search)}
     place = tree
     for parent in parents:
         inside = place.get(parent)
@@ -103,22 +102,30 @@ def with_key(key: str, value: str) -> str:
             inside = {"column": "churned"} if parent == "target" else {}
             place[parent] = inside
         place = inside
-    if last in [claim.value for claim in Claim] and "metric" in place:
-        place.pop("better_by")
+    if "metric" in place and "trials" not in place:
+        return in_requirement(tree, place, last, value)
     if last == "model_outputs":
         place["target"] = '{column: churned, classes: ["no", "yes"]}'
     if last == "columns":
         del place["column"]
         tree["promote"] = {"require": "[{metric: rmse, better_by: 0}]"}
-    if last == "slices":
-        place["unless_worse_by"] = place.pop("better_by")
     beside = {
         "label_delay": {"event_time": "at"}, "replay": {"mode": "incremental"},
         "at_most": {"judge_again_every": "9 rows"}, "if_worse": {"watch": "9 rows"},
     }  # fmt: skip
-    place |= beside.get(last, {}) if "metric" not in place else {}
+    place |= beside.get(last, {})
     place[last] = value
-    if last == "observe" and "metric" in place and value == "true":  # beside a line that counts
+    return "\n".join(rendered(tree)) + "\n"
+
+
+def in_requirement(tree: Tree, line: Tree, key: str, value: str) -> str:
+    """The same for a key of a line of `require`."""
+    if key in [claim.value for claim in Claim]:
+        line.pop("better_by")
+    if key == "slices":
+        line["unless_worse_by"] = line.pop("better_by")
+    line[key] = value
+    if key == "observe" and value == "true":  # beside a line that counts
         observed = "{metric: accuracy, better_by: 0, observe: true}"
         tree["promote"] = {"require": f"[{observed}, {{metric: f1_macro, better_by: 0}}]"}
     return "\n".join(rendered(tree)) + "\n"
@@ -143,6 +150,16 @@ LATER_ROWS = table(DOCS / "policies.md", "Not built yet")
 def test_every_policy_shown_is_accepted(page: Path) -> None:
     for text in blocks(page, "yaml"):
         assert [str(problem) for problem in problems_of(text)] == []
+
+
+def recipes() -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```$", section(DOCS / "policies.md", "Recipes"), re.DOTALL | re.MULTILINE)
+
+
+def test_there_are_ten_recipes_and_none_of_them_gets_a_warning() -> None:
+    assert len(recipes()) >= 10
+    for text in recipes():
+        assert [str(warning) for warning in read_policy_text(text, "recipe.yaml", FOLDER).warnings] == []
 
 
 def test_readme_and_reference_show_whole_policies() -> None:

@@ -860,6 +860,39 @@ def test_a_strange_file_name_is_shown_on_one_line(tmp_path: Path) -> None:
     assert all(text.isprintable() for text in said)
 
 
+def test_a_good_policy_in_a_file_whose_name_is_no_text_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.yaml")).write_text(MINIMAL)
+    found = PolicyFolder(tmp_path).refresh()
+    assert found.policies == ()
+    assert "no text in UTF-8" in found.problems[0].message
+
+
+def test_what_files_said_in_an_earlier_life_stays_in_force_while_they_are_wrong(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text="model: ["), write(tmp_path, "b.yaml", "y")
+    folder = PolicyFolder(tmp_path)
+    folder.take_up({
+        str(tmp_path / "a.yaml"): MINIMAL,
+        str(tmp_path / "b.yaml"): MINIMAL.replace("model: churn", "model: x"),
+        str(tmp_path / "gone.yaml"): MINIMAL.replace("model: churn", "model: z"),
+        "/elsewhere/c.yaml": MINIMAL.replace("model: churn", "model: w"),
+    })  # fmt: skip
+    found = folder.refresh()
+    assert [policy.model for policy in found.policies] == ["churn", "y"]
+    assert found.policies[0].source == str(tmp_path / "a.yaml")
+    assert found.kept == (str(tmp_path / "a.yaml"),)
+    write(tmp_path, "a.yaml")
+    assert folder.refresh().kept == ()
+
+
+def test_what_files_said_in_an_earlier_life_stays_in_force_while_their_folder_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "policies" / "a.yaml"
+    folder = PolicyFolder(path.parent)
+    folder.take_up({str(path): MINIMAL})
+    assert [policy.model for policy in folder.refresh().policies] == ["churn"]
+    path.parent.mkdir()
+    assert folder.refresh().policies == ()
+
+
 def test_the_first_look_is_a_change_and_the_second_is_none(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml")
     folder = PolicyFolder(tmp_path)

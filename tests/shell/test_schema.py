@@ -262,5 +262,5 @@ def test_a_key_that_is_none_is_underlined_wherever_the_reader_refuses_it(tree: A
     policy = copy.deepcopy(tree)
     container, key = data.draw(st.sampled_from(list(places(policy))))
     place = container[key] if isinstance(container[key], dict) else policy
-    place["not_a_key"] = "x"
+    place["not_a_key"] = {"x": "y"}
     assert is_accepted(json.dumps(policy)) == (complaints(policy) == [])
