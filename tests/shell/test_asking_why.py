@@ -83,6 +83,18 @@ def test_plan_says_when_time_alone_makes_a_rule_hold_and_what_others_wait_for(bo
     assert "    time alone does not make it hold: it waits for data.new_rows\n" in said
 
 
+def test_plan_says_what_the_pace_has_against_a_start_at_the_time_that_is_foreseen(box: FakeBox, ask: Ask) -> None:
+    box.edit_policy("champion.age > days(60)", "schedule.nightly")
+    nightly = "schedules: {nightly: {cron: '0 3 * * *', within: 1h}}"
+    quiet = "pace: {quiet_hours: {from: '02:00', to: '05:00'}}"
+    box.edit_policy("promote:", f"{nightly}\n{quiet}\npromote:")
+    said = ask("plan", MODEL)
+    assert (
+        "    time alone makes it hold from Monday 2026-03-02 03:00 UTC; quiet hours until 2026-03-02 05:00 UTC\n"
+    ) in said
+    assert "  time alone may change this at Monday 2026-03-02 03:00 UTC\n" in said
+
+
 def test_plan_shows_the_recipe_of_each_rule_once(ask: Ask) -> None:
     said = ask("plan", MODEL)
     assert "    recipe: refit, C=0.5\n      limits: 2h, 2 more tries after a failure\n" in said
