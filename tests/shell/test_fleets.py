@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from retrain_daemon.cli import composition
 from retrain_daemon.core.names import Listing
@@ -401,6 +403,52 @@ def test_a_fleet_that_was_deleted_retires_its_models(fleets: Fleets) -> None:
     fleets.turn()
     (fleets.folder / "m.yaml").unlink()
     assert fleets.turn() == {}
+
+
+MODELS = ("churn-de", "churn-fr", "fraud")
+TEXTS = (FLEET, matching('"*"'), matching("[fraud, churn-fr]"), *map(one, MODELS), "models: [", "")
+STEPS = st.one_of(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(TEXTS)),
+    st.tuples(st.sampled_from(("register", "delete")), st.sampled_from(MODELS)),
+    st.tuples(st.sampled_from(("down", "up")), st.just("")),
+)
+
+
+def play(fleets: Fleets, what: str, value: str) -> None:
+    """Write or delete a file, register or delete a model, or have the registry go or come back."""
+    if what in ("down", "up"):
+        fleets.registry.fail_with = RegistryUnreachable("down") if what == "down" else None
+    elif what == "register":
+        fleets.register(value)
+    elif what == "delete" and value in fleets.registry.models_by_hand():
+        fleets.registry.delete_model_by_hand(value)
+    elif what in "abc" and value:
+        fleets.write(f"{what}.yaml", value)
+    elif what in "abc":
+        (fleets.folder / f"{what}.yaml").unlink(missing_ok=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=14))
+def test_whatever_is_edited_or_registered_each_model_has_the_policy_that_is_about_it(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
+) -> None:
+    fleets = Fleets(tmp_path_factory.mktemp("fleets"))
+    for what, value in steps:
+        before = fleets.turn()
+        play(fleets, what, value)
+        after, found = fleets.turn(), fleets.policies._folder.refresh()
+        own = {policy.model: Path(policy.source).stem for policy in found.policies}
+        assert {model: file for model, file in after.items() if model in own} == own
+        takes = {Path(fleet.source).stem: fleet.models.takes for fleet in found.fleets}
+        for model in after.keys() - own.keys():
+            assert takes[after[model]](model)
+            assert fleets.policies.of[model].data.folder == f"/srv/drops/{model}"
+        if fleets.registry.fail_with is not None and what not in "abc":
+            assert after == before
+        elif fleets.registry.fail_with is None:
+            assert after.keys() - own.keys() <= fleets.registry.models_by_hand()
+    fleets.journal.close()
 
 
 def test_what_concerns_models_is_said_once(fleets: Fleets, capsys: pytest.CaptureFixture[str]) -> None:
