@@ -155,7 +155,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _indented(rule_lines(rule, told.reasons))
         if told.forecast is not None:
             yield f"    {_when(told)}"
-        lines = iter(("recipe: the same",)) if told.recipe == before else recipe_lines(told.recipe)
+        lines = iter(("recipe: the same as above",)) if told.recipe == before else recipe_lines(told.recipe)
         yield from (f"    {line}" for line in lines)
         before = told.recipe
     yield from _indented(_data_lines(plan))

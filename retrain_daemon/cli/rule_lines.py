@@ -51,6 +51,8 @@ def _said(part: Part, reasons: Mapping[str, str]) -> str:
     """What a part looks at, or why it is not known."""
     if part.parts:
         return ""
+    if part.holds is None and part.missing == (part.text,) and part.text in reasons:
+        return f"not known: {reasons[part.text]}"
     if part.holds is None:
         return "not known: " + ("; ".join(_missing(part.missing, reasons)) or part.problem)
     value = f"{part.value} against {part.against}" if part.against else part.value

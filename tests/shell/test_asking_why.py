@@ -15,6 +15,7 @@ from retrain_daemon.cli.main import main
 from retrain_daemon.cli.recipes import recipe_lines
 from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.decide import RuleReport
+from retrain_daemon.core.parts import Part
 from retrain_daemon.core.policy import Mode, Recipe, Schedule, Search, Space, Upstream
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.fact_sources import told_facts
@@ -99,7 +100,7 @@ def test_plan_shows_the_recipe_of_each_rule_once(ask: Ask) -> None:
     said = ask("plan", MODEL)
     assert "    recipe: refit, C=0.5\n      limits: 2h, 2 more tries after a failure\n" in said
     assert "    recipe: warm_start\n" in said
-    assert said.count("    recipe: the same\n") == 2
+    assert said.count("    recipe: the same as above\n") == 2
 
 
 def test_plan_of_many_models_is_a_line_for_each_rule(box: FakeBox, ask: Ask) -> None:
@@ -126,9 +127,9 @@ def test_a_rule_that_holds_but_may_not_start_shows_its_recipe(box: FakeBox, ask:
 def test_plan_and_facts_work_while_the_registry_does_not_answer(box: FakeBox, ask: Ask) -> None:
     box.registry.fail_with = RegistryUnreachable("MLflow at http://mlflow:5000 does not answer.")
     said = ask("plan", MODEL)
-    assert (
-        "?    champion.age > days(60): not known: champion.age (MLflow at http://mlflow:5000 does not answer.)" in said
-    )
+    assert "?    champion.age > days(60): not known: champion.age (the registry does not answer)" in said
+    assert "MLflow at http://mlflow:5000 does not answer." in said
+    assert "MLflow at http://mlflow:5000 does not answer." in ask("facts", MODEL)
     told = facts_by_name(ask("facts", MODEL, "--json"))
     assert told["champion.version"]["value"] is None
     assert "does not answer" in told["champion.version"]["why_unknown"]
@@ -198,6 +199,14 @@ def test_show_prints_the_parts_that_the_decision_rested_on(box: FakeBox, ask: As
     box.edit_policy("data.new_rows >= 10000", "data.new_rows >= 1000")
     box.live()
     assert "    yes  data.new_rows >= 1000: 5,000\n" in ask("show", "churn-1")
+
+
+def test_a_fact_by_itself_that_is_not_known_is_named_once() -> None:
+    part = Part(text="registry.champion_moved", holds=None, missing=("registry.champion_moved",))
+    rule = RuleReport(name="moved", when=part.text, holds=None, parts=(part,))
+    assert list(rule_lines(rule, {"registry.champion_moved": "the registry does not answer"}))[1] == (
+        "  ?    registry.champion_moved: not known: the registry does not answer"
+    )
 
 
 def test_rules_of_a_journal_without_parts_are_printed_as_they_were() -> None:
