@@ -50,6 +50,7 @@ def run_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
         "retraind.rule": attempt.rule,
         "retraind.mode": attempt.recipe.mode.value,
         "retraind.data_digest": data,
+        **{f"retraind.upstream.{name}": str(version) for name, version in attempt.upstream.items()},
     }
 
 

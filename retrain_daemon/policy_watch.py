@@ -17,6 +17,8 @@ from retrain_daemon.log import get_logger
 
 #: Events come in bursts, as an editor or a checkout writes: files are read when it has been quiet for so long.
 _QUIET_SECONDS = 0.2
+#: But they are not waited out for longer than that.
+_LONGEST_SECONDS = 1.0
 #: So many folders that links point into are watched, beside the policies' own.
 _MOST_FOLDERS = 50
 
@@ -30,8 +32,8 @@ class PolicyWatch:
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._events = FolderEvents(self._note)
-        self._lock = threading.Lock()  # guards the next
-        self._last_event: float | None = None
+        self._lock = threading.Lock()  # guards the next one
+        self._events_at: tuple[float, float] | None = None  # the first since the last look, and the last
         self._mark: _Mark | None = None
         self._pointed_at: frozenset[str] = frozenset()
         self._problem = ""
@@ -39,7 +41,7 @@ class PolicyWatch:
     def look(self) -> None:
         """The files are about to be read: what happened before needs no hint."""
         with self._lock:
-            self._last_event = None
+            self._events_at = None
         self._mark = _mark(self._path)
         self._keep_watching()
 
@@ -52,10 +54,11 @@ class PolicyWatch:
     def hears(self) -> bool:
         """Whether files may have changed since the last look, and nobody is writing just now."""
         with self._lock:
-            last = self._last_event
-        if last is not None:
-            return time.monotonic() - last >= _QUIET_SECONDS
-        return _mark(self._path) != self._mark
+            events_at = self._events_at
+        if events_at is None:
+            return _mark(self._path) != self._mark
+        now, (first, last) = time.monotonic(), events_at
+        return now - last >= _QUIET_SECONDS or now - first >= _LONGEST_SECONDS
 
     def close(self) -> None:
         """Stop watching."""
@@ -69,8 +72,9 @@ class PolicyWatch:
         self._problem = self._events.problem
 
     def _note(self) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._last_event = time.monotonic()
+            self._events_at = (self._events_at[0] if self._events_at else now, now)
 
 
 def _mark(path: str) -> _Mark | None:

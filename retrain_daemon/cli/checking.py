@@ -13,18 +13,22 @@ from retrain_daemon.cli.complaining import (
     wants_colours,
     with_lines,
 )
-from retrain_daemon.errors import NotFound, PolicyProblems
+from retrain_daemon.errors import NotFound, PolicyProblems, RegistryUnreachable
 from retrain_daemon.policies import Reading, read_policies
 from retrain_daemon.policies.nodes import plain
 from retrain_daemon.settings import Settings
 
 
 def check(arguments: Arguments, settings: Settings) -> int:
-    """Exit code 0 without problems, 3 with; warnings count when asked to be strict."""
+    """Exit code 0 without problems, 3 with; warnings count when asked to be strict.
+
+    Raises RegistryUnreachable, once files are told of, where the registry was to be asked and does not answer.
+    """
     path = Path(arguments.path) if arguments.path else settings.policies
     reading = read_policies(path)
     if not reading.policies and not reading.fleets and not reading.problems:
         raise NotFound(f"there is no policy file in {path}.", "Policy files end in .yaml or .yml.")
+    reading, silence = _with_registry(reading, path, settings) if arguments.registry else (reading, None)
     said = with_lines((*reading.problems, *reading.warnings))
     if arguments.json:
         print_json(said)
@@ -33,8 +37,19 @@ def check(arguments: Arguments, settings: Settings) -> int:
     else:
         print_problems(said, wants_colours(os.environ))
         _print_summary(reading)
+    if silence is not None:
+        raise silence
     failed = reading.problems or (arguments.strict and reading.warnings)
     return PolicyProblems.exit_code if failed else 0
+
+
+def _with_registry(
+    reading: Reading, path: Path, settings: Settings
+) -> tuple[Reading, RegistryUnreachable | None]:  # fmt: skip
+    """A check of files alone is over before MLflow's door would be imported."""
+    from retrain_daemon.cli.against_registry import with_registry
+
+    return with_registry(reading, path, settings)
 
 
 def _print_summary(reading: Reading) -> None:

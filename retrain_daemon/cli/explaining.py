@@ -141,8 +141,8 @@ def chosen(policies: dict[str, Policy], model: str | None) -> list[Policy]:
     if model is None:
         return list(policies.values())
     if model not in policies:
-        there = ", ".join(policies) or "none"
-        raise NotFound(f"no policy names the model {model}.", f"There are policies for: {there}.")
+        there = f"There are policies for: {', '.join(policies)}. " if policies else ""
+        raise NotFound(f"no policy is about the model {model}.", f"{there}`retraind check` shows all, fleets too.")
     return [policies[model]]
 
 

@@ -58,7 +58,7 @@ _REQUIRED = {
     "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
 }
 _LATER = {
-    "notify": "",
+    "notify": "Who is told is said in the settings, for all models.",
 }
 # Ends of lines that only some programs take for such would give each of them other numbers of lines.
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")

@@ -95,6 +95,18 @@ def check_search(section: MappingNode, recipe: Recipe, before: Recipe) -> None:
         )
 
 
+def check_time(section: MappingNode, recipe: Recipe) -> None:
+    """Note, where this `train` mapping says one of the two, a search that is cut off before it stops by itself."""
+    stop = recipe.search.stop_after if recipe.search else None
+    if stop is None or stop < recipe.run_for or not {"search", "limits"} & section.entries.keys():
+        return
+    section.entries.get("search", section.entries.get("limits", section)).problem(
+        f"`{section.name}.search.stop_after` is {stop}, and `limits.run_for` ends search and training after "
+        f"{recipe.run_for}.",
+        "Stop the search earlier, or write a longer run_for: the best values are trained after it.",
+    )
+
+
 def check_search_metrics(root: MappingNode, promote: Promotion, data: DataSpec) -> None:
     """Note metrics of searches, at the top and in rules, that do not fit the task, the target or the outputs."""
     rules = root.entries.get("retrain")

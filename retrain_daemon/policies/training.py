@@ -15,6 +15,7 @@ from retrain_daemon.policies.search import (
     UNREADABLE,
     UNREADABLE_SEARCH,
     check_search,
+    check_time,
     is_space,
     read_search,
     read_space,
@@ -93,6 +94,7 @@ def read_recipe(node: Node, before: Recipe) -> Recipe:
     start = replace(before, search=search, spaces={} if search is None and before.search else before.spaces)
     recipe = _change(section).over(start)
     check_search(section, recipe, before)
+    check_time(section, recipe)
     if recipe.replay and recipe.mode is not Mode.INCREMENTAL:
         section.entries["replay"].problem(
             f"`{section.name}.replay` goes with mode incremental, and the mode is {recipe.mode.value}, which trains on "

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import DataSpec, Scalar
+from retrain_daemon.core.policy import DataSpec, Hyperparameter, Mode, Scalar
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.job import ModeReport
@@ -89,6 +89,12 @@ class Trainable(Protocol):
         """Train a copy further as the lesson says.
 
         Raises Refused for what this model cannot do or a hyperparameter that is none, TrainingFailed when it fails.
+        """
+
+    def rehearse(self, mode: Mode, hyperparameters: Mapping[str, Hyperparameter], weighted: bool) -> None:
+        """Try on a copy what comes before the first row of a training; with `weighted` rows it takes weights.
+
+        Raises Refused, as `continue_training` does, for what this model cannot do or a hyperparameter that is none.
         """
 
     def holding(self, estimator: Any) -> Trainable:

@@ -17,7 +17,7 @@ from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import TOLD
-from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, training
+from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, search, training
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
@@ -185,12 +185,13 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
         "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.columns",
         "data.target.positive",
         "data.target.classes", "data.target.unknown_classes",
-        "data.holdout.newest", "train.search.trials", "train.search.metric", "train.search.stop_after",
+        "data.holdout.newest",
         "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
         "retrain[].train", "retrain[].require", "retrain[].observe",
         "pace.cooldown", "pace.per_day", "pace.quiet_hours",
+        *(f"train.search.{key}" for key in search.SEARCH_KEYS),
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
         "models.match", "models.except",
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",

@@ -59,6 +59,7 @@ def test_a_champion_that_changes_upstream_trains_what_depends_on_it_once(box: Bo
     box.promote_upstream(2)
     box.live()
     assert box.outcomes() == [(State.PROMOTED, {"embeddings": 2})]
+    assert box.trainings()[0].tags["retraind.upstream.embeddings"] == "2"
     box.live()
     assert len(box.attempts()) == 1
     box.promote_upstream(3)
@@ -275,7 +276,7 @@ def test_a_model_of_a_fleet_that_would_depend_on_itself_is_refused() -> None:
 
 def test_models_that_depend_on_each_other_in_a_circle_get_a_warning(tmp_path: Path) -> None:
     for model, upstream in (("a", "b"), ("b", "a"), ("c", "a")):
-        text = POLICY.replace("model: churn", f"model: {model}\nupstream: {{{{one: {upstream}}}}}")
+        text = depending(upstream).replace("model: churn", f"model: {model}")
         (tmp_path / f"{model}.yaml").write_text(text.format(folder=f"/drops/{model}"), "utf-8")
     reading = read_policies(tmp_path)
     assert (len(reading.policies), reading.problems) == (3, ())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Mode, Scalar
+from retrain_daemon.core.policy import Hyperparameter, Mode, Scalar
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.custom import build, find
@@ -35,6 +35,7 @@ from retrain_daemon.worker.frameworks.network import (
     note_missing_classes,
     predicted_at_once,
     predictions_of,
+    refuse_class_weight,
     row_weights,
     training_sides,
 )
@@ -206,6 +207,18 @@ class TorchModel:
             },
         )
         return replace(self, estimator=module, state=torch_optimizer.keep(name, optimizer, module)), record
+
+    def rehearse(self, mode: Mode, hyperparameters: Mapping[str, Hyperparameter], weighted: bool) -> None:
+        """Make optimizer and loss for a copy as for a training; raises Refused."""
+        wanted = read_hyperparameters(hyperparameters, mode)
+        module, _ = self._start(mode)
+        torch_optimizer.build(module, None if mode is Mode.REFIT else self.kept, mode, wanted)
+        kind = self.meaning.data.model_outputs
+        assert kind is not None  # declared_classes has refused otherwise
+        loss_of(wanted.loss, kind, self.outputs)
+        refuse_class_weight(wanted.class_weight, self.classes)
+        with learning(module, wanted.freeze):
+            pass
 
     def holding(self, estimator: Any) -> TorchModel:
         """Around another module; its optimizer is not known, so none is kept."""
