@@ -329,3 +329,26 @@ def test_a_wrong_word_is_found_where_it_stands_in_every_style_of_writing(
     places = [(problem.line, problem.column) for problem in problems if "data.nwe_rows" in problem.message]
     found = [text.split("\n")[line - 1][column - 1 :].startswith("data.nwe_rows") for line, column in places]
     assert found == [True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "place", "said"),
+    [
+        ("better_by: 0}\n", "better_by: 0", "10:7", "The `{` is not closed"),
+        ("target: churned", 'target: "churned', "4:11", "A quote is not closed."),
+        ("    when:", "     when:", "7:10", "A `:` stands where no key can be."),
+        ("    when:", "   when:", "7:4", "Begin it with `- ` like the entry in line 6"),
+        ("    - {metric", "    {metric", "10:5", "must be a list"),
+        ("  target: churned", "  target:churned", "5:1", "A key without `:`."),
+        ("churned", '"a\\d"', "4:13", "Write the text in single quotes"),
+        ("churned", "@churned", "4:11", "A value cannot begin with `@`."),
+        ("model: churn", "model: churn\n%x", "2:3", "A line cannot begin with `%`."),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_words_at_its_place(
+    check: Check, before: str, after: str, place: str, said: str
+) -> None:
+    _, printed = check(POLICY.replace(before, after))
+
+    assert f"churn.yaml:{place}: " in printed
+    assert said in printed
