@@ -34,6 +34,7 @@ benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/verdicts.py
 	$(VENV)/bin/python benchmarks/sizes.py
 	$(VENV)/bin/python benchmarks/drift.py
+	$(VENV)/bin/python benchmarks/checking.py
 	$(VENV)/bin/python benchmarks/after_promotion.py
 	$(VENV)/bin/python benchmarks/memory.py
 	$(VENV)/bin/python benchmarks/accounting.py

@@ -739,7 +739,7 @@ BAD_YAML = [
     (instead("  target", "\ttarget"), "4:1: A tab stands"),
     (instead("churned", "'churned"), "A quote is not closed"),
     (instead("better_by: 0}", "better_by: 0"), "is not closed, or a comma is missing"),
-    (instead("  target", " target"), "Check indentation"),
+    (instead("  target", " target"), "not indented like the keys"),
     (instead("churned", "@churned"), "A value cannot begin with `@`"),
     (instead("churned", "ch\0urned"), "4:13: The file holds a NUL byte"),
     (instead("churned", "ch\x07urned"), "the character U+0007"),
