@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import BaggingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from retrain_daemon.cli.first_policy import Beginning, first_policy
@@ -100,9 +101,9 @@ def test_a_regression_gets_a_metric_of_values(box: Box, tmp_path: Path) -> None:
 
 
 def test_an_ensemble_that_would_grow_begins_with_refit(box: Box, tmp_path: Path) -> None:
-    forest = RandomForestClassifier(n_estimators=5).fit(FEATURES, ROWS["bought"])
-    box.log_version("forest", forest, FEATURES, "champion")
-    assert begun(box, "forest", folder(tmp_path, ROWS))[1].requested.mode is Mode.REFIT
+    several = BaggingClassifier(LogisticRegression(), n_estimators=3).fit(FEATURES, ROWS["bought"])
+    box.log_version("several", several, FEATURES, "champion")
+    assert begun(box, "several", folder(tmp_path, ROWS))[1].requested.mode is Mode.REFIT
 
 
 def test_a_classifier_without_probabilities_is_not_asked_for_them(box: Box, tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_network_s_classes_without_an_order_must_be_named(box: Box, tmp_path: 
     pytest.importorskip("torch")
     networks.register(box, "buyers", networks.log_torch)
     data = folder(tmp_path, ROWS)
-    with pytest.raises(Refused, match="needs|Which column"):
+    with pytest.raises(Refused, match="Which column"):
         sketched(box, "buyers", data)
     with pytest.raises(Refused, match="cannot be told") as refusal:
         sketched(box, "buyers", data, target="bought")
