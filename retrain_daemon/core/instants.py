@@ -81,7 +81,7 @@ def next_instant(
     soonest = min((moment for moment in moments if moment > now), default=horizon)
     stepped = [_stepped(rule.when, policy.names, values, now, soonest) for rule in policy.rules]
     found = min((soonest, *(moment for moment in stepped if moment is not None)))
-    return found if found <= horizon else None
+    return found if now < found <= horizon else None
 
 
 def _exact(source: str, given: Names, values: Mapping[str, Value], now: datetime) -> Iterator[datetime]:
