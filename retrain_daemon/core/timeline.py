@@ -102,15 +102,18 @@ class _Playing:
             self._next_given += 1
         for found in self._world.go_on(now):
             self._tell(now, _came_of(found))
-        decision = self._decide(now) if self._world.runs(now) else None
-        if self._next_wanted < len(self._wanted) and self._wanted[self._next_wanted] <= now:
+        asked = self._next_wanted < len(self._wanted) and self._wanted[self._next_wanted] <= now
+        # What is decided while an attempt is open changes nothing, and is told only where a test asks.
+        decides = self._world.runs(now) and (asked or self._world.open is None)
+        decision = self._decide(now, asked) if decides else None
+        if asked:
             under_way = self._world.open.id if self._world.open else ""
             self._looks[now] = Look(decision=decision, under_way=under_way)
             self._next_wanted += 1
         return self._next(now, decision)
 
-    def _decide(self, now: datetime) -> Decision:
-        """Until nothing more begins."""
+    def _decide(self, now: datetime, asked: bool) -> Decision:
+        """Until nothing more begins, or something has; then further only where it is `asked` what is decided."""
         while True:
             facts = facts_of(self._world, now)
             decision = decide(self._world.policy, facts, now)
@@ -122,6 +125,8 @@ class _Playing:
             self._tries.append(begun)
             self._before = ()
             self._moments.append(Moment(at=now, decision=decision, attempt=begun.id))
+            if not asked:
+                return decision
 
     def _note(self, now: datetime, decision: Decision) -> None:
         """Told when the reason or a rule is another one; what an attempt under way keeps from starting is not."""
