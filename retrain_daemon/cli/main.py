@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from retrain_daemon import log
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.parser import parse
 from retrain_daemon.errors import RetrainError
@@ -24,9 +24,13 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (the table is in docs/architecture.md)."""
     arguments = parse(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's letters cannot show is no reason to end.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         settings = settings_of(arguments)
-        log.configure("auto", sys.stderr, level=logging.ERROR)
+        if arguments.logs:
+            _configure_log()
         return arguments.verb(arguments, settings)
     except RetrainError as error:
         _complain(f"retraind: {error}")
@@ -39,6 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001  a bug of ours, told as Python would, but for secrets
         _complain(traceback.format_exc().rstrip())
         return RetrainError.exit_code
+
+
+def _configure_log() -> None:
+    # A command that logs nothing does not wait for the package that does it.
+    from retrain_daemon import log
+
+    log.configure("auto", sys.stderr, level=logging.ERROR)
 
 
 def _complain(text: str) -> None:

@@ -6,23 +6,26 @@ import argparse
 from collections.abc import Sequence
 
 from retrain_daemon import __version__
-from retrain_daemon.cli import (
-    accounting,
-    asking,
-    checking,
-    demonstrating,
-    diagnosing,
-    dropped,
-    explaining,
-    inspecting,
-    installing,
-    reading,
-    restoring,
-    running,
-    testing,
-)
 from retrain_daemon.cli.arguments import Arguments
+from retrain_daemon.cli.later import Module
 from retrain_daemon.settings import LOG_FORMATS
+
+accounting = Module("accounting")
+asking = Module("asking")
+checking = Module("checking")
+demonstrating = Module("demonstrating")
+diagnosing = Module("diagnosing")
+dropped = Module("dropped")
+explaining = Module("explaining")
+initiating = Module("initiating")
+inspecting = Module("inspecting")
+installing = Module("installing")
+reading = Module("reading")
+restoring = Module("restoring")
+running = Module("running")
+schema = Module("schema")
+telling = Module("telling")
+testing = Module("testing")
 
 EXIT_CODES = """\
 exit codes:
@@ -105,15 +108,31 @@ def _add_running(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = _verb(verbs, "check", checking.check, "Say every problem of policy files, with its place.", json=True)
+    check.set_defaults(logs=False)
     check.add_argument("path", nargs="?", help="a policy file or folder (default: the policies in force)")
+    check.add_argument("--github", action="store_true", help="print annotations for GitHub's checks")
+    check.add_argument("--registry", action="store_true", help="also against MLflow and the data: seconds a model")
+    check.add_argument("--strict", action="store_true", help="warnings count as problems")
+    meaning = "Print the JSON Schema of policy files, for editors that complete and underline."
+    verbs.add_parser("schema", help=meaning, description=meaning).set_defaults(verb=schema.schema, logs=False)
     test = _verb(verbs, "test", testing.test, "Try policies on virtual timelines, as their tests say.", json=True)
     test.add_argument("path", nargs="?", help="a file of tests or a folder (default: that of the policies in force)")
     test.add_argument("-v", "--verbose", action="store_true", help="print the whole timeline of each test")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
+    facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)
+    facts.add_argument("model")
+    facts.add_argument("--all", action="store_true", help="also scores by metrics that nothing asks for")
     inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")
+    init = _verb(verbs, "init", initiating.init, "Write a first policy for a registered model, with comments.")
+    init.add_argument("model")
+    init.add_argument("--version", type=int, help="which version (default: the champion)")
+    init.add_argument("--data", metavar="PATH", help="the folder its files are dropped into, or its files: DIR/*.csv")
+    init.add_argument("--target", default="", metavar="COLUMN", help="the column to predict")
+    init.add_argument("--classes", nargs="+", default=[], metavar="CLASS", help="in the order of a network's outputs")
+    init.add_argument("--output", metavar="FILE", help="write it here; what is there is never overwritten")
     data = _verb(verbs, "data", accounting.data, "Say what became of every dropped row.")
     data.add_argument("model")
     forms = data.add_mutually_exclusive_group()

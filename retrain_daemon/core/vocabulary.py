@@ -148,6 +148,12 @@ FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith"
              "filter", "exists", "exists_one", "all", "map")  # fmt: skip
 
 
+def upstream_of(name: str) -> str:
+    """Given a fact's name, the policy's name for the upstream model that it is about; "" for any other fact."""
+    section, _, rest = name.partition(".")
+    return rest.removesuffix(".changed") if section == "upstream" else ""
+
+
 def passes_with_time(name: str) -> bool:
     """Given a fact's name, whether its value changes while nothing happens, at a time that is not foretold: slots of
     schedules are. Of a fact that is not known here, yes.
@@ -155,6 +161,8 @@ def passes_with_time(name: str) -> bool:
     if name.startswith(_SCHEDULES):
         return False
     fact = FACTS.get(name)
+    if upstream_of(name):
+        return False
     return fact is None or fact.kind in (Kind.SPAN, Kind.MOMENT)
 
 

@@ -23,7 +23,10 @@ _WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
 
 def read_data(section: MappingNode, folder: str) -> DataSpec:
     """Given the `data` mapping and the folder of the policy file, its value; what is wrong is noted."""
-    section.expect(_KEYS).require("path", "target")
+    section.expect(_KEYS).require(
+        path="Write where files arrive, such as `path: /srv/drops/churn/*.csv`.",
+        target="Write the column to predict, such as `target: churned`.",
+    )
     place, pattern = section.take("path", lambda node: _path(node, folder), ("", ""))
     data = DataSpec(
         folder=place,
@@ -138,7 +141,7 @@ def _holdout(node: Node) -> Holdout:
     if isinstance(node, Scalar):
         return Holdout(share=share(0.01, 0.9)(node))
     section = mapping(node).expect(("newest",))
-    section.require("newest")
+    section.require(newest="Write the time span whose rows judge, such as `newest: 14d`.")
     return Holdout(newest=section.take("newest", duration, None))
 
 

@@ -24,6 +24,7 @@ from retrain_daemon.core.policy import (
     Recipe,
     Rule,
     Schedule,
+    Upstream,
 )
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
@@ -39,20 +40,28 @@ from retrain_daemon.policies.promotion import (
 )
 from retrain_daemon.policies.requirements import read_requirements
 from retrain_daemon.policies.schedules import read_quiet_hours, read_schedules
+from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, switch, text, word
+from retrain_daemon.policies.upstream import check_fleet, read_upstream
+from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
+_MOST_RULES = 200
 
-_KEYS = ("model", "models", "alias", "description", "schedules", "data", "train", "retrain", "pace", "promote")
-_LATER = {
-    "search": "Write single hyperparameters under `train`.",
-    "upstream": "",
-    "observe": "",
-    "notify": "",
+_KEYS = ("model", "models", "alias", "description", "schedules", "upstream", "data", "train", "retrain", "pace",
+         "promote")  # fmt: skip
+_REQUIRED = {
+    "data": "Write `data:` and under it `path: /srv/drops/churn/*.csv` and `target: churned`.",
+    "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
+    "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
 }
-_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LATER = {
+    "notify": "Who is told is said in the settings, for all models.",
+}
+# Ends of lines that only some programs take for such would give each of them other numbers of lines.
+_UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,8 @@ def _read_document(document: Document, folder: str) -> FileReading:
         document.problem(1, 1, "The file holds no policy.", "Begin with a line such as `model: churn`.")
         return FileReading(None, tuple(document.problems))
     policy, match = _policy(root, folder), read_match(root)
+    if policy is not None and match is not None:
+        check_fleet(root, match, policy.upstream)
     model = root.entries.get("models" if match else "model", root)
     problems = tuple(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
     reading = FileReading(None, problems, model.line, model.column, names=_named(root))
@@ -129,9 +140,10 @@ def _read_document(document: Document, folder: str) -> FileReading:
         return reading
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
+    warned = replace(reading, warnings=warnings_of(named))
     if match is not None:
-        return replace(reading, fleet=Fleet(match, named, model.line, model.column))
-    return replace(reading, policy=named)
+        return replace(warned, fleet=Fleet(match, named, model.line, model.column))
+    return replace(warned, policy=named)
 
 
 def _named(root: MappingNode) -> str:
@@ -144,7 +156,7 @@ def _named(root: MappingNode) -> str:
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
-    root.expect(_KEYS, _LATER).require("data", "retrain", "promote")
+    root.expect(_KEYS, _LATER).require(**_REQUIRED)
     check_templates(root)
     requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
@@ -155,11 +167,13 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
     schedules = root.take("schedules", read_schedules, _NO_SCHEDULES)
-    given = Names(names_in(root.entries.get("schedules")))
+    upstream = root.take("upstream", lambda node: read_upstream(node, model, _model, _alias), _NO_UPSTREAM)
+    given = Names(names_in(root.entries.get("schedules")), names_in(root.entries.get("upstream")))
     rules = root.take("retrain", lambda node: _rules(node, requested, given), _NO_RULES)
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
         check_watch(root.entries["promote"], promote, rules)
+        check_search_metrics(root, promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None
@@ -173,6 +187,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
         pace=pace,
         promote=promote,
         schedules=schedules,
+        upstream=upstream,
     )
 
 
@@ -199,17 +214,20 @@ def _alias(node: Node) -> str:
 
 
 _NO_RULES: tuple[Rule, ...] = ()
+_NO_UPSTREAM: Mapping[str, Upstream] = {}
 _NO_SCHEDULES: Mapping[str, Schedule] = {}
 
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
-    for item in sequence(node):
+    names: set[str] = set()
+    for item in at_most(_MOST_RULES, sequence(node)):
         rule = item.read(lambda entry: _rule(entry, requested, given), None)
-        if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
+        if rule is not None and rule.name and rule.name in names:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
         if rule is not None:
             rules.append(rule)
+            names.add(rule.name)
     return tuple(rules)
 
 
@@ -234,13 +252,17 @@ def _is_mapping(node: Node) -> bool:
 
 
 def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
-    section = mapping(node).expect(("name", "when", "train", "require"))
-    section.require("name", "when")
+    section = mapping(node).expect(("name", "when", "train", "require", "observe"))
+    section.require(
+        name="Write what the rule is for, such as `name: enough fresh rows`.",
+        when="Write a condition over facts, such as `when: data.new_rows >= 10000`.",
+    )
     return Rule(
         name=section.take("name", word, ""),
         when=section.take("when", lambda entry: _when(entry, given), ""),
         recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
         require=section.take("require", read_requirements, ()),
+        observe=section.take("observe", switch, False),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -15,6 +16,7 @@ from typing import TypeVar, cast
 import yaml
 
 MAX_DEPTH = 20
+_LONGEST_MESSAGE = 600
 
 T = TypeVar("T")
 
@@ -61,9 +63,15 @@ class Document:
     text: str
     problems: list[Problem] = field(default_factory=list)
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """Line and column behind the last word."""
+        written = self.text.rstrip()
+        return written.count("\n") + 1, len(written) - written.rfind("\n")
+
     def problem(self, line: int, column: int, message: str, hint: str = "") -> None:
-        """Note a problem at a place counted from 1."""
-        self.problems.append(Problem(self.source, line, column, message, hint))
+        """Note a problem at a place counted from 1, or of the file as a whole with line 0."""
+        self.problems.append(Problem(self.source, line, column, plain(message), plain(hint)))
 
 
 @dataclass
@@ -140,10 +148,11 @@ class Sequence(Node):
 
 @dataclass
 class MappingNode(Node):
-    """A mapping as written: keys in order, each once."""
+    """A mapping as written: keys in order, each once. `key` is what it stands under, where that is known."""
 
     entries: dict[str, Node] = field(default_factory=dict)
     keys: dict[str, Scalar] = field(default_factory=dict)
+    key: Scalar | None = None
 
     def expect(self, known: tuple[str, ...], later: Mapping[str, str] | None = None) -> MappingNode:
         """Note every key that is not known, and by name those of the language that are not built yet."""
@@ -158,16 +167,33 @@ class MappingNode(Node):
     def take(self, key: str, reader: Callable[[Node], T], default: T) -> T:
         """What `reader` makes of the value of `key`; the default where the key is absent or its value wrong."""
         node = self.entries.get(key)
+        if isinstance(node, MappingNode):
+            node.key = self.keys[key]
         return default if node is None else node.called(self._full(key)).read(reader, default)
 
-    def require(self, *keys: str) -> None:
-        """Note every key that is missing."""
-        for key in keys:
-            if key not in self.entries:
-                self.problem(f"`{self._full(key)}` is missing.")
+    def require(self, *keys: str, **such: str) -> None:
+        """Note every key that is missing, and where it is known what to write; each of `such` is a key with that."""
+        for key in (*keys, *such):
+            if key in self.entries:
+                continue
+            message, hint = f"`{self._full(key)}` is missing.", such.get(key, "")
+            if self.name:
+                (self.key or self).problem(message, hint)
+            else:
+                self.document.problem(*self.document.end, message, hint)
 
     def _full(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key
+
+
+def plain(text: str) -> str:
+    """A message as it may be shown anywhere: on one line, of bounded length, without signs that steer a terminal."""
+    text = (
+        text
+        if text.isprintable()
+        else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    )
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE - 3]}..."
 
 
 def closest(word: str, known: tuple[str, ...]) -> str:
@@ -283,12 +309,15 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, index: int) -> tuple[str, st
     here = text[index : index + 1]
     if "\t" in here or "'\\t'" in said:
         return "A tab stands where YAML allows spaces only.", "Indent with spaces."
+    line = text[text.rfind("\n", 0, index) + 1 : index]
+    if re.search(r"(^|[:-] +)!", line):
+        return "A value that begins with `!` is read as a tag of YAML.", "Put the whole value in quotes."
     if "mapping values are not allowed" in said:
         return "A `:` stands where no key can be.", "Put a text that holds `: ` in quotes, or check the indentation."
     if "quoted scalar" in said and "end of stream" in said:
         return "A quote is not closed.", "Write a quote at both ends."
     if "alias" in said or "anchor" in said:
-        return f"`{here or '*'}` has a meaning of its own in YAML here.", "Put the whole value in quotes."
+        return f"`{here.strip() or '*'}` has a meaning of its own in YAML here.", "Put the whole value in quotes."
     if here and here in "@`%":
         return f"A value cannot begin with `{here}`.", "Put it in quotes."
     if "could not find expected ':'" in said:

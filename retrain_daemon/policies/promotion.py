@@ -40,7 +40,7 @@ _LOOKS = 2
 def read_promotion(node: Node) -> Promotion:
     """Given the `promote` mapping, its value; what is wrong is noted."""
     section = mapping(node).expect(_KEYS)
-    section.require("require")
+    section.require(require="Write `require:` with lines such as `- {metric: accuracy, better_by: 0}`.")
     return Promotion(
         require=section.take("require", read_requirements, ()),
         confidence=section.take("confidence", share(0.5, 0.999), 0.95),
@@ -84,7 +84,7 @@ def _watch(node: Node) -> Watch:
         hint = "Write {watch: 5000 rows, if_worse: rollback}."
         raise Wrong(f"`{node.name}` must say on how many rows a promotion is watched.", hint)
     section = _filled(node, ("watch", "if_worse"), "{watch: 5000 rows}")
-    section.require("watch")
+    section.require(watch="Write on how many rows, such as `watch: 5000 rows`.")
     if_worse = section.take("if_worse", choice(IfWorse), IfWorse.ROLLBACK)
     return Watch(section.take("watch", _rows, 0), if_worse)
 
@@ -137,6 +137,11 @@ def check_scores(node: Node, named: tuple[str, ...], promote: Promotion, data: D
         elif metric.binary_only and data.target.positive is None:
             message = f"`{metric.name}` is about one class of two, and the policy does not say which."
             node.problem(message, "Name `positive` under `data.target`, or use another metric.")
+
+
+def check_fits(node: Node, metric: str, promote: Promotion, data: DataSpec) -> None:
+    """Note a metric, asked for at `node`, that does not fit what `promote.require`, target or outputs say."""
+    _check_metric(node, METRICS[metric], _first(promote.require) or METRICS[metric], data)
 
 
 def _first(require: tuple[Requirement, ...]) -> Metric | None:

@@ -21,7 +21,7 @@ def read_target(node: Node) -> Target:
     section = mapping(node).expect(_KEYS)
     columns = section.take("columns", _columns, _NO_COLUMNS)
     if "columns" not in section.entries:
-        section.require("column")
+        section.require(column="Write the name of the column to predict, such as `column: churned`.")
     elif "column" in section.entries:
         section.problem(f"`{section.name}` has both column and columns.", "Write columns for several outputs.")
     target = Target(

@@ -51,6 +51,13 @@ def sequence(node: Node) -> list[Node]:
     return [item.called(node.name) for item in node.items]
 
 
+def at_most(most: int, items: list[Node]) -> list[Node]:
+    """The items of a list that is not too long to be meant."""
+    if len(items) > most:
+        raise Wrong(f"`{items[0].name}` has {len(items):,} entries; at most {most} are read.", "Write fewer.")
+    return items
+
+
 def scalar(node: Node) -> Scalar:
     """The node as a single value that is not empty."""
     if not isinstance(node, Scalar):

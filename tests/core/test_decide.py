@@ -102,8 +102,9 @@ def test_who_resumes_a_model_has_its_abandoned_attempt_tried_again_on_the_same_r
         {"data": some_data(since_last=1)},
         {"last": last(policy_digest="another")},
         {"last": last(champion_after=6)},
+        {"upstream_since_last": True},
     ],
-    ids=["a new row", "a new policy text", "a new champion"],
+    ids=["a new row", "a new policy text", "a new champion", "a new champion upstream"],
 )
 def test_something_new_lifts_the_bar(change: dict[str, object]) -> None:
     facts = some_facts(**{"last": last(), "data": some_data(since_last=0), **change})

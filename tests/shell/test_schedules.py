@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from retrain_daemon.core.policy import Policy, QuietHours, Schedule
 from retrain_daemon.policies import read_policy_text
+from tests.fake_box import FakeBox
 
 POLICY = """\
 model: churn
@@ -129,3 +132,72 @@ def test_a_rule_over_a_schedule_that_is_not_there_is_told_which_there_are() -> N
     policy = POLICY.replace("data.new_rows > 0", "schedule.weakly")
     reading = read_policy_text(f"{policy}schedules: {{weekly: 0 3 * * *}}\n", "churn.yaml", "/etc")
     assert "schedule.weekly" in str(reading.problems[0])
+
+
+def test_an_attempt_keeps_the_schedules_of_its_policy_as_they_are() -> None:
+    policy = read("schedules: {weekly: 0 3 * * sun}\npace: {quiet_hours: {from: 22:00, to: 6:00}}\n")
+    stored: TypeAdapter[Policy] = TypeAdapter(Policy)  # as the journal writes it
+    assert stored.validate_json(stored.dump_json(policy)) == policy
+
+
+NIGHTLY = 'schedules: {nightly: {cron: "0 3 * * *", timezone: Europe/Berlin, within: 6h}}\n'
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> FakeBox:
+    (tmp_path / "box").mkdir()
+    made = FakeBox(tmp_path / "box")
+    made.record_champion()
+    made.edit_policy("data.new_rows >= 1000", "schedule.nightly && data.new_rows > 0")
+    return made
+
+
+def at(box: FakeBox, hour: int, minute: int = 0, day: int = 3) -> None:
+    """Several turns of one life at this time of the clock in UTC."""
+    box.clock.now = datetime(2027, 1, day, hour, minute, tzinfo=UTC)
+    with box.life() as daemon:
+        for _ in range(6):
+            daemon.turn()
+            box.clock.now += timedelta(seconds=2)
+
+
+def test_each_slot_starts_one_attempt_and_no_more_though_new_rows_come(box: FakeBox) -> None:
+    box.write_policy((box.root / "policies" / "churn.yaml").read_text() + NIGHTLY)
+    box.drop()
+    at(box, 1)
+    assert box.trainings() == []
+    assert box.standing()[0] == "no_rule_holds"
+    at(box, 2)
+    assert len(box.trainings()) == 1
+    box.drop("b.csv", "x,churned\n2,no\n")
+    at(box, 3)
+    at(box, 12)
+    assert len(box.trainings()) == 1
+    at(box, 4, day=4)
+    assert len(box.trainings()) == 2
+
+
+def test_a_slot_that_passed_while_no_daemon_ran_is_made_up_for_within_its_time(box: FakeBox) -> None:
+    box.write_policy((box.root / "policies" / "churn.yaml").read_text() + NIGHTLY)
+    box.drop()
+    at(box, 1)
+    at(box, 9)
+    assert box.trainings() == []
+    at(box, 6, day=4)
+    assert len(box.trainings()) == 1
+
+
+def test_in_quiet_hours_a_rule_waits_and_a_person_does_not(box: FakeBox) -> None:
+    quiet = 'pace: {quiet_hours: {from: "01:00", to: "05:00", timezone: Europe/Berlin}}\n'
+    box.write_policy((box.root / "policies" / "churn.yaml").read_text() + NIGHTLY + quiet)
+    box.drop()
+    at(box, 2)
+    assert box.standing() == ("quiet_hours", "quiet hours until 2027-01-03 04:00 UTC")
+    box.order("retrain", "cannot wait")
+    at(box, 2, 30)
+    assert len(box.trainings()) == 1
+    box.drop("b.csv", "x,churned\n2,no\n")
+    at(box, 2, day=4)
+    assert len(box.trainings()) == 1
+    at(box, 4, day=4)
+    assert len(box.trainings()) == 2

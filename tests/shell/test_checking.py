@@ -1,0 +1,194 @@
+"""`retraind check`: what a person, a program and a CI job are shown of problems in policy files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain_daemon.cli.excerpts import WIDTH, excerpt
+from retrain_daemon.cli.later import Verb
+from retrain_daemon.cli.main import main
+from retrain_daemon.cli.parser import parse
+
+POLICY = """\
+model: churn
+data:
+  path: /srv/drops/churn/*.csv
+  target: churned
+retrain:
+  - name: fresh
+    when: data.new_rows >= 100
+promote:
+  require:
+    - {metric: accuracy, better_by: 0}
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Check:
+    monkeypatch.chdir(tmp_path)
+    return Check(tmp_path, capsys)
+
+
+class Check:
+    """Writes a policy, runs the command and keeps what it printed."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._folder = folder
+        self._capsys = capsys
+
+    def __call__(self, text: str, *flags: str, name: str = "churn.yaml") -> tuple[int, str]:
+        (self._folder / name).write_text(text)
+        ended = main(["check", name, *flags])
+        return ended, self._capsys.readouterr().out
+
+
+def test_a_problem_is_shown_with_its_line_and_a_caret_under_the_place(check: Check) -> None:
+    ended, printed = check(POLICY.replace("data.new_rows >= 100", "data.new_rows >= 100 && drift.max > 1"))
+
+    assert ended == 3
+    assert printed.splitlines()[:3] == [
+        "churn.yaml:7:45: `>` cannot take a decimal number and a whole number. Write 1.0.",
+        "     7 |     when: data.new_rows >= 100 && drift.max > 1",
+        f"       | {' ' * 44}^",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "pointed_at"),
+    [
+        ('when: "data.new_rows >= 100 && data.nwe_rows > 3"', "data.nwe_rows"),
+        ("when: 'data.new_rows >= 100 && data.nwe_rows > 3'", "data.nwe_rows"),
+        ("when: >\n      data.new_rows >= 100\n      && data.nwe_rows > 3", "data.nwe_rows"),
+        ("when: |\n      data.new_rows >= 100 &&\n        data.nwe_rows > 3\n", "data.nwe_rows"),
+        ("when: data.new_rows >= 100\n      && data.nwe_rows > 3", "data.nwe_rows"),
+        ("when: 'last.outcome == \"\U0001f600\" || data.nwe_rows > 3'", "data.nwe_rows"),
+    ],
+)
+def test_the_caret_is_under_the_word_inside_an_expression_however_it_is_written(
+    check: Check, written: str, pointed_at: str
+) -> None:
+    _, printed = check(POLICY.replace("when: data.new_rows >= 100", written))
+
+    line, caret = printed.splitlines()[1:3]
+    start = caret.index("^")
+    # Of the emoji, which is one letter, a terminal shows two cells.
+    start -= sum(letter == "\U0001f600" for letter in line[:start])
+    assert line[start : start + caret.count("^")] == pointed_at
+
+
+def test_all_problems_of_all_files_are_told_and_counted(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(POLICY.replace("accuracy", "acuracy").replace("target", "targte"))
+    (tmp_path / "b.yaml").write_text("model: b\n")
+
+    ended = main(["check", "."])
+
+    printed = check._capsys.readouterr().out
+    assert ended == 3
+    assert "a.yaml:4:3: `targte` is not a key of data. Did you mean `target`?" in printed
+    assert "a.yaml:10:16: There is no metric `acuracy`. Did you mean `accuracy`?" in printed
+    assert "b.yaml:1:9: `promote` is missing. Write `promote:`" in printed
+    assert printed.splitlines()[-1] == "policies without problems: 0, problems: 6, warnings: 0"
+
+
+def test_programs_read_where_each_problem_begins_and_ends(check: Check) -> None:
+    ended, printed = check(POLICY.replace("accuracy", "acuracy"), "--json")
+
+    assert ended == 3
+    assert json.loads(printed) == [
+        {
+            "file": "churn.yaml",
+            "line": 10,
+            "column": 16,
+            "end_column": 23,
+            "severity": "error",
+            "message": "There is no metric `acuracy`.",
+            "hint": "Did you mean `accuracy`?",
+        }
+    ]
+
+
+def test_github_is_told_with_its_signs_escaped(check: Check) -> None:
+    ended, printed = check(POLICY.replace("better_by: 0", "better_by: 5%"), "--github", name="a,b.yaml")
+
+    assert ended == 3
+    assert printed.splitlines() == [
+        "::error file=a%2Cb.yaml,title=retraind check,line=10,col=37,endColumn=39::"
+        "`promote.require.better_by` must be a number, not a percentage. Write 0.05."
+    ]
+
+
+def test_a_percent_sign_in_a_message_is_escaped_for_github(check: Check) -> None:
+    _, printed = check(POLICY.replace("  target", "  holdout: 95%\n  target"), "--github")
+
+    assert "it must be between 1%25 and 90%25." in printed
+
+
+def test_what_a_file_says_never_steers_the_terminal(check: Check) -> None:
+    text = POLICY.replace("model: churn", 'model: "x\\e[31m/y"\n"\\e]0;owned\\a": 1\n# \u202e backwards \U000e0041')
+
+    _, printed = check(text)
+
+    assert "\\x1b]0;owned\\x07" in printed
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+
+
+def test_of_very_many_problems_of_a_file_the_rest_are_counted(check: Check) -> None:
+    ended, printed = check("\n".join(f"key{number}: 1" for number in range(300)))
+
+    assert ended == 3
+    assert "churn.yaml: and 204 more." in printed
+    assert "problems: 304" in printed
+
+
+def test_a_file_without_problems_is_named_with_its_model_and_rules(check: Check) -> None:
+    assert check(POLICY) == (
+        0,
+        "churn.yaml: ok, model churn, rules: fresh\npolicies without problems: 1, problems: 0, warnings: 0\n",
+    )
+
+
+def test_a_long_line_is_cut_around_the_place() -> None:
+    shown = excerpt(f"{'a' * 500} here {'b' * 500}", 502)
+
+    assert len(shown.line) <= WIDTH + 2
+    assert shown.line[shown.caret.index("^") :].startswith("here ")
+
+
+def test_tabs_and_wide_letters_move_the_caret_with_them() -> None:
+    shown = excerpt("\tnaïve: 漢字 x", 12)
+
+    assert shown.line == "    naïve: 漢字 x"
+    assert shown.caret == " " * 16 + "^"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(), st.integers(-5, 500))
+def test_any_place_of_any_line_can_be_shown(line: str, column: int) -> None:
+    shown = excerpt(line, column)
+
+    assert shown.line.isprintable()
+    assert set(shown.caret.lstrip(" ")) == {"^"}
+    assert len(shown.line) <= 4 * WIDTH + 2
+
+
+VERBS = ("run", "restore", "demo", "install", "check", "plan", "status", "doctor", "history")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_leads_to_what_it_does(verb: str) -> None:
+    found = parse([verb]).verb
+
+    assert isinstance(found, Verb)
+    assert callable(found.load())
+
+
+def test_problems_are_shown_where_the_file_went_away_meanwhile(check: Check) -> None:
+    Path("gone.yaml").symlink_to("nowhere")
+
+    assert main(["check", "gone.yaml"]) == 3
+    assert "gone.yaml: It cannot be read: No such file or directory." in check._capsys.readouterr().out
