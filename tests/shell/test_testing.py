@@ -107,7 +107,7 @@ def test_a_test_passes_only_if_what_it_expects_is_decided(given: str, expect: st
         (a_test(expect="{quiet_until: 0}", given=""), 3, "holds for every policy"),
         (a_test(expect="{at: 1h, decision: wait}", given=""), 3, "holds for every policy"),
         (a_test(more="    end: 1h\n"), 6, "after the end"),
-        (a_test(head=""), 1, "`start` is missing"),
+        (a_test(head=""), 6, "`start` is missing"),
         (a_test(head="start: 2026-03-29 02:30 Europe/Berlin\n"), 1, "there twice, or not at all"),
         (a_test(head=HEAD + "policy: nope.yaml\n"), 2, "There is no policy file"),
         (a_test(head=HEAD + "policy: churn.test.yaml\n"), 2, "names a file of tests"),
