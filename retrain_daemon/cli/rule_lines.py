@@ -75,7 +75,7 @@ def forecast_line(expected: Forecast) -> str:
         return f"time alone makes it hold from {weekday(expected.at)}"
     before = f"not before {weekday(expected.not_before)}" if expected.not_before else ""
     if not expected.waits_for:
-        return f"{before}, and by time alone not in what can be foreseen" if before else "no fact can make it hold"
+        return f"nothing that can be foreseen makes it hold{f', and {before}' if before else ''}"
     waits = f"time alone does not make it hold: it waits for {', '.join(expected.waits_for)}"
     return f"{waits}, and {before}" if before else waits
 

@@ -13,8 +13,9 @@ import pytest
 from retrain_daemon.cli import explaining, telling
 from retrain_daemon.cli.main import main
 from retrain_daemon.cli.recipes import recipe_lines
-from retrain_daemon.cli.rule_lines import rule_lines
+from retrain_daemon.cli.rule_lines import forecast_line, rule_lines
 from retrain_daemon.core.decide import RuleReport
+from retrain_daemon.core.forecast import Forecast
 from retrain_daemon.core.parts import Part
 from retrain_daemon.core.policy import Mode, Recipe, Schedule, Search, Space, Upstream
 from retrain_daemon.errors import RegistryUnreachable
@@ -82,6 +83,7 @@ def test_plan_says_when_time_alone_makes_a_rule_hold_and_what_others_wait_for(bo
     made = box.registry.version(MODEL, 7).created_at
     assert f"    time alone makes it hold from {made + timedelta(days=60):%A %Y-%m-%d %H:%M} UTC\n" in said
     assert "    time alone does not make it hold: it waits for data.new_rows\n" in said
+    assert f"  time alone may change this at {made + timedelta(days=60):%A %Y-%m-%d %H:%M} UTC\n" in said
 
 
 def test_plan_says_what_the_pace_has_against_a_start_at_the_time_that_is_foreseen(box: FakeBox, ask: Ask) -> None:
@@ -219,6 +221,21 @@ def test_rules_of_a_journal_without_parts_are_printed_as_they_were() -> None:
         "  failures is 0",
         "  data.new_rows is 7, short by 2",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        (Forecast(at=NOW), "time alone makes it hold from Sunday 2026-03-01 12:00 UTC"),
+        (
+            Forecast(waits_for=("failures",), not_before=NOW),
+            "time alone does not make it hold: it waits for failures, and not before Sunday 2026-03-01 12:00 UTC",
+        ),
+        (Forecast(), "nothing that can be foreseen makes it hold"),
+    ],
+)
+def test_a_forecast_is_one_line(expected: Forecast, said: str) -> None:
+    assert forecast_line(expected) == said
 
 
 def test_a_rule_that_is_only_observed_says_so() -> None:
