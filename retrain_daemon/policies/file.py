@@ -48,7 +48,7 @@ from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
-_MOST_RULES = 200
+_MOST_RULES = 100
 
 _KEYS = ("model", "models", "alias", "description", "schedules", "upstream", "data", "train", "retrain", "pace",
          "promote")  # fmt: skip
@@ -235,7 +235,7 @@ def _check_rules(
     node: Node | None, rules: tuple[Rule, ...], promote: Promotion, data: DataSpec, given: Names
 ) -> None:  # fmt: skip
     """Note rules over scores that there cannot be, and requirements of theirs that do not fit the policy."""
-    items = node.items if isinstance(node, Sequence) else []
+    items = node.items if isinstance(node, Sequence) and rules else []
     for item in filter(_is_mapping, items):
         when = item.entries.get("when") if isinstance(item, MappingNode) else None
         if isinstance(when, Scalar):
