@@ -155,7 +155,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _indented(rule_lines(rule, told.reasons))
         if told.forecast is not None:
             yield f"    {_when(told)}"
-        lines = iter(("recipe: the same",)) if told.recipe == before else recipe_lines(told.recipe)
+        lines = iter(("recipe: the same as above",)) if told.recipe == before else recipe_lines(told.recipe)
         yield from (f"    {line}" for line in lines)
         before = told.recipe
     yield from _indented(_data_lines(plan))
@@ -191,10 +191,17 @@ def _headlines(plan: Plan) -> Iterator[str]:
         yield f"  challenger: {decision.offered}"
     if decision.until and decision.code in _PACE:
         yield f"  not before {weekday(decision.until)}"
-    elif decision.until:
-        yield f"  time alone may change this at {weekday(decision.until)}"
+    elif (change := _next_change(plan)) is not None:
+        yield f"  time alone may change this at {weekday(change)}"
     if decision.recipe and decision.action is Action.TRAIN:
         yield from _indented(recipe_lines(decision.recipe))
+
+
+def _next_change(plan: Plan) -> datetime | None:
+    """When time alone may change the decision: also by the age that a rule asks for, where rules are waited for."""
+    acting = [plan.rules[rule.name].forecast for rule in plan.decision.rules if not rule.observe]
+    foreseen = [each.at for each in acting if each and each.at] if plan.decision.code == "no_rule_holds" else []
+    return min((*foreseen, *filter(None, (plan.decision.until,))), default=None)
 
 
 def _data_lines(plan: Plan) -> Iterator[str]:

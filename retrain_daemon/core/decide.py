@@ -59,8 +59,8 @@ class RuleReport:
     missing: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
     problem: str = ""
-    observe: bool = False
     parts: tuple[Part, ...] = ()
+    observe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +188,8 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
             missing=outcome.missing,
             shortfalls=outcome.shortfalls,
             problem=outcome.problem,
-            observe=rule.observe,
             parts=conjuncts(outcome.condition),
+            observe=rule.observe,
         )
 
 

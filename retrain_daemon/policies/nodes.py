@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 import yaml
 
+from retrain_daemon.policies.yaml_errors import complaint_of
+
 MAX_DEPTH = 20
 #: So many unknown keys of one mapping are told one by one: to look for what each was meant to be takes time.
 _MOST_UNKNOWN = 50
-_LONGEST_LINE = 1000
 _LONGEST_MESSAGE = 600
 
 T = TypeVar("T")
@@ -138,8 +138,7 @@ class Scalar(Node):
                     return self.line, self.column
         # A place at the end of the text, or at a space, is one past the last letter.
         offset = self.start + position + (wanted >= len(self.value) or self.value[wanted].isspace())
-        text = self.document.text
-        return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+        return _within(self.document.text, offset)
 
 
 @dataclass
@@ -224,12 +223,17 @@ def read_nodes(document: Document) -> Node | None:
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        document.problem(line, column, *_syntax(error, document.text, mark.index if mark else 0))
+        complaint = complaint_of(error, document.text)
+        document.problem(*_within(document.text, complaint.offset), complaint.message, complaint.hint)
     except yaml.YAMLError as error:
         document.problem(1, 1, f"The file cannot be read as YAML: {str(error).splitlines()[0]}.")
     return None
+
+
+def _within(text: str, offset: int) -> tuple[int, int]:
+    """Line and column of an offset, or of the end where that is past it."""
+    offset = min(offset, len(text))
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 class _Stop(Exception):
@@ -314,37 +318,3 @@ def _enter(mapping: MappingNode, key: Node, value: Node) -> None:
     else:
         mapping.entries[key.value] = value
         mapping.keys[key.value] = key
-
-
-def _syntax(error: yaml.MarkedYAMLError, text: str, index: int) -> tuple[str, str]:
-    """YAML's own message in words for people."""
-    said = f"{error.context or ''} {error.problem or ''}"
-    here = text[index : index + 1]
-    if "\t" in here or "'\\t'" in said:
-        return "A tab stands where YAML allows spaces only.", "Indent with spaces."
-    line = text[text.rfind("\n", 0, index) + 1 : index]
-    if re.search(r"(^|[:-] +)!", line):
-        return "A value that begins with `!` is read as a tag of YAML.", "Put the whole value in quotes."
-    if re.search(
-        r"[:-] +[\[{][^#]*[\]}][^,\s]", text[text.rfind("\n", 0, index) + 1 :].split("\n", 1)[0][:_LONGEST_LINE]
-    ):
-        return "A value that begins with `[` or `{` is read as a list or mapping.", "Put the whole value in quotes."
-    if "mapping values are not allowed" in said:
-        return "A `:` stands where no key can be.", "Put a text that holds `: ` in quotes, or check the indentation."
-    if "quoted scalar" in said and "end of stream" in said:
-        return "A quote is not closed.", "Write a quote at both ends."
-    if "alias" in said or "anchor" in said:
-        return f"`{here.strip() or '*'}` has a meaning of its own in YAML here.", "Put the whole value in quotes."
-    if here and here in "@`%":
-        return f"A value cannot begin with `{here}`.", "Put it in quotes."
-    if "could not find expected ':'" in said:
-        return "A key without `:`.", "Write `key: value`, with a space after the colon."
-    if "flow" in said:
-        return (
-            "A `{` or `[` is not closed, or a comma is missing.",
-            "Check the brackets here and in the line before.",
-        )
-    return (
-        f"This is not YAML: {(error.problem or 'unknown').strip()}.",
-        "Check indentation, and put a value that goes on after a quote in quotes as a whole.",
-    )

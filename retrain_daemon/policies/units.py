@@ -39,6 +39,8 @@ def mapping(node: Node) -> MappingNode:
     """The node as a mapping."""
     if isinstance(node, MappingNode):
         return node
+    if isinstance(node, Scalar) and not node.value.strip():
+        raise Wrong(f"`{node.name}` is empty.", "Write `key: value` lines under it, indented.")
     raise Wrong(f"`{node.name}` must be a mapping of keys, not {_shape(node)}.", "Write `key: value` lines under it.")
 
 

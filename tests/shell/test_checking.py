@@ -294,3 +294,61 @@ def test_whatever_happens_to_a_policy_problems_have_places_in_it(
         assert 1 <= problem.line <= len(lines)
         assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
         assert problem.message.isprintable()
+
+
+_GOOD = st.sampled_from(["data.new_rows >= 100", "failures == 0", 'last.outcome != "promoted"', "(drift.max > 0.5)"])
+_STYLES = {
+    "plain": lambda words: " ".join(words),
+    "single": lambda words: f"'{' '.join(words)}'",
+    "double": lambda words: '"' + " ".join(words).replace('"', '\\"') + '"',
+    "plain, folded": lambda words: "\n      ".join(words),
+    "single, folded": lambda words: "'" + "\n      ".join(words) + "'",
+    "folded": lambda words: ">-\n      " + "\n      ".join(words),
+    "literal": lambda words: "|\n      " + "\n        ".join(words),
+    "literal, far in": lambda words: "|2-\n      " + "\n      ".join(words),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(_GOOD, min_size=0, max_size=4),
+    st.lists(_GOOD, max_size=3),
+    st.sampled_from(sorted(_STYLES)),
+    st.booleans(),
+)
+def test_a_wrong_word_is_found_where_it_stands_in_every_style_of_writing(
+    before: list[str], after: list[str], style: str, windows: bool
+) -> None:
+    parts = [*before, "data.nwe_rows > 5", *after]
+    words = [word if index == 0 else f"&& {word}" for index, word in enumerate(parts)]
+    text = POLICY.replace("data.new_rows >= 100\n", f"{_STYLES[style](words)}\n")
+    text = text.replace("\n", "\r\n") if windows else text
+
+    problems = read_policy_text(text, "x.yaml", "/").problems
+
+    places = [(problem.line, problem.column) for problem in problems if "data.nwe_rows" in problem.message]
+    found = [text.split("\n")[line - 1][column - 1 :].startswith("data.nwe_rows") for line, column in places]
+    assert found == [True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "place", "said"),
+    [
+        ("better_by: 0}\n", "better_by: 0", "10:7", "The `{` is not closed"),
+        ("target: churned", 'target: "churned', "4:11", "A quote is not closed."),
+        ("    when:", "     when:", "7:10", "A `:` stands where no key can be."),
+        ("    when:", "   when:", "7:4", "Begin it with `- ` like the entry in line 6"),
+        ("    - {metric", "    {metric", "10:5", "must be a list"),
+        ("  target: churned", "  target:churned", "5:1", "A key without `:`."),
+        ("churned", '"a\\d"', "4:13", "Write the text in single quotes"),
+        ("churned", "@churned", "4:11", "A value cannot begin with `@`."),
+        ("model: churn", "model: churn\n%x", "2:3", "A line cannot begin with `%`."),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_words_at_its_place(
+    check: Check, before: str, after: str, place: str, said: str
+) -> None:
+    _, printed = check(POLICY.replace(before, after))
+
+    assert f"churn.yaml:{place}: " in printed
+    assert said in printed

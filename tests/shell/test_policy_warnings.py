@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from retrain_daemon.core.conditions import alternatives_of, implies
 from retrain_daemon.core.expression import compile_rule, evaluate
+from retrain_daemon.core.policy import Schedule, Upstream
 from retrain_daemon.policies import Problem, read_policies, read_policy_text
+from retrain_daemon.policies.warnings import warnings_of as policies_warnings
 
 POLICY = """\
 model: churn
@@ -168,6 +171,25 @@ def test_what_is_surely_not_meant_is_said_with_its_line(text: str, said: str, li
 )
 def test_what_may_well_be_meant_is_not_warned_of(text: str) -> None:
     assert warnings_of(text) == ()
+
+
+def test_a_schedule_and_a_model_that_no_rule_asks_about_start_nothing() -> None:
+    policy = read_policy_text(POLICY, "churn.yaml", "/").policies[0]
+    named = replace(policy, schedules={"weekly": Schedule("0 3 * * 0")}, upstream={"embeddings": Upstream("emb")})
+
+    schedule, upstream = policies_warnings(named)
+
+    assert schedule.message == "No rule asks about the schedule `weekly`, so it starts nothing."
+    assert "`when: schedule.weekly && data.new_rows > 0`" in schedule.hint
+    assert "`when: upstream.embeddings.changed`" in upstream.hint
+
+
+def test_a_rule_that_is_only_observed_hides_none_and_is_hidden_by_none() -> None:
+    policy = read_policy_text(with_rules("data.new_rows > 5", "data.new_rows > 10"), "churn.yaml", "/").policies[0]
+    first, second = policy.rules
+
+    assert policies_warnings(replace(policy, rules=(replace(first, observe=True), second))) == ()
+    assert policies_warnings(replace(policy, rules=(first, replace(second, observe=True)))) == ()
 
 
 def test_the_examples_have_no_warnings() -> None:
