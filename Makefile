@@ -25,6 +25,7 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/retraind check policies
+	$(VENV)/bin/retraind test policies
 
 benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/retrain.py

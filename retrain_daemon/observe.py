@@ -21,13 +21,15 @@ from retrain_daemon.core.facts import (
     RetrainRequest,
     Undecided,
 )
-from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
+from retrain_daemon.core.names import NO_MODELS, Listing
+from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, Upstream, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Learned, ModelRow
 from retrain_daemon.registry import RegisteredModel, Registry, Version, spell_alias
 from retrain_daemon.scores import score_facts
+from retrain_daemon.upstream import upstream_facts
 
 #: A person asks for a retrain with this tag on the registered model.
 REQUEST_TAG, REQUEST_VALUE = "retrain", "now"
@@ -47,23 +49,36 @@ class RegistryView:
         self._outdated: set[str] = set()
         self._changed: set[str] = set()
         self.problem = "the registry was not asked yet"
+        self.listing: Listing | None = None
 
-    def poll(self, names: Collection[str]) -> None:
-        """Ask for all watched models. A registry that does not answer leaves every champion unknown.
+    def poll(self, names: Collection[str], patterns: Collection[str] = ()) -> None:
+        """Ask for all watched models, and for those that match. A registry that does not answer leaves every champion
+        unknown, and what is known of which models there are as it was: `listing`, None before it was asked at all.
 
         Authors are asked for once, unless something stood against one: a tag can be put right at any time.
         """
         try:
-            self._take(self._registry.models(frozenset(names)))
+            self._take(found := self._asked(frozenset(names), patterns))
         except (RegistryUnreachable, Refused) as error:
             self.problem = str(error)
+            self.listing = self.listing or NO_MODELS
         else:
+            listing = Listing(frozenset(patterns), frozenset(found))
+            self.listing = self.listing if listing == self.listing else listing
             self._outdated.clear()
             self._tags.clear()
             self.problem = ""
             for key in self._doubted:
                 self._authors.pop(key, None)
             self._doubted.clear()
+
+    def _asked(self, names: frozenset[str], patterns: Collection[str]) -> Mapping[str, RegisteredModel]:
+        """Those that match are listed; by name the others are asked for, and those that a list in pages missed."""
+        if not patterns:
+            return self._registry.models(names)
+        found = self._registry.matching(patterns)
+        rest = names - found.keys()
+        return {**found, **self._registry.models(rest)} if rest else found
 
     def _take(self, models: Mapping[str, RegisteredModel]) -> None:
         """Versions of a model that is gone, or was deleted and registered anew, are other ones now."""
@@ -108,6 +123,21 @@ class RegistryView:
         else:
             champion = _without_alias(policy, found, seen)
         return replace(champion, challenger=found.aliases.get(CHALLENGER_ALIAS))
+
+    def champion_of(self, upstream: Upstream) -> int | str:
+        """The version that is champion of a model which another depends on, as last polled; else why it is not known, a
+        clause.
+        """
+        if self.problem:
+            return self.problem
+        if upstream.model in self._outdated:
+            return f"the alias {upstream.alias} of {upstream.model} is being moved"
+        found = self._models.get(upstream.model)
+        if found is None:
+            return f"no registered model is named {upstream.model}"
+        spelled = spell_alias(found.aliases, upstream.alias)
+        other = f", but one {spelled}: aliases are case-sensitive" if spelled else ""
+        return found.aliases.get(upstream.alias, f"{upstream.model} has no alias {upstream.alias}{other}")
 
     def offered(self, policy: Policy, champion: Champion) -> Offered | None:
         """The version a person put up as challenger, and what stands against judging it apart from rows.
@@ -296,6 +326,7 @@ def gather(
     opened = journal.attempts.open(policy.model)
     known = champion.state is ChampionState.FOUND
     offers = known or champion.state is ChampionState.NONE
+    upstream = upstream_facts(policy, journal, view)
     data = _data_facts(policy, journal, row, champion, last.id if last else None, now, folder_problem)
     return Facts(
         model=policy.model,
@@ -314,6 +345,9 @@ def gather(
         offered=_offered(policy, journal, view, champion, row, now) if offers and not opened else None,
         undecided=_undecided(policy, journal, champion, now) if known and not opened else None,
         drift=known_drift(policy.model, journal),
+        upstream=upstream.changed,
+        upstream_unknown=upstream.unknown,
+        upstream_since_last=upstream.since_last,
     )
 
 

@@ -46,13 +46,14 @@ class Polling:
         """Whether it is to be asked now."""
         return self._next is None or is_due(self._next, max(self._interval, LONGEST_PAUSE), now)
 
-    def poll(self, models: Collection[str], clock: Callable[[], datetime]) -> bool:
-        """Ask; returns whether it is otherwise than before in that it answers, or why it does not.
+    def poll(self, models: Collection[str], patterns: Collection[str], clock: Callable[[], datetime]) -> bool:
+        """Ask for these models and for those that match; returns whether it is otherwise than before in that it
+        answers, or why it does not.
 
         One poll that is answered ends no outage by itself: a registry may still answer questions and take nothing in.
         """
         before = self._view.problem
-        self._view.poll(sorted(models))
+        self._view.poll(sorted(models), patterns)
         problem = self._view.problem
         self._answers_polls = not problem and self._outage.since is not None
         if self._answers_polls:

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from retrain_daemon.core.names import has_wildcards, matches
 from retrain_daemon.errors import NotFound, Refused
-from retrain_daemon.filters import NAMES_AT_ONCE, chunks, listable, quotable, quoted
+from retrain_daemon.filters import NAMES_AT_ONCE, chunks, likes, listable, quotable, quoted
 from retrain_daemon.patience import Requests, Silence
 from retrain_daemon.registry_pages import Pages, is_served
 from retrain_daemon.worker.credentials import REGISTRY, TRACKING, bare, whole
@@ -86,6 +87,11 @@ class Registry(Protocol):
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
         """The models of these names, in one request for a thousand; a model that does not exist is left out."""
 
+    def matching(self, patterns: Collection[str]) -> Mapping[str, RegisteredModel]:
+        """Every model whose name matches one of the patterns, in one request for each thousand of a pattern's. A model
+        that is deleted between two requests may hide another one.
+        """
+
     def version(self, model: str, number: int) -> Version:
         """One version, whatever its state."""
 
@@ -142,7 +148,7 @@ class MlflowRegistry:
         self._opening = threading.Lock()
         self._silence = Silence(rest)
         self._requests = Requests(longest)
-        self._pages = Pages(self._registry, _models_in) if is_served(self._registry) else None
+        self._pages = Pages(self._registry, _page_in) if is_served(self._registry) else None
         prefer_early_errors()
 
     def models(self, names: Collection[str]) -> Mapping[str, RegisteredModel]:
@@ -152,6 +158,14 @@ class MlflowRegistry:
         found += [model for name in single for model in self._get(name)]
         # Some databases compare names without case.
         return {model.name: model for model in found if model.name in asked}
+
+    def matching(self, patterns: Collection[str]) -> Mapping[str, RegisteredModel]:
+        names = [pattern for pattern in patterns if not has_wildcards(pattern)]
+        found = dict(self.models(names)) if names else {}
+        for like in likes(pattern for pattern in patterns if has_wildcards(pattern)):
+            listed = self._list(f"name LIKE {quoted(like)}")
+            found.update((model.name, model) for model in listed if matches(model.name, patterns))
+        return found
 
     def version(self, model: str, number: int) -> Version:
         return self._ask_registry(lambda client: _version(client.get_model_version(model, str(number))))
@@ -238,12 +252,28 @@ class MlflowRegistry:
 
     def _search(self, names: list[str]) -> list[RegisteredModel]:
         listed = ",".join(quoted(name) for name in names)
+        return self._page(f"name IN ({listed})", "").models
 
-        def search(client: MlflowClient) -> list[RegisteredModel]:
+    def _list(self, wanted: str) -> list[RegisteredModel]:
+        """All pages of an answer."""
+        found: dict[str, RegisteredModel] = {}
+        asked: set[str] = set()
+        token = ""
+        while token not in asked:
+            asked.add(token)
+            page = self._page(wanted, token)
+            found.update((model.name, model) for model in page.models)
+            if not page.token:
+                return list(found.values())
+            token = page.token
+        raise unreachable(self._registry, "its list of models goes round in a circle")
+
+    def _page(self, wanted: str, token: str) -> _Page:
+        def search(client: MlflowClient) -> _Page:
             if self._pages is not None:
-                return self._pages.search(f"name IN ({listed})")
-            page = client.search_registered_models(f"name IN ({listed})", max_results=NAMES_AT_ONCE)
-            return [_registered(model) for model in page]
+                return self._pages.search(wanted, token)
+            page = client.search_registered_models(wanted, max_results=NAMES_AT_ONCE, page_token=token or None)
+            return _Page([_registered(model) for model in page], page.token or "")
 
         return self._ask_registry(search)
 
@@ -257,6 +287,14 @@ class MlflowRegistry:
 
     def _tags_of_model(self, model_id: str) -> dict[str, str]:
         return self._ask_tracking(lambda client: dict(client.get_logged_model(model_id).tags))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """One page of an answer, and what the next one is asked for with; "" after the last."""
+
+    models: list[RegisteredModel]
+    token: str
 
 
 @lru_cache(maxsize=4)
@@ -330,10 +368,12 @@ def _registered(model: entities.RegisteredModel) -> RegisteredModel:
     )
 
 
-def _models_in(answer: bytes) -> list[RegisteredModel]:
+def _page_in(answer: bytes) -> _Page:
     """The models in the text of an answer; raises ValueError when it is none of MLflow."""
     try:
-        return [_model_in(found) for found in json.loads(answer).get("registered_models", ())]
+        page = json.loads(answer)
+        models = [_model_in(found) for found in page.get("registered_models", ())]
+        return _Page(models, str(page.get("next_page_token") or ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("Failed to parse the answer to a search for registered models") from error
 

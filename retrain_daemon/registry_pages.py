@@ -25,20 +25,20 @@ class Pages(Generic[Page]):
     def __init__(self, uri: str, read: Callable[[bytes], Page]) -> None:
         self._uri = uri
         self._read = read
-        self._kept: dict[str, tuple[bytes, Page]] = {}
+        self._kept: dict[tuple[str, str], tuple[bytes, Page]] = {}
 
-    def search(self, wanted: str) -> Page:
-        """The page for a filter, by one request. Raises what MLflow and its HTTP client raise, ValueError for an
-        answer that is none of MLflow.
+    def search(self, wanted: str, token: str = "") -> Page:
+        """The page for a filter, by one request; `token` is what the page before it gave. Raises what MLflow and its
+        HTTP client raise, ValueError for an answer that is none of MLflow.
         """
-        answer = _ask(self._uri, wanted)
-        kept = self._kept.get(wanted)
+        answer = _ask(self._uri, wanted, token)
+        kept = self._kept.get((wanted, token))
         if kept is not None and kept[0] == answer:
             return kept[1]
         page = self._read(answer)
         if len(self._kept) >= _KEPT:
             self._kept.clear()
-        self._kept[wanted] = (answer, page)
+        self._kept[wanted, token] = (answer, page)
         return page
 
 
@@ -47,12 +47,13 @@ def is_served(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def _ask(uri: str, wanted: str) -> bytes:
+def _ask(uri: str, wanted: str, token: str) -> bytes:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request, verify_rest_response
 
     # A query may hold quotes, brackets and commas as they are; each that is escaped costs, at every layer below.
-    question = urlencode({"filter": wanted, "max_results": NAMES_AT_ONCE}, safe="'(),", quote_via=quote)
+    asked = {"filter": wanted, "max_results": NAMES_AT_ONCE, **({"page_token": token} if token else {})}
+    question = urlencode(asked, safe="'(),", quote_via=quote)
     credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     response = http_request(credentials, _ENDPOINT, "GET", params=question)  # type: ignore[no-untyped-call]
     if response.status_code != 200:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+AS_SCHEMA_6 = """
+PRAGMA foreign_keys = OFF;
+DROP TABLE policy_file;
+DROP TABLE upstream_seen;
+DROP TRIGGER model_retired;
+ALTER TABLE model DROP COLUMN retired_at;
+ALTER TABLE attempt DROP COLUMN upstream;
+PRAGMA user_version = 6;
+"""
 AS_SCHEMA_5 = """
 PRAGMA foreign_keys = OFF;
 DROP TABLE watch_look;
@@ -63,5 +72,5 @@ PRAGMA user_version = 1;
 
 
 def earlier(schema: int) -> str:
-    """The SQL that takes a journal of schema 6 back to `schema`."""
-    return "".join((AS_SCHEMA_5, AS_SCHEMA_4, AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 6 - schema])
+    """The SQL that takes a journal of schema 7 back to `schema`."""
+    return "".join((AS_SCHEMA_6, AS_SCHEMA_5, AS_SCHEMA_4, AS_SCHEMA_3, AS_SCHEMA_2, AS_SCHEMA_1)[: 7 - schema])

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from retrain_daemon.core.names import matches
 from retrain_daemon.errors import NotFound, Refused, RetrainError
 from retrain_daemon.registry import RegisteredModel, Version
 
@@ -52,6 +53,9 @@ class FakeRegistry:
             for name, model in self._models.items()
             if name in names
         }
+
+    def matching(self, patterns: Collection[str]) -> Mapping[str, RegisteredModel]:
+        return self.models([name for name in self._models if matches(name, patterns)])
 
     def version(self, model: str, number: int) -> Version:
         self._answer()

@@ -27,6 +27,8 @@ class Arguments:
     json: bool = False
     github: bool = False
     strict: bool = False
+    verbose: bool = False
+    registry: bool = False
     once: bool = False
     model: str | None = None
     attempt: str = ""
@@ -38,7 +40,12 @@ class Arguments:
     evidence: str = ""
     limit: int = 50
     folder: str = "demo"
+    data: str | None = None
+    target: str = ""
+    classes: list[str] = field(default_factory=list)
+    output: str | None = None
     backup: str | None = None
     yes: bool = False
     side: Side = ""
     quarantined: bool = False
+    all: bool = False

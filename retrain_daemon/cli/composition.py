@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,11 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retrain_daemon.act import Pacing
+from retrain_daemon.core.names import NO_MODELS, Listing
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.trust import Trust
 from retrain_daemon.daemon import Daemon, Gateways, Rhythm
 from retrain_daemon.drops import DropFolders
-from retrain_daemon.errors import NotFound, PolicyProblems, StateUnusable
+from retrain_daemon.errors import NotFound, PolicyProblems, RegistryUnreachable, StateUnusable
 from retrain_daemon.executor.holding import Means, find_means
 from retrain_daemon.executor.jobs import Allowance, ProcessExecutor
 from retrain_daemon.executor.templates import OWN_STORES, Templates
@@ -24,7 +26,8 @@ from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.soundness import was_there
 from retrain_daemon.log import get_logger
 from retrain_daemon.notify import Hook, Notifier
-from retrain_daemon.policies import PolicyFolder, Problem, read_policies
+from retrain_daemon.policies import PolicyFolder, Problem, Reading, read_files, read_policies
+from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
@@ -51,6 +54,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
     _log.info("workers.limits", **means.words())
     executor = executor_of(settings, settings.state / "jobs", wake.set, means, templates_of(settings))
     folders = DropFolders(wake.set)
+    policy_watch = PolicyWatch(settings.policies)
     alarms = WakeUps(wake.set)
     notifier = notifier_of(settings)
     backups = Backups(settings.state, settings.backups)
@@ -60,6 +64,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
         executor=executor,
         folders=folders,
         policies=PolicyFolder(settings.policies),
+        policy_watch=policy_watch,
         alarms=alarms,
         backups=backups,
     )
@@ -72,7 +77,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
     with ExitStack() as ending:
         ending.callback(journal.close)
         ending.callback(lambda: backups.close(clock()))
-        for part in (executor, folders, alarms, notifier):
+        for part in (executor, folders, policy_watch, alarms, notifier):
             ending.callback(part.close)
         manager = ServiceManager(os.environ)
         daemon = Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), notifier, manager)
@@ -150,14 +155,49 @@ def journal_to_write(settings: Settings) -> Journal:
 
 
 def readable_policies(path: Path, model: str | None) -> tuple[dict[str, Policy], tuple[Problem, ...]]:
-    """Policies without problems by model, and all problems; raises PolicyProblems if `model` has no policy for them."""
-    reading = read_policies(path)
+    """Policies without problems by model, and all problems; raises PolicyProblems if `model` has no policy for them.
+
+    Of fleets that of `model` only, if it matches, whether it is registered or not.
+    """
+    return _by_model(read_policies(path, NO_MODELS if model is None else Listing(names=frozenset({model}))), model)
+
+
+def policies_in_force(settings: Settings, model: str | None = None) -> dict[str, Policy]:
+    """Every policy by model, those of fleets by the models that the registry has; if it does not answer, by those that
+    the journal knows. With `model` the registry is not asked. Warnings about fleets are told on standard error.
+
+    Raises PolicyProblems if a file has any, with `model` if it has no policy for them.
+    """
+    if model is not None:
+        return readable_policies(settings.policies, model)[0]
+    files = read_files(settings.policies)
+    if not files.fleets:
+        return _by_model(files.reading(), None)[0]
+    models = _registered(settings, frozenset(pattern for fleet in files.fleets for pattern in fleet.models.match))
+    reading = files.reading(models)
+    for warning in reading.about_models:
+        print(f"retraind: {warning}", file=sys.stderr)
+    return _by_model(reading, None)[0]
+
+
+def _by_model(reading: Reading, model: str | None) -> tuple[dict[str, Policy], tuple[Problem, ...]]:
     policies = {policy.model: policy for policy in reading.policies}
     if reading.problems and model not in policies:
         raise PolicyProblems("\n".join(str(problem) for problem in reading.problems))
     return policies, reading.problems
 
 
-def policies_in_force(path: Path) -> dict[str, Policy]:
-    """Every policy by model; raises PolicyProblems if a file has any."""
-    return readable_policies(path, None)[0]
+def _registered(settings: Settings, patterns: frozenset[str]) -> Listing:
+    try:
+        return Listing(patterns, frozenset(registry_of(settings).matching(patterns)))
+    except RegistryUnreachable as error:
+        print(f"retraind: fleets are shown as the journal knows them: {error}", file=sys.stderr)
+        return known_models(settings)
+
+
+def known_models(settings: Settings) -> Listing:
+    """The models that the journal knows; none where there is no journal yet."""
+    try:
+        return Listing(names=frozenset(row.name for row in journal_to_read(settings).models.all()))
+    except NotFound:
+        return NO_MODELS

@@ -20,10 +20,11 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from retrain_daemon.cli.composition import journal_to_read, registry_of
+from retrain_daemon.cli.composition import journal_to_read, known_models, registry_of
+from retrain_daemon.core.names import NO_MODELS, Listing
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.drops.mounts import REMOTE, remote_devices, remote_kind
-from retrain_daemon.errors import NotFound
+from retrain_daemon.errors import NotFound, RetrainError
 from retrain_daemon.executor.jobs import left_alive
 from retrain_daemon.journal import JOURNAL_FILE
 from retrain_daemon.journal.copies import BACKUP_FOLDER, copies, flaw, how_to_restore
@@ -149,12 +150,20 @@ def backup(settings: Settings, now: datetime) -> Finding:
 
 def policies(settings: Settings) -> tuple[Finding, tuple[Policy, ...]]:
     """Whether every policy file can be used; those that can."""
-    reading = read_policies(settings.policies)
+    reading = read_policies(settings.policies, _models(settings))
     if reading.problems:
         first = str(reading.problems[0])
         more = f" (and {len(reading.problems) - 1} more)" if len(reading.problems) > 1 else ""
         return problem("policies", f"{first}{more}", "`retraind check` says all."), reading.policies
     return ok("policies", f"{len(reading.policies)} in {settings.policies}"), reading.policies
+
+
+def _models(settings: Settings) -> Listing:
+    """Those that fleets may have, as far as they are known."""
+    try:
+        return known_models(settings)
+    except RetrainError:
+        return NO_MODELS  # what is wrong with the journal is a finding of its own
 
 
 def drop_folders(found: tuple[Policy, ...]) -> tuple[Finding, ...]:

@@ -12,10 +12,12 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import registry_of, trust_of
 from retrain_daemon.cli.one_job import done
 from retrain_daemon.cli.output import print_json
+from retrain_daemon.core.names import Listing
 from retrain_daemon.core.policy import DEFAULT_ALIAS
 from retrain_daemon.errors import NotFound
 from retrain_daemon.executor.limits import Limits
 from retrain_daemon.policies import read_policies
+from retrain_daemon.registry import RegisteredModel, spell_alias
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import InspectModel, ModelInspected, ModeReport, Source
 
@@ -25,8 +27,8 @@ LIMITS = Limits(run_for=timedelta(minutes=10), memory=None)
 def inspect(arguments: Arguments, settings: Settings) -> int:
     """Print modes, why not, what to change, and the hyperparameters a policy may set."""
     model = arguments.model or ""
-    source = _source(settings, model, arguments.version)
-    report = _run(settings, InspectModel(source=source, untrusted=_untrusted(settings, source)))
+    source = source_of(settings, model, arguments.version, _alias(settings, model))
+    report = _run(settings, InspectModel(source=source, untrusted=untrusted(settings, source)))
     if arguments.json:
         print_json(report)
     else:
@@ -34,21 +36,28 @@ def inspect(arguments: Arguments, settings: Settings) -> int:
     return 0
 
 
-def _source(settings: Settings, model: str, version: int | None) -> Source:
+def source_of(settings: Settings, model: str, version: int | None, alias: str) -> Source:
+    """A version of a registered model, by its number or else by an alias; raises NotFound."""
     registry = registry_of(settings)
     found = registry.models([model]).get(model)
     if found is None:
         raise NotFound(f"no registered model is named {model}.", "Register one with mlflow, or mind the spelling.")
     if version is None:
-        alias = _alias(settings, model)
         version = found.aliases.get(alias)
         if version is None:
-            raise NotFound(f"{model} has no alias {alias}.", "Name a version with --version.")
+            raise NotFound(f"{model} has no alias {alias}.", _without_alias(found, alias))
     registry.version(model, version)
     return Source(tracking_uri=registry.tracking_uri, registry_uri=registry.registry_uri, model=model, version=version)
 
 
-def _untrusted(settings: Settings, source: Source) -> str:
+def _without_alias(found: RegisteredModel, alias: str) -> str:
+    if spelled := spell_alias(found.aliases, alias):
+        return f"It has {spelled}: aliases are case-sensitive."
+    there = ", ".join(found.aliases) or "none"
+    return f"Name a version with --version, or set it in MLflow; it has {there}."
+
+
+def untrusted(settings: Settings, source: Source) -> str:
     """Why nothing of the version is loaded: its author is not among those the settings name."""
     assert source.version is not None
     registry = registry_of(settings)
@@ -59,7 +68,7 @@ def _untrusted(settings: Settings, source: Source) -> str:
 def _alias(settings: Settings, model: str) -> str:
     if not settings.policies.exists():
         return DEFAULT_ALIAS
-    policies = read_policies(settings.policies).policies
+    policies = read_policies(settings.policies, Listing(names=frozenset({model}))).policies
     return next((policy.alias for policy in policies if policy.model == model), DEFAULT_ALIAS)
 
 

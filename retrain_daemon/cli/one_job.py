@@ -1,8 +1,10 @@
-"""One job done by a worker of the command's own, beside any daemon. What is asked and what is printed is the verb's."""
+"""Jobs done by workers of the command's own, beside any daemon. What is asked and what is printed is the verb's."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrain_daemon.cli.composition import clock, executor_of
@@ -35,3 +37,30 @@ def done(settings: Settings, job: Job, limits: Limits, folder: Path) -> Result:
             return result
         case other:
             raise Refused(f"the worker answered {other} to {job.kind}.")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job, and the interpreter its worker runs in; "" for the command's own."""
+
+    job: Job
+    python: str = ""
+
+
+def all_done(settings: Settings, asked: Mapping[str, Asked], limits: Limits, folder: Path) -> Mapping[str, Result]:
+    """The result of each job by its key, a plain file name; one that has none, such as of a worker that died, is
+    `Failed`. As many workers run at a time as the settings allow inspections.
+    """
+    executor = executor_of(settings, folder, lambda: None)
+    waiting, results = list(asked), dict[str, Result]()
+    try:
+        while len(results) < len(asked):
+            while waiting and len(executor.running()) < settings.inspections:
+                key = waiting.pop(0)
+                executor.start(key, asked[key].job, limits, clock(), python=asked[key].python)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            started = (key for key in asked if key not in waiting and key not in results)
+            results.update({key: ended.result for key in started if isinstance(ended := executor.look(key), Ended)})
+    finally:
+        executor.close()
+    return results

@@ -9,19 +9,22 @@ from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read
-from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
+from retrain_daemon.cli.recipes import how_trained
+from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
 from retrain_daemon.core.judge import Finding
+from retrain_daemon.core.names import Listing
 from retrain_daemon.core.policy import promotion_of
 from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.decisions import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.policy_files import PolicyFileRow
 from retrain_daemon.journal.reports import reported
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.journal.tenures import Comparison
@@ -29,7 +32,7 @@ from retrain_daemon.journal.watches import LookRow
 from retrain_daemon.labels import APPROVAL_TAG
 from retrain_daemon.lock import holder
 from retrain_daemon.observe import known_drift
-from retrain_daemon.policies import Problem, read_policies
+from retrain_daemon.policies import Fleet, Problem, Reading, read_policies
 from retrain_daemon.prospects import shown_by
 from retrain_daemon.settings import Settings
 from retrain_daemon.watch_asker import how_it_stands
@@ -64,13 +67,24 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetStatus:
+    """A file about several models: which, and those of them that were ever watched by it."""
+
+    file: str
+    match: str
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
-    """The status screen."""
+    """The status screen. `policy_files` are the versions of files that the daemon had in force last."""
 
     daemon: str | None
     state_folder: str
     models: tuple[ModelStatus, ...]
     policy_problems: tuple[Problem, ...]
+    policy_files: tuple[PolicyFileRow, ...]
+    fleets: tuple[FleetStatus, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +106,15 @@ class AttemptShown:
 def status(arguments: Arguments, settings: Settings) -> int:
     """Print every model on one screen."""
     journal = journal_to_read(settings)
+    rows = journal.models.all()
+    policies = _policies(settings.policies, rows)
     shown = Status(
         daemon=holder(settings.state),
         state_folder=str(settings.state),
-        models=tuple(_model_status(journal, row) for row in journal.models.all()),
-        policy_problems=_policy_problems(settings.policies),
+        models=tuple(_model_status(journal, row) for row in rows),
+        policy_problems=policies.problems,
+        policy_files=journal.policy_files.all(),
+        fleets=tuple(_fleet_status(fleet, rows) for fleet in policies.fleets),
     )
     if arguments.json:
         print_json(shown)
@@ -104,6 +122,13 @@ def status(arguments: Arguments, settings: Settings) -> int:
     print(f"daemon: {shown.daemon or 'not running'} (state {shown.state_folder})")
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
+    for file in shown.policy_files:
+        if file.wrong:
+            print(f"policy kept: {file.file}: version {file.digest[:12]}, in force since {moment(file.since)}, stays in"
+                  f" force; the file is wrong since {moment(file.wrong_since)}")  # fmt: skip
+    for fleet in shown.fleets:
+        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model so far"
+        print(f"fleet {fleet.file}: {fleet.match}: {known}")
     print_table(
         _COLUMNS,
         (
@@ -126,12 +151,17 @@ def status(arguments: Arguments, settings: Settings) -> int:
     return 0
 
 
-def _policy_problems(path: Path) -> tuple[Problem, ...]:
+def _policies(path: Path, rows: tuple[ModelRow, ...]) -> Reading:
     """Also a folder that is not there is one line on the screen, not the end of it."""
     try:
-        return read_policies(path).problems
+        return read_policies(path, Listing(names=frozenset(row.name for row in rows)))
     except NotFound as error:
-        return (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),)
+        return Reading((), (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),))
+
+
+def _fleet_status(fleet: Fleet, rows: tuple[ModelRow, ...]) -> FleetStatus:
+    models = (row.name for row in rows if row.policy_file == fleet.source and fleet.models.takes(row.name))
+    return FleetStatus(file=fleet.source, match=str(fleet.models), models=tuple(models))
 
 
 def watched(journal: Journal, model: str | None) -> str | None:
@@ -177,6 +207,8 @@ def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
 
 
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return "retired"
     if row.hold:
         return "paused"
     if opened and opened[0].awaits_approval:
@@ -199,6 +231,8 @@ def _without(counts: RowCounts) -> str:
 
 
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return f"no policy is about it since {moment(row.retired_at)}"
     if row.hold:
         return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
     if opened and opened[0].awaits_approval and opened[0].asked is not None:
@@ -260,8 +294,13 @@ def _print_attempt(shown: AttemptShown) -> None:
     if shown.decision:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
         for rule in shown.decision.rules:
-            print_rule(rule)
+            for told in rule_lines(rule):
+                print(f"  {told}")
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
+    if attempt.upstream:
+        seen = (f"{name} ({attempt.policy.upstream[name].model}) version {version}"
+                for name, version in attempt.upstream.items())  # fmt: skip
+        print(f"upstream: {', '.join(seen)}")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
     _print_budget(shown)
@@ -299,8 +338,7 @@ def _how(attempt: Attempt) -> str:
         return f"nothing was trained: look {attempt.look} at the challenger of attempt {attempt.again_of}"
     if attempt.offered is not None:
         return f"nothing was trained: version {attempt.offered} is judged as someone registered it"
-    chosen = "".join(f", {name}={value}" for name, value in attempt.recipe.hyperparameters.items())
-    return f"recipe: {attempt.recipe.mode.value}{chosen}"
+    return f"recipe: {how_trained(attempt)}"
 
 
 def _print_budget(shown: AttemptShown) -> None:

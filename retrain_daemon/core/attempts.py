@@ -5,7 +5,8 @@ What comes next is said in `steps.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -57,7 +58,8 @@ class Attempt:
     `champion_version` is the one it is judged against, 0 where there was none; `continues` the version whose learned
     state it took up. `offered` is the version a person put up as challenger: it is judged, and nothing is trained. So
     it is with the challenger of the attempt `again_of`, which this one judges on more rows, the `look`-th time.
-    `reported`: what its report tells about. `asked`: what a person was asked in the present round.
+    `reported`: what its report tells about. `asked`: what a person was asked in the present round. `upstream`: which
+    version was champion of each upstream model when it was decided, by the name that the policy gives it.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Attempt:
     look: int = 1
     reported: str = ""
     asked: Asked | None = None
+    upstream: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def awaits_approval(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
@@ -14,7 +14,7 @@ from retrain_daemon.core.decide import Decision
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
 from retrain_daemon.core.judge import Verdict
-from retrain_daemon.core.policy import Policy, Recipe
+from retrain_daemon.core.policy import Policy, Recipe, Scalar
 from retrain_daemon.journal.approvals import asked_in
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
 from retrain_daemon.journal.decisions import Decisions
@@ -25,7 +25,10 @@ _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 _CHALLENGER: TypeAdapter[Challenger] = TypeAdapter(Challenger)
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
+#: So many earlier searches tell a new one where to begin.
+_KNOWN_SEARCHES = 5
 _NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
+_UPSTREAM: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 
 
 class Attempts:
@@ -38,9 +41,11 @@ class Attempts:
     def plan(
         self, policy: Policy, decision: Decision, champion: int, continues: int | None, drops: Sequence[int],
         now: datetime, challenger: Challenger | None = None, again: Attempt | None = None,
+        upstream: Mapping[str, int] | None = None,
     ) -> Attempt:  # fmt: skip
         """Decision, attempt, frozen champion and frozen drops: one transaction. With a `challenger` that a person
-        offered, or that was judged in the attempt `again`, only that is judged.
+        offered, or that was judged in the attempt `again`, only that is judged. `upstream`: the champion of each
+        upstream model, by name.
         """
         assert decision.recipe is not None
         with self._database.transaction():
@@ -49,9 +54,10 @@ class Attempts:
             standing = self._decisions.note(policy.model, decision, now)
             self._database.run(
                 "INSERT INTO attempt (id, number, model, state, rule, decision, policy, recipe, champion_version,"
-                " continues, started_at, changed_at) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?)",
+                " continues, upstream, started_at, changed_at) VALUES (?, ?, ?, 'planned', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 name, number, policy.model, decision.rule, standing, _POLICY.dump_json(policy).decode(),
-                _RECIPE.dump_json(decision.recipe).decode(), champion, continues, to_text(now), to_text(now),
+                _RECIPE.dump_json(decision.recipe).decode(), champion, continues,
+                _UPSTREAM.dump_json(dict(upstream or {})).decode(), to_text(now), to_text(now),
             )  # fmt: skip
             if challenger is not None:
                 self._database.run(
@@ -175,6 +181,16 @@ class Attempts:
             " ORDER BY number DESC LIMIT 1", model,
         )  # fmt: skip
         return None if row is None else self._attempt(row)
+
+    def searched(self, model: str) -> tuple[Mapping[str, Scalar], ...]:
+        """The values that the newest searches for a model chose, by name, those that were promoted first."""
+        rows = self._database.rows(
+            "SELECT challenger FROM attempt WHERE model = ? AND again_of IS NULL"
+            " AND json_extract(challenger, '$.searched') IS NOT NULL"
+            " ORDER BY state = 'promoted' DESC, number DESC LIMIT ?", model, _KNOWN_SEARCHES,
+        )  # fmt: skip
+        found = (_CHALLENGER.validate_json(row["challenger"]).searched for row in rows)
+        return tuple(each.chosen for each in found if each is not None)
 
     def had_retracted(self, name: str) -> bool:
         """Whether a file of this attempt was retracted since."""
@@ -345,5 +361,6 @@ class Attempts:
             again_of=row["again_of"],
             look=row["look"],
             reported=row["reported"],
+            upstream=_UPSTREAM.validate_json(row["upstream"]),
             asked=asked_in(self._database, row["id"], row["round"]),
         )

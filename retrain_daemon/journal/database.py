@@ -18,7 +18,7 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.journal.copies import APPLICATION_ID, BACKUP_FOLDER, copy_whole
 from retrain_daemon.journal.soundness import refuse_damaged, refuse_foreign, refuse_lost, refuse_unsound, unusable
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 BUSY_SECONDS = 10
 
 Value = str | int | float | None

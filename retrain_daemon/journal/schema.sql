@@ -27,6 +27,7 @@ CREATE TABLE model (
     trouble_code       TEXT NOT NULL DEFAULT '',    -- the same for programs
     unloadable         INTEGER,           -- the champion that a worker could not load, whoever tries
     unloadable_why     TEXT NOT NULL DEFAULT '',    -- what it said, one clause
+    retired_at         TEXT,              -- since when no policy is about it; NULL: one is
     changed_at         TEXT NOT NULL
 ) STRICT;
 
@@ -114,6 +115,7 @@ CREATE TABLE attempt (
     again_of           TEXT REFERENCES attempt (id),  -- the attempt whose challenger it judges on more rows
     look               INTEGER NOT NULL DEFAULT 1,    -- the how manieth look at its challenger
     reported           TEXT NOT NULL DEFAULT '',      -- what its report tells about: round, state, and the run with it
+    upstream           TEXT NOT NULL DEFAULT '{}',    -- JSON: each upstream model's champion when it was decided, by name
     reason             TEXT NOT NULL DEFAULT '',
     champion_after     INTEGER,           -- the champion known when it ended
     started_at         TEXT NOT NULL,
@@ -305,6 +307,29 @@ CREATE TABLE watch_look (
     PRIMARY KEY (attempt, look)
 ) STRICT, WITHOUT ROWID;
 
+-- Who was champion of the models that one depends on when its policy was first seen with them.
+CREATE TABLE upstream_seen (
+    model    TEXT NOT NULL,       -- the model that depends on it
+    name     TEXT NOT NULL,       -- the name that its policy gives it
+    upstream TEXT NOT NULL,       -- the registered model
+    alias    TEXT NOT NULL,       -- the alias of its champion
+    version  INTEGER NOT NULL,    -- the champion then
+    at       TEXT NOT NULL,
+    PRIMARY KEY (model, name)
+) STRICT, WITHOUT ROWID;
+
+-- The version of each policy file that is in force, which is the last one without problems.
+CREATE TABLE policy_file (
+    file        TEXT PRIMARY KEY,
+    model       TEXT NOT NULL,             -- the model it is for, or the pattern of its models
+    content     TEXT NOT NULL,             -- its text
+    digest      TEXT NOT NULL,             -- sha256 of the text
+    since       TEXT NOT NULL,             -- when it came into force
+    wrong       TEXT NOT NULL DEFAULT '',  -- why the file as it is now did not come into force; '': it did
+    wrong_since TEXT,
+    changed_at  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE history (
     id      INTEGER PRIMARY KEY,
     at      TEXT NOT NULL,
@@ -377,6 +402,20 @@ CREATE TRIGGER watch_ended AFTER UPDATE OF ended_at ON watch WHEN NEW.ended_at I
     INSERT INTO history (at, model, subject, event, detail)
     VALUES (NEW.changed_at, NEW.model, NEW.attempt, 'watch.ended', NEW.outcome);
 END;
+CREATE TRIGGER policy_in_force AFTER INSERT ON policy_file BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.file, 'policy.in_force', substr(NEW.digest, 1, 12));
+END;
+CREATE TRIGGER policy_replaced AFTER UPDATE OF digest ON policy_file WHEN NEW.digest <> OLD.digest BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.file, 'policy.in_force',
+            substr(NEW.digest, 1, 12) || ', was ' || substr(OLD.digest, 1, 12));
+END;
+CREATE TRIGGER policy_wrong AFTER UPDATE OF wrong ON policy_file WHEN NEW.wrong <> OLD.wrong AND NEW.wrong <> '' BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.model, NEW.file, 'policy.kept',
+            substr(NEW.digest, 1, 12) || ' stays in force: ' || NEW.wrong);
+END;
 CREATE TRIGGER decision_inserted AFTER INSERT ON decision BEGIN
     INSERT INTO history (at, model, subject, event, detail)
     VALUES (NEW.at, NEW.model, NEW.model, 'decision.' || NEW.action, NEW.sentence);
@@ -424,6 +463,12 @@ CREATE TRIGGER champion_unloadable AFTER UPDATE OF unloadable ON model WHEN NEW.
             CASE WHEN NEW.unloadable IS NULL THEN 'champion.tried_again' ELSE 'champion.unloadable' END,
             'version ' || COALESCE(NEW.unloadable, OLD.unloadable) ||
             CASE WHEN NEW.unloadable_why = '' THEN '' ELSE ': ' || NEW.unloadable_why END);
+END;
+CREATE TRIGGER model_retired AFTER UPDATE OF retired_at ON model
+WHEN (NEW.retired_at IS NULL) <> (OLD.retired_at IS NULL) BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.policy_file,
+            CASE WHEN NEW.retired_at IS NULL THEN 'policy.taken_up' ELSE 'policy.retired' END, '');
 END;
 CREATE TRIGGER request_asked AFTER INSERT ON request BEGIN
     INSERT INTO history (at, model, subject, event, detail)

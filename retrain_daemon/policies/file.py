@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from retrain_daemon.core.expression import ExpressionProblem, compile_rule
+from retrain_daemon.core.names import has_wildcards
 from retrain_daemon.core.policy import (
     DEFAULT_ALIAS,
     PREVIOUS_ALIAS,
@@ -21,9 +23,13 @@ from retrain_daemon.core.policy import (
     Promotion,
     Recipe,
     Rule,
+    Schedule,
+    Upstream,
 )
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
+from retrain_daemon.policies.fleet import TEMPLATE, Fleet, check_templates, read_match
+from retrain_daemon.policies.names import names_in
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
 from retrain_daemon.policies.promotion import (
     check_metrics,
@@ -33,28 +39,26 @@ from retrain_daemon.policies.promotion import (
     read_promotion,
 )
 from retrain_daemon.policies.requirements import read_requirements
+from retrain_daemon.policies.schedules import read_quiet_hours, read_schedules
+from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, switch, text, word
+from retrain_daemon.policies.upstream import check_fleet, read_upstream
 from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
 _MOST_RULES = 100
 
-_KEYS = ("model", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_KEYS = ("model", "models", "alias", "description", "schedules", "upstream", "data", "train", "retrain", "pace",
+         "promote")  # fmt: skip
 _REQUIRED = {
-    "model": "Write the name of the registered model, such as `model: churn`.",
     "data": "Write `data:` and under it `path: /srv/drops/churn/*.csv` and `target: churned`.",
     "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
     "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
 }
 _LATER = {
-    "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
-    "search": "Write single hyperparameters under `train`.",
-    "upstream": "",
-    "models": "Write one policy a model.",
-    "observe": "",
-    "notify": "",
+    "notify": "Who is told is said in the settings, for all models.",
 }
 # Ends of lines that only some programs take for such would give each of them other numbers of lines.
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
@@ -62,8 +66,9 @@ _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\uff
 
 @dataclass(frozen=True)
 class FileReading:
-    """What one file says: a policy, perhaps with warnings, or why there is none; `line` and `column` are where it names
-    its model.
+    """What one file says: a policy or a fleet of them, perhaps with warnings, or why there is none; `line` and `column`
+    are where it names its models. `names` is the one model it is about, also where something else in it is wrong; ""
+    for a fleet, and where that cannot be told.
     """
 
     policy: Policy | None
@@ -71,6 +76,8 @@ class FileReading:
     line: int = 1
     column: int = 1
     warnings: tuple[Problem, ...] = ()
+    fleet: Fleet | None = None
+    names: str = ""
 
 
 def read_bytes(content: bytes, source: str, folder: str) -> FileReading:
@@ -123,32 +130,50 @@ def _read_document(document: Document, folder: str) -> FileReading:
     if not isinstance(root, MappingNode):
         document.problem(1, 1, "The file holds no policy.", "Begin with a line such as `model: churn`.")
         return FileReading(None, tuple(document.problems))
-    policy = _policy(root, folder)
-    model = root.entries.get("model", root)
+    policy, match = _policy(root, folder), read_match(root)
+    if policy is not None and match is not None:
+        check_fleet(root, match, policy.upstream)
+    model = root.entries.get("models" if match else "model", root)
     problems = tuple(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
+    reading = FileReading(None, problems, model.line, model.column, names=_named(root))
     if policy is None or problems:
-        return FileReading(None, problems, model.line, model.column)
+        return reading
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
-    return FileReading(named, (), model.line, model.column, warnings_of(named))
+    warned = replace(reading, warnings=warnings_of(named))
+    if match is not None:
+        return replace(warned, fleet=Fleet(match, named, model.line, model.column))
+    return replace(warned, policy=named)
+
+
+def _named(root: MappingNode) -> str:
+    """The one model that a file is about, whatever else is wrong in it."""
+    try:
+        return _model(root.entries["model"]) if "model" in root.entries else ""
+    except Wrong:
+        return ""
 
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
     root.expect(_KEYS, _LATER).require(**_REQUIRED)
+    check_templates(root)
     requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)
     promote = root.take("promote", read_promotion, None)
     if data is not None and promote is not None:
         check_metrics(root.entries["promote"], promote, data)
-    model = root.take("model", _model, "")
+    model = root.take("model", _model, TEMPLATE)
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
-    given = Names()
+    schedules = root.take("schedules", read_schedules, _NO_SCHEDULES)
+    upstream = root.take("upstream", lambda node: read_upstream(node, model, _model, _alias), _NO_UPSTREAM)
+    given = Names(names_in(root.entries.get("schedules")), names_in(root.entries.get("upstream")))
     rules = root.take("retrain", lambda node: _rules(node, requested, given), _NO_RULES)
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
         check_watch(root.entries["promote"], promote, rules)
+        check_search_metrics(root, promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None
@@ -161,13 +186,15 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
         rules=rules,
         pace=pace,
         promote=promote,
+        schedules=schedules,
+        upstream=upstream,
     )
 
 
 def _model(node: Node) -> str:
     value = word(node)
-    if "{" in value:
-        raise Wrong(f"`{node.name}`: templates are not built yet.", "Write the name of one registered model.")
+    if "{" in value or has_wildcards(value):
+        raise Wrong(f"`{node.name}` is one registered model.", 'Several are `models: {match: "churn-*"}`.')
     if value != value.strip() or any(sign in value for sign in "/:") or value in (".", "..") or len(value) > 250:
         message = f"`{node.name}` is no name of a registered model."
         raise Wrong(message, "MLflow takes neither `/` nor `:` nor spaces at the ends, and at most 250 characters.")
@@ -187,6 +214,8 @@ def _alias(node: Node) -> str:
 
 
 _NO_RULES: tuple[Rule, ...] = ()
+_NO_UPSTREAM: Mapping[str, Upstream] = {}
+_NO_SCHEDULES: Mapping[str, Schedule] = {}
 
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
@@ -223,7 +252,7 @@ def _is_mapping(node: Node) -> bool:
 
 
 def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
-    section = mapping(node).expect(("name", "when", "train", "require"))
+    section = mapping(node).expect(("name", "when", "train", "require", "observe"))
     section.require(
         name="Write what the rule is for, such as `name: enough fresh rows`.",
         when="Write a condition over facts, such as `when: data.new_rows >= 10000`.",
@@ -233,6 +262,7 @@ def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
         when=section.take("when", lambda entry: _when(entry, given), ""),
         recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
         require=section.take("require", read_requirements, ()),
+        observe=section.take("observe", switch, False),
     )
 
 
@@ -245,7 +275,9 @@ def _when(node: Node, given: Names) -> str:
 
 
 def _pace(node: Node) -> Pace:
-    section = mapping(node).expect(("cooldown", "per_day"), {"quiet_hours": "Write a rule over `now`."})
+    section = mapping(node).expect(("cooldown", "per_day", "quiet_hours"))
     return Pace(
-        cooldown=section.take("cooldown", duration, None), per_day=section.take("per_day", count(1, 10_000), None)
+        cooldown=section.take("cooldown", duration, None),
+        per_day=section.take("per_day", count(1, 10_000), None),
+        quiet_hours=section.take("quiet_hours", read_quiet_hours, ()),
     )

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from retrain_daemon.core.names import NO_MODELS, Listing
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound
+from retrain_daemon.policies.expansion import expand
 from retrain_daemon.policies.file import MAX_BYTES, FileReading, read_bytes, read_text
-from retrain_daemon.policies.nodes import Problem
-
-__all__ = ["PolicyFolder", "PolicySet", "Problem", "Reading", "read_policies", "read_policy_text"]
+from retrain_daemon.policies.fleet import Fleet
+from retrain_daemon.policies.nodes import Problem, shown_path
+from retrain_daemon.policies.upstream import warn_of_circle
 
 _SUFFIXES = (".yaml", ".yml")
 _TEST_SUFFIXES = (".test.yaml", ".test.yml")
@@ -24,37 +26,77 @@ _TEST_SUFFIXES = (".test.yaml", ".test.yml")
 
 @dataclass(frozen=True)
 class Reading:
-    """What files say: the policies without problems, every problem, and warnings about policies without problems."""
+    """What files say: the policies without problems, every problem, and warnings about policies without problems.
+
+    `fleets` are the files about several models; those of their models that are known have their policies too, and
+    `about_models` are warnings that no file can be blamed for.
+    """
 
     policies: tuple[Policy, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    fleets: tuple[Fleet, ...] = ()
+    about_models: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
 class PolicySet:
-    """The policies in force. `changed` since the last refresh; `kept` are files whose last good version is in force."""
+    """What files say and is in force. `changed` since the last refresh; `kept` are files whose last good version is in
+    force. `named` are models that some file is about by name, also one that is wrong: no fleet takes them up.
+    """
 
     policies: tuple[Policy, ...]
     problems: tuple[Problem, ...]
     changed: bool
     kept: tuple[str, ...]
+    fleets: tuple[Fleet, ...] = ()
+    named: frozenset[str] = frozenset()
 
 
 def read_policy_text(text: str, source: str, folder: str) -> Reading:
     """Given the text of one policy file, its policy or its problems; relative paths start at `folder`."""
-    return _reading({source: read_text(text, source, folder)})
+    return PolicyFiles({source: read_text(text, source, folder)}).reading()
 
 
-def read_policies(path: Path) -> Reading:
-    """Read a policy file, or the policy files of a folder; raises NotFound if the path does not exist."""
+def read_policies(path: Path, models: Listing = NO_MODELS) -> Reading:
+    """Read a policy file, or the policy files of a folder; of fleets the policies of those of `models` that match.
+
+    Raises NotFound if the path does not exist.
+    """
+    return read_files(path).reading(models)
+
+
+def read_files(path: Path) -> PolicyFiles:
+    """The same before it is known which models there are; raises NotFound if the path does not exist."""
     if not os.path.lexists(path):
         raise NotFound(f"There is no policy file or folder {path}.", "Name one that exists.")
     try:
         files = _files(path)
     except OSError as error:
-        return Reading((), (_unreadable(str(path), error),))
-    return _reading({file: _read(file) for file in files})
+        return PolicyFiles({str(path): FileReading(None, (_unreadable(str(path), error),))})
+    return PolicyFiles({file: _read(file) for file in files})
+
+
+class PolicyFiles:
+    """Files that were read once, without what they said before."""
+
+    def __init__(self, readings: Mapping[str, FileReading]) -> None:
+        self._readings = readings
+        self._said, self._clashes = _settled(readings, {})
+
+    @property
+    def fleets(self) -> tuple[Fleet, ...]:
+        """Files about several models that have no problems."""
+        return _fleets(self._said)
+
+    def reading(self, models: Listing = NO_MODELS) -> Reading:
+        """What they say, of fleets the policies of those of `models` that match."""
+        policies, fleets = _policies(self._said), self.fleets
+        warnings = tuple(warning for _, found in sorted(self._readings.items()) for warning in found.warnings)
+        of = expand(policies, fleets, _named(self._readings), dict.fromkeys((f.source for f in fleets), models), {})
+        problems = (*_problems(self._readings), *self._clashes, *of.problems)
+        every = tuple(of.policies.values())
+        return Reading(every, problems, (*warnings, *warn_of_circle(every)), fleets, of.warnings)
 
 
 class PolicyFolder:
@@ -64,9 +106,26 @@ class PolicyFolder:
         self._path = path
         self._signatures: dict[str, _Signature] = {}
         self._readings: dict[str, FileReading] = {}
-        self._in_force: dict[str, Policy] = {}
+        self._in_force: dict[str, Policy | Fleet] = {}
         self._last: PolicySet | None = None
         self._was_unreachable = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that were read last."""
+        return tuple(self._readings)
+
+    def take_up(self, contents: Mapping[str, str]) -> None:
+        """Before the first look: what files said in an earlier life, by path, as if they had been read then."""
+        for file, content in contents.items():
+            place = Path(file)
+            if self._path not in (place, place.parent):
+                continue  # of a folder that the settings named before
+            reading = _from_file(read_text(content, shown_path(file), str(place.absolute().parent)), file)
+            said = _said_by(reading)
+            if said is not None:
+                self._readings[file] = reading
+                self._in_force[file] = said
 
     def refresh(self) -> PolicySet:
         """The policies in force now; never raises for what is wrong with files or folder."""
@@ -76,8 +135,10 @@ class PolicyFolder:
         self._was_unreachable = unreachable is not None
         self._in_force, clashes = _settled(self._readings, self._in_force)
         problems = (*((unreachable,) if unreachable else ()), *_problems(self._readings), *clashes)
-        kept = tuple(file for file, policy in self._in_force.items() if self._readings[file].policy != policy)
-        found = PolicySet(tuple(self._in_force.values()), problems, changed=True, kept=kept)
+        kept = tuple(file for file, said in self._in_force.items() if _said_by(self._readings[file]) != said)
+        found = PolicySet(
+            _policies(self._in_force), problems, True, kept, _fleets(self._in_force), _named(self._readings)
+        )  # fmt: skip
         self._last, before = found, self._last
         return found if found != before else replace(found, changed=False)
 
@@ -138,22 +199,53 @@ def _is_policy_file(name: str) -> bool:
 def _read(file: str) -> FileReading:
     """One file's reading; a file that cannot be read is a problem of it."""
     path = Path(file)
+    if not _is_text(file):
+        message = "The name of this file, or of its folder, is no text in UTF-8."
+        return FileReading(None, (Problem(shown_path(file), 0, 0, message, "Rename it."),))
     try:
         # A pipe or a device would block the reader for ever.
         if not stat.S_ISREG(path.stat().st_mode):
-            return FileReading(None, (Problem(_shown(file), 0, 0, "This is not a file.", "Move it elsewhere."),))
+            return FileReading(None, (Problem(shown_path(file), 0, 0, "This is not a file.", "Move it elsewhere."),))
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         return FileReading(None, (_unreadable(file, error),))
-    reading = read_bytes(content, _shown(file), str(path.absolute().parent))
-    return replace(reading, policy=replace(reading.policy, source=file)) if reading.policy else reading
+    reading = read_bytes(content, shown_path(file), str(path.absolute().parent))
+    return _from_file(reading, file)
 
 
-def _reading(readings: Mapping[str, FileReading]) -> Reading:
-    policies, clashes = _settled(readings, {})
-    warnings = tuple(warning for _, found in sorted(readings.items()) for warning in found.warnings)
-    return Reading(tuple(policies.values()), (*_problems(readings), *clashes), warnings)
+def _is_text(path: str) -> bool:
+    """Whether it can be written into journal and log; a name on disk is any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _from_file(reading: FileReading, file: str) -> FileReading:
+    """With the path as it is, which may have no text."""
+    if reading.policy:
+        return replace(reading, policy=replace(reading.policy, source=file))
+    if reading.fleet:
+        return replace(reading, fleet=replace(reading.fleet, template=replace(reading.fleet.template, source=file)))
+    return reading
+
+
+def _said_by(reading: FileReading) -> Policy | Fleet | None:
+    return reading.policy or reading.fleet
+
+
+def _policies(said: Mapping[str, Policy | Fleet]) -> tuple[Policy, ...]:
+    return tuple(each for each in said.values() if isinstance(each, Policy))
+
+
+def _fleets(said: Mapping[str, Policy | Fleet]) -> tuple[Fleet, ...]:
+    return tuple(each for each in said.values() if isinstance(each, Fleet))
+
+
+def _named(readings: Mapping[str, FileReading]) -> frozenset[str]:
+    return frozenset(found.names for found in readings.values() if found.names)
 
 
 def _problems(readings: Mapping[str, FileReading]) -> tuple[Problem, ...]:
@@ -161,20 +253,20 @@ def _problems(readings: Mapping[str, FileReading]) -> tuple[Problem, ...]:
 
 
 def _settled(
-    readings: Mapping[str, FileReading], before: Mapping[str, Policy]
-) -> tuple[dict[str, Policy], tuple[Problem, ...]]:
-    """Given what files say and what was in force, the policies in force by file, no two for one model.
+    readings: Mapping[str, FileReading], before: Mapping[str, Policy | Fleet]
+) -> tuple[dict[str, Policy | Fleet], tuple[Problem, ...]]:
+    """Given what files say and what was in force, what is in force by file, no two policies for one model.
 
-    A file without a good policy keeps the one it had. Of several files for one model only the one that already had
-    it stays; the others keep what they had, and a problem names both places.
+    A file that says nothing good keeps what it said. Of several files for one model only the one that already had it
+    stays; the others keep what they had, and a problem names both places.
     """
-    wanted = {file: found.policy or before.get(file) for file, found in sorted(readings.items())}
-    settled = {file: policy for file, policy in wanted.items() if policy}
+    wanted = {file: _said_by(found) or before.get(file) for file, found in sorted(readings.items())}
+    settled = {file: said for file, said in wanted.items() if said}
     problems: list[Problem] = []
     # Who falls back to an earlier policy may meet a newcomer for that model, so look again until none clashes.
     while newcomers := _newcomers(settled, before):
-        for file, other in newcomers.items():
-            problems.append(_clash(readings[file], settled[file].model, file, other, readings[other].line))
+        for file, (model, other) in newcomers.items():
+            problems.append(_clash(readings[file], model, file, other, readings[other].line))
         for file in newcomers:
             if file in before:
                 settled[file] = before[file]
@@ -183,30 +275,29 @@ def _settled(
     return settled, tuple(problems)
 
 
-def _newcomers(policies: Mapping[str, Policy], before: Mapping[str, Policy]) -> dict[str, str]:
-    """Files whose policy is for a model that another file has too, with that file; not the one that had it before."""
+def _newcomers(said: Mapping[str, Policy | Fleet], before: Mapping[str, Policy | Fleet]) -> dict[str, tuple[str, str]]:
+    """Files whose policy is for a model that another file has too, with both; not the one that had it before."""
+    models = {file: each.model for file, each in said.items() if isinstance(each, Policy)}
     files: dict[str, list[str]] = {}
-    for file, policy in policies.items():
-        files.setdefault(policy.model, []).append(file)
+    for file, model in models.items():
+        files.setdefault(model, []).append(file)
     return {
-        file: next(other for other in files[policy.model] if other != file)
-        for file, policy in policies.items()
-        if len(files[policy.model]) > 1 and not (file in before and before[file].model == policy.model)
+        file: (model, next(other for other in files[model] if other != file))
+        for file, model in models.items()
+        if len(files[model]) > 1 and not _had(before.get(file), model)
     }
 
 
+def _had(before: Policy | Fleet | None, model: str) -> bool:
+    return isinstance(before, Policy) and before.model == model
+
+
 def _clash(reading: FileReading, model: str, file: str, other: str, line: int) -> Problem:
-    message = f"The model `{model}` has another policy in {_shown(other)}:{line}."
-    return Problem(_shown(file), reading.line, reading.column, message, "Keep one of them.")
+    message = f"The model `{model}` has another policy in {shown_path(other)}:{line}."
+    return Problem(shown_path(file), reading.line, reading.column, message, "Keep one of them.")
 
 
 def _unreadable(file: str, error: OSError) -> Problem:
     return Problem(
-        _shown(file), 0, 0, f"It cannot be read: {error.strerror or error}.", "Check that it is there and readable."
+        shown_path(file), 0, 0, f"It cannot be read: {error.strerror or error}.", "Check that it is there and readable."
     )
-
-
-def _shown(file: str) -> str:
-    """A path for people: a name may hold line breaks, or bytes that are no text."""
-    decoded = os.fsencode(file).decode("utf-8", "backslashreplace")
-    return decoded if decoded.isprintable() else decoded.encode("unicode_escape").decode()

@@ -7,6 +7,7 @@ Knows nothing of policies: their keys are in `file.py`.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -39,6 +40,12 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         return f"{place}: {'warning: ' if self.warning else ''}{self.message} {self.hint}".rstrip()
+
+
+def shown_path(file: str) -> str:
+    """A path for people: a name may hold line breaks, or bytes that are no text."""
+    decoded = os.fsencode(file).decode("utf-8", "backslashreplace")
+    return decoded if decoded.isprintable() else decoded.encode("unicode_escape").decode()
 
 
 class Wrong(Exception):

@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from retrain_daemon.worker.credentials import REGISTRY, TRACKING, whole
 from retrain_daemon.worker.job import (
     RESULT_NOT_WRITTEN,
     AccountRows,
+    CheckPolicy,
     CompareVersions,
     Failed,
     InspectDrops,
@@ -41,6 +43,7 @@ from retrain_daemon.worker.job import (
     RecordLearned,
     Result,
     ScoreDrops,
+    SketchPolicy,
     Source,
     Train,
     WriteReport,
@@ -177,47 +180,43 @@ def _place(error: Exception) -> str:
     return f"Raised in {raised.name}, {raised.filename} line {raised.lineno}."
 
 
+@dataclass(frozen=True)
+class _Work:
+    """Which function of which module does a job; whether it is told the job's folder, and may have a GPU: what is done
+    beside a training leaves it that memory.
+    """
+
+    module: str
+    function: str
+    in_folder: bool = False
+    gpu: bool = True
+
+
+_WORK: Mapping[type[Job], _Work] = {
+    InspectDrops: _Work("inspection", "inspect_drops"),
+    RecordLearned: _Work("inspection", "record_learned"),
+    AccountRows: _Work("accounting", "account_rows"),
+    MeasureDrift: _Work("drift", "measure_drift"),
+    ScoreDrops: _Work("scoring", "score_drops", in_folder=True, gpu=False),
+    CompareVersions: _Work("two_versions", "compare_versions", in_folder=True, gpu=False),
+    InspectModel: _Work("model_inspection", "inspect_model"),
+    CheckPolicy: _Work("against_policy", "check_policy", gpu=False),
+    SketchPolicy: _Work("sketch", "sketch_policy", gpu=False),
+    Train: _Work("training", "train", in_folder=True),
+    WriteReport: _Work("report", "write_report", in_folder=True),
+}
+
+
 def _do(job: Job, folder: Path, progress: Callable[[Progress], None]) -> Result:
     """Each kind of job imports only what it needs: reading a drop must not pay for a framework."""
-    if isinstance(job, InspectDrops):
-        from retrain_daemon.worker.inspection import inspect_drops
-
-        return inspect_drops(job, progress)
-    if isinstance(job, RecordLearned):
-        from retrain_daemon.worker.inspection import record_learned
-
-        return record_learned(job, progress)
-    if isinstance(job, AccountRows):
-        from retrain_daemon.worker.accounting import account_rows
-
-        return account_rows(job, progress)
-    if isinstance(job, MeasureDrift):
-        from retrain_daemon.worker.drift import measure_drift
-
-        return measure_drift(job, progress)
-    if isinstance(job, ScoreDrops):
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a training beside it may need all of a GPU's memory
-        from retrain_daemon.worker.scoring import score_drops
-
-        return score_drops(job, folder, progress)
-    if isinstance(job, CompareVersions):
+    work = _WORK.get(type(job))
+    if work is None:
+        raise Refused(f"This version cannot do the job {job.kind}.")
+    if not work.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        from retrain_daemon.worker.two_versions import compare_versions
-
-        return compare_versions(job, folder, progress)
-    if isinstance(job, InspectModel):
-        from retrain_daemon.worker.model_inspection import inspect_model
-
-        return inspect_model(job, progress)
-    if isinstance(job, Train):
-        from retrain_daemon.worker.training import train
-
-        return train(job, folder, progress)
-    if isinstance(job, WriteReport):
-        from retrain_daemon.worker.report import write_report
-
-        return write_report(job, folder, progress)
-    raise Refused(f"This version cannot do the job {job.kind}.")
+    function = getattr(import_module(f"retrain_daemon.worker.{work.module}"), work.function)
+    result: Result = function(job, folder, progress) if work.in_folder else function(job, progress)
+    return result
 
 
 def _use_all_descriptors() -> None:

@@ -51,6 +51,13 @@ def find(reference: str, code_folder: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
+def find_trainer(reference: str, code_folder: str) -> TrainingFunction:
+    """The training function that "package.module:name" names; raises Refused like `find`, and for other arguments."""
+    function = find(reference, code_folder)
+    _refuse_other_arguments(reference, function)
+    return cast("TrainingFunction", function)
+
+
 def build(reference: str, code_folder: str) -> Any:
     """What the function or class that "package.module:name" names gives; raises Refused with what it raised itself."""
     factory = find(reference, code_folder)
@@ -79,8 +86,7 @@ def train_with(
     Raises Refused when it cannot be found or takes other arguments, TrainingFailed for what it raises, with the place
     in its code, and for a result that is no model of the champion's kind.
     """
-    function = cast("TrainingFunction", find(reference, code_folder))
-    _refuse_other_arguments(reference, function)
+    function = find_trainer(reference, code_folder)
     try:
         trained = function(champion.copied().estimator, lesson)
     except RetrainError:

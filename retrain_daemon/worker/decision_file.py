@@ -6,6 +6,7 @@ Its schema is docs/decision.schema.json, which `python -m retrain_daemon.worker.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,7 +14,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from retrain_daemon.core.attempts import State
-from retrain_daemon.core.evidence import Evidence
+from retrain_daemon.core.evidence import Evidence, Searched
 from retrain_daemon.core.judge import Finding, Outcome
 from retrain_daemon.core.policy import Recipe, Requirement, promotion_of
 from retrain_daemon.worker.report_job import ApprovalSeen, Decided, ReportedDrop, WriteReport
@@ -34,23 +35,28 @@ class PolicyNamed:
 @dataclass(frozen=True, kw_only=True)
 class Versions:
     """Registered versions: the champion judged against, the challenger's own if it became one, the one whose learned
-    state it took up, and the one that a person put up.
+    state it took up, and the one that a person put up. `upstream`: who was champion of each model that it depends on
+    when the attempt was decided, by the policy's name for it.
     """
 
     champion: int
     challenger: int | None
     continues: int | None
     offered: int | None
+    upstream: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """Where the challenger is in MLflow, the digest of its stored files, and how many rows trained it."""
+    """Where the challenger is in MLflow, the digest of its stored files, how many rows trained it, and what a search
+    chose for it.
+    """
 
     run_id: str
     model_uri: str
     digest: str
     training_rows: int
+    searched: Searched | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +133,7 @@ def decision_of(job: WriteReport) -> DecisionFile:
             challenger=attempt.version,
             continues=attempt.continues,
             offered=attempt.offered,
+            upstream=attempt.upstream,
         ),
         challenger=_challenger(job),
         findings=verdict.findings if verdict else (),
@@ -147,7 +154,8 @@ def _challenger(job: WriteReport) -> Trained | None:
     if made is None:
         return None
     return Trained(
-        run_id=made.run_id, model_uri=made.model_uri, digest=made.digest, training_rows=made.training_rows
+        run_id=made.run_id, model_uri=made.model_uri, digest=made.digest, training_rows=made.training_rows,
+        searched=made.searched,
     )  # fmt: skip
 
 

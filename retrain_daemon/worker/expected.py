@@ -31,7 +31,7 @@ def unexpected(path: str, spec: DataSpec, schema: Schema) -> tuple[Complaint, ..
     """What the policy expects otherwise. Raises DataProblem for a column the file lacks, and Refused where bounds do
     not go with the type of a column.
     """
-    watches = [_Watch(each, column) for each, column in _columns(path, spec, schema)]
+    watches = [_Watch(each, column) for each, column in watched_columns(path, spec, schema)]
     if not watches:
         return ()
     try:
@@ -45,8 +45,11 @@ def unexpected(path: str, spec: DataSpec, schema: Schema) -> tuple[Complaint, ..
     return tuple(complaint for watch in watches for complaint in watch.complaints(path))
 
 
-def _columns(path: str, spec: DataSpec, schema: Schema) -> Iterator[tuple[Expectation, Column]]:
-    """Each expectation with each column it is about, of the kind that the signature or the bounds say."""
+def watched_columns(path: str, spec: DataSpec, schema: Schema) -> Iterator[tuple[Expectation, Column]]:
+    """Each expectation with each column it is about, of the kind that the signature or the bounds say.
+
+    Raises DataProblem for a pattern that stands for no column, Refused where bounds do not go with a type.
+    """
     names = column_names(path) if any(is_pattern(each.column) for each in spec.expect) else ()
     kinds = {column.name: column.kind for column in (*schema.features, *target_columns(spec, schema))}
     if spec.event_time:

@@ -41,6 +41,12 @@ def framework_of(card: ModelCard) -> Framework:
     return cast("Framework", module)
 
 
+def packages_of(flavor: str) -> tuple[str, ...]:
+    """What must be installed for models of a flavour; nothing for one that cannot be trained here."""
+    home = _HOMES.get(flavor)
+    return home.packages if home else ()
+
+
 def refuse_missing(card: ModelCard) -> None:
     """Raise Refused for a flavour that is not built, FrameworkMissing for one that is not installed here."""
     home = _HOMES.get(card.flavor)

@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from retrain_daemon import __version__
 from retrain_daemon.core.evidence import Challenger, Evidence
-from retrain_daemon.core.policy import DataSpec, Recipe, Requirement
+from retrain_daemon.core.policy import DataSpec, Recipe, Requirement, Scalar
 from retrain_daemon.worker.data_jobs import (
     AccountRows,
     CompareVersions,
@@ -44,6 +44,17 @@ from retrain_daemon.worker.data_jobs import (
     dated,
 )
 from retrain_daemon.worker.durable import write_whole
+from retrain_daemon.worker.model_jobs import InspectModel, ModelInspected, ModeReport
+from retrain_daemon.worker.policy_jobs import (
+    CheckPolicy,
+    FilesSeen,
+    Finding,
+    KeyedRecipe,
+    Named,
+    PolicyChecked,
+    PolicySketched,
+    SketchPolicy,
+)
 from retrain_daemon.worker.report_job import ReportWritten, WriteReport
 
 __all__ = [
@@ -52,6 +63,7 @@ __all__ = [
     "AccountRows",
     "Anchor",
     "Challenger",
+    "CheckPolicy",
     "CompareVersions",
     "DriftMeasured",
     "DropDrift",
@@ -61,14 +73,20 @@ __all__ = [
     "DropsInspected",
     "DropsScored",
     "Failed",
+    "FilesSeen",
+    "Finding",
     "InspectDrops",
     "InspectModel",
     "Job",
+    "KeyedRecipe",
     "LearnedRecorded",
     "MeasureDrift",
     "ModeReport",
     "ModelInspected",
+    "Named",
     "OtherVersion",
+    "PolicyChecked",
+    "PolicySketched",
     "ProfiledDrop",
     "Progress",
     "RecordLearned",
@@ -79,6 +97,7 @@ __all__ = [
     "RowsOfVersion",
     "ScoreDrops",
     "Side",
+    "SketchPolicy",
     "Source",
     "Train",
     "Trained",
@@ -110,47 +129,6 @@ KEPT_FILE = "challenger.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectModel:
-    """Say how one registered version can be trained further, and why not otherwise.
-
-    With a reason in `untrusted` only its description is read, and nothing of it is loaded.
-    """
-
-    kind: Literal["inspect_model"] = "inspect_model"
-    source: Source
-    untrusted: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModeReport:
-    """One mode: whether the model can do it, else the reason and what would make it possible."""
-
-    mode: str
-    possible: bool
-    reason: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInspected:
-    """Result of `InspectModel`. `flavor` such as "sklearn", `storage` such as "skops"; `features` as the signature
-    names them with their types; `hyperparameters` are the names a policy may set with their present values as text.
-    """
-
-    kind: Literal["model_inspected"] = "model_inspected"
-    flavor: str
-    storage: str
-    estimator: str
-    task: str
-    classes: tuple[str, ...]
-    features: tuple[tuple[str, str], ...]
-    modes: tuple[ModeReport, ...]
-    hyperparameters: tuple[tuple[str, str], ...]
-    trained_with: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Anchor:
     """An earlier champion of the same model; the other fields are as those of `Train`, of what it learned."""
 
@@ -177,6 +155,9 @@ class Train:
     `require` are the lines the challenger is judged by, `metrics` their metrics. `comparison` and `strict_confidence`
     go into the evidence as they are. `anchor` is an earlier champion that it is compared with as well. What a report
     shows beyond the evidence is written to `report_file`.
+
+    A search tries `starts`, values by name that earlier ones chose, before others; what it has tried is kept in
+    `study_folder` ("": nowhere), from which a later worker goes on.
     """
 
     kind: Literal["train"] = "train"
@@ -206,6 +187,8 @@ class Train:
     strict_confidence: float | None = None
     anchor: Anchor | None = None
     report_file: str = ""
+    starts: tuple[Mapping[str, Scalar], ...] = ()
+    study_folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +254,8 @@ Job = (
     | AccountRows
     | Train
     | WriteReport
+    | CheckPolicy
+    | SketchPolicy
 )
 Result = (
     DropsInspected
@@ -282,6 +267,8 @@ Result = (
     | RowsAccounted
     | Trained
     | ReportWritten
+    | PolicyChecked
+    | PolicySketched
     | Failed
 )
 

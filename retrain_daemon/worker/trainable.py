@@ -5,6 +5,7 @@ Protocols and the values they exchange, nothing else. No framework is imported.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import DataSpec
+from retrain_daemon.core.policy import DataSpec, Hyperparameter, Mode, Scalar
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.job import ModeReport
@@ -65,6 +66,10 @@ class Trainable(Protocol):
     def classes(self) -> NDArray[Any] | None:
         """The classes in the order of its outputs; None for a regression."""
 
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """Its present hyperparameters by the policy's names, as far as the model tells them and they are one value."""
+
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """The target beside which its predictions are judged: labels (n,), or numbers (n,) or (n, outputs)."""
 
@@ -84,6 +89,12 @@ class Trainable(Protocol):
         """Train a copy further as the lesson says.
 
         Raises Refused for what this model cannot do or a hyperparameter that is none, TrainingFailed when it fails.
+        """
+
+    def rehearse(self, mode: Mode, hyperparameters: Mapping[str, Hyperparameter], weighted: bool) -> None:
+        """Try on a copy what comes before the first row of a training; with `weighted` rows it takes weights.
+
+        Raises Refused, as `continue_training` does, for what this model cannot do or a hyperparameter that is none.
         """
 
     def holding(self, estimator: Any) -> Trainable:

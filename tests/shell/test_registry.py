@@ -196,6 +196,30 @@ def test_a_thousand_names_are_one_question(world: World, model: str) -> None:
     assert set(world.registry.models(names)) == {model}
 
 
+def test_models_are_listed_by_patterns_of_their_names(world: World) -> None:
+    before = f"fleet{next(NUMBERS)}"
+    names = [f"{before}-{end}" for end in ("de", "fr", "DE", "d_e", "d%e", "it's", "[x]")]
+    for name in (*names, f"{before.upper()}-de", f"other-{before}-de"):
+        world.add_model(name)
+
+    def listed(*patterns: str) -> set[str]:
+        return {
+            name.removeprefix(f"{before}-") for name in world.registry.matching([f"{before}-{p}" for p in patterns])
+        }
+
+    assert listed("*") == {"de", "fr", "DE", "d_e", "d%e", "it's", "[x]"}
+    assert listed("?e", "nothing*") == {"de"}
+    assert listed("d?e") == {"d_e", "d%e"}
+    assert listed("[x]", "*'s", "fr") == {"[x]", "it's", "fr"}
+    assert set(world.registry.matching([f"*{before}-de"])) == {f"{before}-de", f"other-{before}-de"}
+    assert world.registry.matching([]) == {}
+
+
+def test_a_listed_model_is_told_with_its_aliases(world: World, model: str) -> None:
+    world.registry.set_alias(model, "champion", 2)
+    assert world.registry.matching([f"{model}*"]) == world.registry.models([model])
+
+
 @pytest.mark.parametrize(
     ("present", "spelling"),
     [({"Champion": 1}, "Champion"), ({"CHAMPION": 1, "champion": 2}, None), ({"challenger": 1}, None), ({}, None)],

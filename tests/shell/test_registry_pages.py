@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        body = self.server.body or json.dumps({"registered_models": self._found()}).encode()
+        body = self.server.body or json.dumps(self._page()).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -45,8 +45,15 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         return
 
-    def _found(self) -> list[dict[str, object]]:
-        (wanted,) = parse_qs(urlsplit(self.path).query)["filter"]
+    def _page(self) -> dict[str, object]:
+        asked = parse_qs(urlsplit(self.path).query)
+        begin, most = int(asked.get("page_token", ["0"])[0]), int(asked["max_results"][0])
+        found = self._found(asked["filter"][0])
+        more = {"next_page_token": str(begin + most)} if len(found) > begin + most else {}
+        return {"registered_models": found[begin : begin + most], **more}
+
+    def _found(self, wanted: str) -> list[dict[str, object]]:
+        begin, like, end = wanted.removeprefix("name LIKE '").removesuffix("'").partition("%")
         return [
             {
                 "name": name,
@@ -55,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "tags": [{"key": "team", "value": "crm"}, {"key": "empty"}],
             }
             for name, version in self.server.champions.items()
-            if f"'{name}'" in wanted
+            if (name.startswith(begin) and name.endswith(end) if like else f"'{name}'" in wanted)
         ]
 
 
@@ -111,3 +118,32 @@ def test_a_refusal_of_the_server_is_told_in_its_words(server: Server) -> None:
     server.body = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no such column"}'
     with pytest.raises(Refused, match="no such column"):
         MlflowRegistry(server.uri).models(NAMES)
+
+
+def test_a_thousand_models_of_a_pattern_are_one_request_and_more_come_page_by_page(server: Server) -> None:
+    registry = MlflowRegistry(server.uri)
+    assert list(registry.matching(["m*"])) == NAMES
+    assert len(server.asked) == 1
+    server.champions |= {f"n{number}": "3" for number in range(1001)}
+    assert len(registry.matching(["n*"])) == 1001
+    assert len(server.asked) == 3
+    assert set(registry.matching(["m*", "m00*", "*0", "n1?"])) == {
+        *NAMES, *(name for name in server.champions if name.endswith("0")), *(f"n1{digit}" for digit in range(10)),
+    }  # fmt: skip
+
+
+def test_one_pattern_within_another_is_not_asked_for(server: Server) -> None:
+    MlflowRegistry(server.uri).matching(["m*", "m1*", "m*7", "m*5*7"])
+    assert len(server.asked) == 1
+
+
+def test_very_many_patterns_are_one_list_of_everything(server: Server) -> None:
+    found = MlflowRegistry(server.uri).matching([f"m{number:03}*" for number in range(90)])
+    assert list(found) == NAMES[:900]
+    assert len(server.asked) == 1
+
+
+def test_a_list_whose_pages_go_round_in_a_circle_is_no_answer(server: Server) -> None:
+    server.body = b'{"next_page_token": "again"}'
+    with pytest.raises(RegistryUnreachable, match="circle"):
+        MlflowRegistry(server.uri).matching(["m*"])

@@ -6,7 +6,7 @@ The loop is in `keras_training.py`, optimizer and loss in `keras_compile.py`, fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Mode
+from retrain_daemon.core.policy import Hyperparameter, Mode, Scalar
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.custom import build
@@ -35,6 +35,7 @@ from retrain_daemon.worker.frameworks.network import (
     note_missing_classes,
     predicted_at_once,
     predictions_of,
+    refuse_class_weight,
     row_weights,
     training_sides,
 )
@@ -115,6 +116,14 @@ class KerasModel:
         """Classification where the policy names classes."""
         return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
 
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """Rate and decay of its optimizer."""
+        optimizer = getattr(self.estimator, "optimizer", None)
+        config = optimizer.get_config() if optimizer is not None else {}
+        return {name: float(f"{config[name]:.6g}") for name in ("learning_rate", "weight_decay")
+                if isinstance(config.get(name), float)}  # fmt: skip
+
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """Labels as the policy's classes, or numbers."""
         values = np.asarray(target.to_numpy())
@@ -186,6 +195,20 @@ class KerasModel:
             },
         )
         return replace(self, estimator=model, recompile=False), record
+
+    def rehearse(self, mode: Mode, hyperparameters: Mapping[str, Hyperparameter], weighted: bool) -> None:
+        """Compile a model loaded once more as it would be for a training; raises Refused."""
+        from retrain_daemon.worker.frameworks.keras_compile import compile_as_wanted
+        from retrain_daemon.worker.frameworks.keras_layers import frozen
+
+        wanted = read_hyperparameters(hyperparameters, mode)
+        model, _ = self._start(mode)
+        kind = self.meaning.data.model_outputs
+        assert kind is not None  # declared_classes has refused otherwise
+        compile_as_wanted(model, wanted, kind, self.outputs, mode, self.recompile, like=self.estimator)
+        refuse_class_weight(wanted.class_weight, self.classes)
+        with frozen(model, wanted.freeze):
+            pass
 
     def holding(self, estimator: Any) -> KerasModel:
         """Around another Keras model; raises TrainingFailed for anything else."""

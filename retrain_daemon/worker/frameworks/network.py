@@ -162,6 +162,11 @@ def row_weights(
     return (by_row if weight is None else by_row * weight).astype(np.float32)
 
 
+def refuse_class_weight(class_weight: str | Mapping[str, float] | None, classes: NDArray[Any] | None) -> None:
+    """Raise Refused for weights of classes that there are not, as `row_weights` does once rows are there."""
+    row_weights(None, class_weight, None if classes is None else np.arange(len(classes)), classes)
+
+
 def _balanced(codes: Positions, classes: int) -> NDArray[np.float64]:
     counts = np.bincount(codes, minlength=classes)
     return len(codes) / (np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))

@@ -165,8 +165,8 @@ def continue_training(
     candidate = clone(estimator) if mode is Mode.REFIT else copy.deepcopy(estimator)
     hyperparameters = by_class(hyperparameters, classes_of(estimator))
     set_hyperparameters(candidate, hyperparameters)
-    _refuse_impossible(candidate, mode)
-    weighing = _weighing(candidate, mode, weight)
+    refuse_impossible(candidate, mode)
+    weighing = weighing_of(candidate, mode, weight)
     labels = target_array(estimator, target)
     notes = _check_classes(estimator, mode, labels)
     with told_in_a_sentence(estimator, len(labels)), seeded(seed), warnings_noted() as warned:
@@ -183,7 +183,8 @@ def continue_training(
     return Continued(candidate, (*notes, *warned))
 
 
-def _refuse_impossible(candidate: Any, mode: Mode) -> None:
+def refuse_impossible(candidate: Any, mode: Mode) -> None:
+    """Raise Refused, with the reason, for a mode that an estimator cannot do as its hyperparameters are."""
     report = next(report for report in describe_modes(candidate) if report.mode == mode.value)
     if not report.possible:
         raise Refused(f"Mode {mode.value} is not possible: {report.reason}.", report.remedy)
@@ -224,7 +225,7 @@ def _learn_in_batches(
         progress(done, len(batches))
 
 
-def _weighing(candidate: Any, mode: Mode, weight: NDArray[np.float64] | None) -> _Weights:
+def weighing_of(candidate: Any, mode: Mode, weight: NDArray[np.float64] | None) -> _Weights:
     """What goes to fit or partial_fit beside rows and labels; raises Refused for a model that takes no weights."""
     if weight is None:
         return {}

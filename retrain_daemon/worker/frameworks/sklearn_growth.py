@@ -44,6 +44,11 @@ def grow(parts: Parts, hyperparameters: Mapping[str, Hyperparameter]) -> str:
     return f"{name_of(parts.predictor)} grows from {present} to {wanted} members ({name})."
 
 
+def grows(predictor: Any) -> bool:
+    """Whether it goes on by more members, so that it is larger after each training."""
+    return _size(predictor) is not None
+
+
 def reason_against_growing(predictor: Any) -> str:
     """Why an ensemble cannot take more members, "" if it can (or is no ensemble)."""
     if not _is_histogram_boosting(predictor):

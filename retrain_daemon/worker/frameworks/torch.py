@@ -5,7 +5,7 @@ The loop is in `torch_training.py`, optimizers in `torch_optimizer.py`, storing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Mode
+from retrain_daemon.core.policy import Hyperparameter, Mode, Scalar
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.custom import build, find
@@ -35,6 +35,7 @@ from retrain_daemon.worker.frameworks.network import (
     note_missing_classes,
     predicted_at_once,
     predictions_of,
+    refuse_class_weight,
     row_weights,
     training_sides,
 )
@@ -136,6 +137,11 @@ class TorchModel:
         """Classification where the policy names classes."""
         return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
 
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """Name, rate and decay of the optimizer kept beside it."""
+        return {} if self.kept is None else torch_optimizer.settings_of(self.kept)
+
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """Labels as the policy's classes, or numbers."""
         values = np.asarray(target.to_numpy())
@@ -201,6 +207,18 @@ class TorchModel:
             },
         )
         return replace(self, estimator=module, state=torch_optimizer.keep(name, optimizer, module)), record
+
+    def rehearse(self, mode: Mode, hyperparameters: Mapping[str, Hyperparameter], weighted: bool) -> None:
+        """Make optimizer and loss for a copy as for a training; raises Refused."""
+        wanted = read_hyperparameters(hyperparameters, mode)
+        module, _ = self._start(mode)
+        torch_optimizer.build(module, None if mode is Mode.REFIT else self.kept, mode, wanted)
+        kind = self.meaning.data.model_outputs
+        assert kind is not None  # declared_classes has refused otherwise
+        loss_of(wanted.loss, kind, self.outputs)
+        refuse_class_weight(wanted.class_weight, self.classes)
+        with learning(module, wanted.freeze):
+            pass
 
     def holding(self, estimator: Any) -> TorchModel:
         """Around another module; its optimizer is not known, so none is kept."""
