@@ -39,6 +39,7 @@ benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/memory.py
 	$(VENV)/bin/python benchmarks/accounting.py
 	$(VENV)/bin/python benchmarks/data.py
+	$(VENV)/bin/python benchmarks/timelines.py
 
 # Python 3.11 or newer is asked for by name, so that an old one gets a sentence and not a failed install. Debian has
 # pip without what makes a venv with pip (python3-venv): then its own pip puts one in.

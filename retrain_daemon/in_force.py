@@ -122,10 +122,11 @@ class PoliciesInForce:
 
 
 def _by_file(journal: Journal) -> dict[str, set[str]]:
-    """The models of each file in an earlier life."""
+    """The models that each file was about at the end of an earlier life."""
     files: dict[str, set[str]] = {}
     for row in journal.models.all():
-        files.setdefault(row.policy_file, set()).add(row.name)
+        if row.retired_at is None:
+            files.setdefault(row.policy_file, set()).add(row.name)
     return files
 
 

@@ -16,6 +16,7 @@ from retrain_daemon.cli.rule_lines import forecast_line, rule_headline, rule_lin
 from retrain_daemon.core.decide import Action, Decision, RuleReport, decide
 from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.forecast import Forecast, forecast
+from retrain_daemon.core.pace import hindrance
 from retrain_daemon.core.policy import Policy, Recipe, Rule
 from retrain_daemon.core.unknown import why_unknown
 from retrain_daemon.core.vocabulary import readable
@@ -29,15 +30,19 @@ from retrain_daemon.settings import Settings
 from retrain_daemon.upstream import watched_models
 from retrain_daemon.watch_asker import how_it_stands
 
+#: The codes of decisions that the policy's pace holds back.
+_PACE = ("cooldown", "per_day", "quiet_hours")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a rule would train by, and when: `forecast` is None where it holds now. `reasons` say by fact why it is not
-    known.
+    """What a rule would train by, and when: `forecast` is None where it holds now, and `held_back` says what the pace
+    would have against a start at the time that is foreseen. `reasons` say by fact why it is not known.
     """
 
     recipe: Recipe
     forecast: Forecast | None
+    held_back: str
     reasons: Mapping[str, str]
 
 
@@ -99,9 +104,12 @@ def _planned(policy: Policy, facts: Facts, journal: Journal, now: datetime) -> P
 
 def _expected(rule: Rule, report: RuleReport, policy: Policy, facts: Facts, now: datetime) -> Expected:
     missing = dict.fromkeys(name for part in report.parts for leaf in part.leaves() for name in leaf.missing)
+    expected = None if report.holds else forecast(rule, policy, facts, now)
+    slow = hindrance(policy.pace, facts.starts, expected.at) if expected and expected.at else None
     return Expected(
         recipe=rule.recipe,
-        forecast=None if report.holds else forecast(rule, policy, facts, now),
+        forecast=expected,
+        held_back=slow.sentence if slow else "",
         reasons={name: why_unknown(name, policy, facts) for name in missing},
     )
 
@@ -146,8 +154,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         told = plan.rules[rule.name]
         yield from _indented(rule_lines(rule, told.reasons))
         if told.forecast is not None:
-            yield f"    {forecast_line(told.forecast)}"
-        lines = iter(("recipe: the same",)) if told.recipe == before else recipe_lines(told.recipe)
+            yield f"    {_when(told)}"
+        lines = iter(("recipe: the same as above",)) if told.recipe == before else recipe_lines(told.recipe)
         yield from (f"    {line}" for line in lines)
         before = told.recipe
     yield from _indented(_data_lines(plan))
@@ -158,10 +166,15 @@ def _short_lines(plan: Plan) -> Iterator[str]:
     yield from _headlines(plan)
     for rule in plan.decision.rules:
         told = plan.rules[rule.name]
-        expected = f": {forecast_line(told.forecast)}" if told.forecast is not None else ""
-        yield f"  {rule_headline(rule)}{expected}"
+        yield f"  {rule_headline(rule)}{f': {_when(told)}' if told.forecast is not None else ''}"
         if rule is _first_to_start(plan) and plan.decision.action is not Action.TRAIN:
             yield f"    {next(recipe_lines(told.recipe))}"
+
+
+def _when(expected: Expected) -> str:
+    """When a rule could hold that does not, and what the pace says then."""
+    assert expected.forecast is not None
+    return f"{forecast_line(expected.forecast)}{f'; {expected.held_back}' if expected.held_back else ''}"
 
 
 def _first_to_start(plan: Plan) -> RuleReport | None:
@@ -176,10 +189,19 @@ def _headlines(plan: Plan) -> Iterator[str]:
     yield f"  {decision.sentence}"
     if decision.offered:
         yield f"  challenger: {decision.offered}"
-    if decision.until:
+    if decision.until and decision.code in _PACE:
         yield f"  not before {weekday(decision.until)}"
+    elif (change := _next_change(plan)) is not None:
+        yield f"  time alone may change this at {weekday(change)}"
     if decision.recipe and decision.action is Action.TRAIN:
         yield from _indented(recipe_lines(decision.recipe))
+
+
+def _next_change(plan: Plan) -> datetime | None:
+    """When time alone may change the decision: also by the age that a rule asks for, where rules are waited for."""
+    acting = [plan.rules[rule.name].forecast for rule in plan.decision.rules if not rule.observe]
+    foreseen = [each.at for each in acting if each and each.at] if plan.decision.code == "no_rule_holds" else []
+    return min((*foreseen, *filter(None, (plan.decision.until,))), default=None)
 
 
 def _data_lines(plan: Plan) -> Iterator[str]:

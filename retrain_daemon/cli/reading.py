@@ -68,7 +68,7 @@ class ModelStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetStatus:
-    """A file about several models: which, and those of them that were ever watched by it."""
+    """A file about several models: which, and those of them that are watched by it."""
 
     file: str
     match: str
@@ -122,13 +122,13 @@ def status(arguments: Arguments, settings: Settings) -> int:
     print(f"daemon: {shown.daemon or 'not running'} (state {shown.state_folder})")
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
+    for fleet in shown.fleets:
+        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model"
+        print(f"fleet {fleet.file}: {fleet.match}: {known}")
     for file in shown.policy_files:
         if file.wrong:
             print(f"policy kept: {file.file}: version {file.digest[:12]}, in force since {moment(file.since)}, stays in"
                   f" force; the file is wrong since {moment(file.wrong_since)}")  # fmt: skip
-    for fleet in shown.fleets:
-        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model so far"
-        print(f"fleet {fleet.file}: {fleet.match}: {known}")
     print_table(
         _COLUMNS,
         (
@@ -160,8 +160,10 @@ def _policies(path: Path, rows: tuple[ModelRow, ...]) -> Reading:
 
 
 def _fleet_status(fleet: Fleet, rows: tuple[ModelRow, ...]) -> FleetStatus:
-    models = (row.name for row in rows if row.policy_file == fleet.source and fleet.models.takes(row.name))
-    return FleetStatus(file=fleet.source, match=str(fleet.models), models=tuple(models))
+    of_file = (row.name for row in rows if row.policy_file == fleet.source and row.retired_at is None)
+    return FleetStatus(
+        file=fleet.source, match=str(fleet.models), models=tuple(filter(fleet.models.takes, of_file))
+    )  # fmt: skip
 
 
 def watched(journal: Journal, model: str | None) -> str | None:

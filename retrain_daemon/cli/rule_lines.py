@@ -51,6 +51,8 @@ def _said(part: Part, reasons: Mapping[str, str]) -> str:
     """What a part looks at, or why it is not known."""
     if part.parts:
         return ""
+    if part.holds is None and part.missing == (part.text,) and part.text in reasons:
+        return f"not known: {reasons[part.text]}"
     if part.holds is None:
         return "not known: " + ("; ".join(_missing(part.missing, reasons)) or part.problem)
     value = f"{part.value} against {part.against}" if part.against else part.value
@@ -73,7 +75,7 @@ def forecast_line(expected: Forecast) -> str:
         return f"time alone makes it hold from {weekday(expected.at)}"
     before = f"not before {weekday(expected.not_before)}" if expected.not_before else ""
     if not expected.waits_for:
-        return f"{before}, and by time alone not in what can be foreseen" if before else "no fact can make it hold"
+        return f"nothing that can be foreseen makes it hold{f', and {before}' if before else ''}"
     waits = f"time alone does not make it hold: it waits for {', '.join(expected.waits_for)}"
     return f"{waits}, and {before}" if before else waits
 

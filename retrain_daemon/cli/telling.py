@@ -6,6 +6,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force
 from retrain_daemon.cli.explaining import chosen, seen
 from retrain_daemon.cli.output import print_json, print_table
+from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.shortfalls import shown
 from retrain_daemon.fact_sources import FactTold, told_facts
 from retrain_daemon.settings import Settings
@@ -23,6 +24,8 @@ def facts(arguments: Arguments, settings: Settings) -> int:
         print_json(kept)
         return 0
     print_table(("fact", "value", "where it comes from, or why it is not known"), map(_row, kept))
+    if found.champion.state is ChampionState.UNKNOWN:
+        print(found.champion.detail)
     if len(kept) < len(told):
         print(f"{len(told) - len(kept)} scores by metrics that nothing asks for are left out; --all shows them.")
     return 0

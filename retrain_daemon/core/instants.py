@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from retrain_daemon.core.decide import Decision
-from retrain_daemon.core.expression import compile_rule
+from retrain_daemon.core.expression import compile_rule, evaluate
 from retrain_daemon.core.policy import Names, Policy
 from retrain_daemon.core.vocabulary import HELPERS, Kind, Value, facts_of
 
@@ -70,26 +70,60 @@ def step_of(source: str, given: Names) -> timedelta | None:
     return _MINUTE if _FINE.search(left) else _QUARTER
 
 
-def next_instant(policy: Policy, decision: Decision, values: Mapping[str, Value], now: datetime) -> datetime | None:
-    """Given what was decided at `now` with these values of facts, the next moment at which time alone may change it."""
-    moments = (
-        *([decision.until] if decision.until else []),
-        *(moment for rule in policy.rules for moment in _of_rule(rule.when, policy.names, values, now)),
-    )
-    return min((moment for moment in moments if moment > now), default=None)
+def next_instant(
+    policy: Policy, decision: Decision, values: Mapping[str, Value], now: datetime, horizon: datetime
+) -> datetime | None:
+    """Given what was decided at `now` with these values of facts, the next moment at which time alone may change it;
+    None where it does not until `horizon`.
+    """
+    moments = [decision.until] if decision.until else []
+    moments += [moment for rule in policy.rules for moment in _exact(rule.when, policy.names, values, now)]
+    soonest = min((moment for moment in moments if moment > now), default=horizon)
+    stepped = [_stepped(rule.when, policy.names, values, now, soonest) for rule in policy.rules]
+    found = min((soonest, *(moment for moment in stepped if moment is not None)))
+    return found if now < found <= horizon else None
 
 
-def _of_rule(source: str, given: Names, values: Mapping[str, Value], now: datetime) -> Iterator[datetime]:
+def _exact(source: str, given: Names, values: Mapping[str, Value], now: datetime) -> Iterator[datetime]:
+    """When an age passes a constant, and the points in time that are mentioned."""
     for name in _passing(source, given):
         age = values.get(name)
-        if isinstance(age, timedelta):
+        if isinstance(age, timedelta) and _grows(name, values):
             for span in _spans_in(source):
                 yield now + span - age
                 yield now + span - age + _TICK
     for moment in _moments_in(source):
         yield moment
         yield moment + _TICK
+
+
+def _grows(name: str, values: Mapping[str, Value]) -> bool:
+    """Whether an age is one: where no rows wait, none of them gets older."""
+    return name != "data.waiting" or bool(values.get("data.new_rows"))
+
+
+def _stepped(
+    source: str, given: Names, values: Mapping[str, Value], now: datetime, horizon: datetime
+) -> datetime | None:
+    """Step by step, when a rule that computes with time first says something else, before `horizon`."""
     step = step_of(source, given)
-    if step is not None:
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        yield midnight + ((now - midnight) // step + 1) * step
+    if step is None:
+        return None
+    rule = compile_rule(source, given)
+    mentioned = {name: values.get(name) for name in rule.names}
+    before = evaluate(rule, mentioned).holds
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    moment = midnight + ((now - midnight) // step + 1) * step
+    while moment < horizon:
+        if evaluate(rule, {name: _later(name, values, moment - now) for name in rule.names}).holds is not before:
+            return moment
+        moment += step
+    return None
+
+
+def _later(name: str, values: Mapping[str, Value], after: timedelta) -> Value:
+    """A fact's value when nothing has happened for so long."""
+    value = values.get(name)
+    if isinstance(value, datetime) or (isinstance(value, timedelta) and _grows(name, values)):
+        return value + after
+    return value

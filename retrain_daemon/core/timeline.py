@@ -5,9 +5,9 @@ else. Nothing waits: the next moment is the next thing that happens, or that tim
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.given import Ends, File, Given, Setting
@@ -102,15 +102,18 @@ class _Playing:
             self._next_given += 1
         for found in self._world.go_on(now):
             self._tell(now, _came_of(found))
-        decision = self._decide(now) if self._world.runs(now) else None
-        if self._next_wanted < len(self._wanted) and self._wanted[self._next_wanted] <= now:
+        asked = self._next_wanted < len(self._wanted) and self._wanted[self._next_wanted] <= now
+        # What is decided while an attempt is open changes nothing, and is told only where a test asks.
+        decides = self._world.runs(now) and (asked or self._world.open is None)
+        decision = self._decide(now, asked) if decides else None
+        if asked:
             under_way = self._world.open.id if self._world.open else ""
             self._looks[now] = Look(decision=decision, under_way=under_way)
             self._next_wanted += 1
         return self._next(now, decision)
 
-    def _decide(self, now: datetime) -> Decision:
-        """Until nothing more begins."""
+    def _decide(self, now: datetime, asked: bool) -> Decision:
+        """Until nothing more begins, or something has; then further only where it is `asked` what is decided."""
         while True:
             facts = facts_of(self._world, now)
             decision = decide(self._world.policy, facts, now)
@@ -122,6 +125,8 @@ class _Playing:
             self._tries.append(begun)
             self._before = ()
             self._moments.append(Moment(at=now, decision=decision, attempt=begun.id))
+            if not asked:
+                return decision
 
     def _note(self, now: datetime, decision: Decision) -> None:
         """Told when the reason or a rule is another one; what an attempt under way keeps from starting is not."""
@@ -134,13 +139,14 @@ class _Playing:
         self._moments.append(Moment(at=now, happened=happened))
 
     def _next(self, now: datetime, decision: Decision | None) -> datetime | None:
-        moments = [self._world.next_moment()]
+        moments: list[datetime | None] = [self._world.next_moment()]
         if self._next_given < len(self._given):
             moments.append(self._given[self._next_given].at)
         if self._next_wanted < len(self._wanted):
             moments.append(self._wanted[self._next_wanted])
+        horizon = min((moment for moment in moments if moment is not None), default=self._end)
         if decision is not None and self._world.open is None:
-            moments.append(next_instant(self._world.policy, decision, self._values, now))
+            moments.append(next_instant(self._world.policy, decision, self._values, now, min(horizon, self._end)))
         return min((moment for moment in moments if moment is not None), default=None)
 
     def told(self) -> Timeline:
@@ -162,8 +168,15 @@ def spoken(event: object) -> str:
     if isinstance(event, File):
         return _spoken_file(event)
     words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(event).__name__).lower()
-    named = ", ".join(f"{name} {value}" for name, value in vars(event).items() if value not in (None, "", {}))
+    said = {name: value for name, value in vars(event).items() if value not in (None, "", {}, timedelta(0))}
+    named = ", ".join(f"{name} {_spoken_value(value)}" for name, value in said.items())
     return f"{words}: {named}" if named else words
+
+
+def _spoken_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return readable(value) if isinstance(value, timedelta) else str(value)
 
 
 def _spoken_file(file: File) -> str:

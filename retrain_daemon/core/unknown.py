@@ -7,6 +7,7 @@ from retrain_daemon.core.policy import Policy
 from retrain_daemon.core.scores import wanted_metrics
 from retrain_daemon.core.vocabulary import SCORES, metric_of, upstream_of
 
+NO_ANSWER = "the registry does not answer"
 #: Facts that are about the champion, or counted against it.
 _OF_CHAMPION = ("champion.", "registry.", "data.unlearned_rows")
 
@@ -23,7 +24,9 @@ def why_unknown(name: str, policy: Policy, facts: Facts) -> str:
         return facts.drift.obstacle or "the new rows were not measured yet"
     if name.startswith("last."):
         return "no attempt has ended yet"
-    if upstream := upstream_of(name):
+    if (upstream := upstream_of(name)) and facts.champion.state is ChampionState.UNKNOWN:
+        return NO_ANSWER
+    if upstream:
         return facts.upstream_unknown.get(upstream, "the registry was not asked yet")
     return "its value is no finite number"
 
@@ -31,7 +34,7 @@ def why_unknown(name: str, policy: Policy, facts: Facts) -> str:
 def _no_champion(policy: Policy, facts: Facts) -> str:
     match facts.champion.state:
         case ChampionState.UNKNOWN:
-            return facts.champion.detail or "the registry does not answer"
+            return NO_ANSWER
         case ChampionState.NO_MODEL:
             return f"no registered model is named {policy.model}"
         case ChampionState.LOST:

@@ -158,11 +158,9 @@ def passes_with_time(name: str) -> bool:
     """Given a fact's name, whether its value changes while nothing happens, at a time that is not foretold: slots of
     schedules are. Of a fact that is not known here, yes.
     """
-    if name.startswith(_SCHEDULES):
+    if name.startswith(_SCHEDULES) or upstream_of(name):
         return False
     fact = FACTS.get(name)
-    if upstream_of(name):
-        return False
     return fact is None or fact.kind in (Kind.SPAN, Kind.MOMENT)
 
 

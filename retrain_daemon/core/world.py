@@ -118,6 +118,7 @@ class World:
     last: LastAttempt | None = None
     last_files: frozenset[int] = _NO_FILES
     last_upstream: Mapping[str, int] = field(default_factory=dict)
+    ended_upstream: Mapping[str, int] = field(default_factory=dict)
     last_of_ours: Try | None = None
     learned_rows: int | None = None
     hold: Hold | None = None
@@ -185,6 +186,11 @@ class World:
     def changed_upstream(self, name: str) -> bool:
         """Whether that model's champion changed since the last attempt that was not abandoned began."""
         return self.upstream.get(name, 0) != self.last_upstream.get(name, 0)
+
+    def upstream_since_last(self) -> bool:
+        """Whether one of them changed since the last attempt that ended began, whatever its end."""
+        names = self.policy.upstream
+        return self.last is not None and any(self.upstream.get(n, 0) != self.ended_upstream.get(n, 0) for n in names)
 
     def cut(self) -> Cut:
         """What the champion learned."""
@@ -435,7 +441,7 @@ class World:
             id=attempt.id, outcome=ends.value, started_at=attempt.started, ended_at=now, policy_digest=attempt.digest,
             champion_after=self.champion, reason=attempt.reason,
         )  # fmt: skip
-        self.last_files = attempt.files
+        self.last_files, self.ended_upstream = attempt.files, attempt.upstream
         if ends is not Ends.ABANDONED:
             self.last_upstream = attempt.upstream
             had = self.files.numbered(attempt.files)

@@ -36,7 +36,7 @@ _DETAILS = {
 def facts_of(world: World, now: datetime) -> Facts:
     """All that `decide` may look at."""
     state = world.state(now)
-    known = state is ChampionState.FOUND
+    known, answers = state is ChampionState.FOUND, world.answers(now)
     opened = world.open
     return Facts(
         model=world.policy.model,
@@ -51,7 +51,8 @@ def facts_of(world: World, now: datetime) -> Facts:
         hold=world.hold,
         request=RetrainRequest(str(world.requests), world.request.by, "") if world.request else None,
         starts=_recent(world, now),
-        upstream={name: world.changed_upstream(name) if known else None for name in world.policy.upstream},
+        upstream={name: world.changed_upstream(name) if answers else None for name in world.policy.upstream},
+        upstream_since_last=answers and world.upstream_since_last(),
         offered=_offered(world, now) if opened is None and state in (ChampionState.FOUND, ChampionState.NONE) else None,
         undecided=_undecided(world, now) if known and opened is None else None,
         scores=_scores(world, now) if known else {},

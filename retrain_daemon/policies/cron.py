@@ -55,7 +55,8 @@ def read_cron(node: Node) -> str:
     if len(line) > _LONGEST:
         raise Wrong(f"`{node.name}` has more than {_LONGEST} letters.", _SUCH)
     if len(fields) != len(_FIELDS):
-        raise Wrong(f"`{node.name}` has {len(fields)} fields; a cron line has five.", _count_hint(fields))
+        number = "1 field" if len(fields) == 1 else f"{len(fields)} fields"
+        raise Wrong(f"`{node.name}` has {number}; a cron line has five.", _count_hint(fields))
     try:
         values = [_values(field, part) for field, part in zip(_FIELDS, fields, strict=True)]
     except Wrong as wrong:

@@ -86,7 +86,7 @@ def read_match(root: MappingNode) -> Match | None:
         message = "`model` and `models` cannot stand in one file."
         root.keys["models"].problem(message, "Keep one of them: a model of its own has a file of its own.")
     elif "models" not in root.entries:
-        root.require("model")
+        root.require(model="Write the name of the registered model, such as `model: churn`.")
     return root.take("models", _match, None)
 
 
@@ -94,7 +94,7 @@ def _match(node: Node) -> Match:
     if not isinstance(node, MappingNode):
         return Match(_patterns(node))
     section = node.expect(("match", "except"))
-    section.require("match")
+    section.require(match='Write a pattern of names, such as `match: "churn-*"`.')
     found = Match(section.take("match", _patterns, ()), section.take("except", _patterns, ()))
     for pattern in found.match:
         # Standing for several letters, so that a single `?` does not seem to except them all.

@@ -19,6 +19,8 @@ from retrain_daemon.policies.units import anything, count, duration, mapping, nu
 SPACE_KEYS = ("low", "high", "log", "step", "choices")
 SEARCH_KEYS = ("trials", "stop_after", "metric")
 MOST_TRIALS = 1000
+#: Up to here every whole number is a float of its own.
+MOST_BOUND = 2.0**53
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _SUCH = "Write one such as {low: 0.01, high: 0.3, log: true} or {choices: [15, 31, 63]}."
 _SUCH_SEARCH = "Write {trials: 40, metric: log_loss}."
@@ -139,6 +141,9 @@ def _check_bounds(section: MappingNode, low: float, high: float, log: bool) -> N
     elif log and low <= 0:
         message = f"`{section.name}`: with log, low must be above 0, and it is {low:g}."
         section.entries["low"].problem(message, "Write a small number such as 1e-4, or leave log out.")
+    elif max(abs(low), abs(high)) > MOST_BOUND:
+        message = f"`{section.name}`: {low:g} to {high:g} is too wide to be searched."
+        section.entries["high"].problem(message, f"Write bounds up to {MOST_BOUND:g}.")
 
 
 def _check_step(section: MappingNode, low: float, high: float, log: bool, step: float) -> None:

@@ -13,14 +13,13 @@ from retrain_daemon.core.attempts import Attempt
 from tests.acceptance.conftest import Boxes
 from tests.box import Box, buyers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 C = "logisticregression__C"
 SEARCH = (
-    "train:\n  mode: refit\n",
-    "train:\n  mode: refit\n  hyperparameters:\n"
-    f"    {C}: {{low: 1e-6, high: 1e3, log: true}}\n"
-    "  search: {trials: 12, stop_after: 10m, metric: log_loss}\n",
+    "promote:\n",
+    f"    train:\n      hyperparameters: {{{C}: {{low: 1e-6, high: 1e3, log: true}}}}\n"
+    "      search: {trials: 12, stop_after: 10m, metric: log_loss}\npromote:\n",
 )
 
 
@@ -32,7 +31,7 @@ def searched(boxes: Boxes) -> tuple[Box, Attempt]:
     box.policy("shop", SEARCH)
     box.start()
     box.drop("monday.csv", buyers(2))
-    return box, box.ended()
+    return box, box.ended(patience=150)
 
 
 def chosen(attempt: Attempt) -> float:
@@ -71,10 +70,10 @@ def test_the_next_search_begins_with_the_champions_value_and_goes_on_after_a_kil
 ) -> None:
     box, first = searched
     box.drop("tuesday.csv", buyers(3))
-    box.until(lambda: list((box.state / "kept").glob("*-study/search.json")))
+    box.until(lambda: list((box.state / "kept").glob("*-study/search.json")), patience=120)
     box.end(signal.SIGKILL)
     box.start()
-    second = box.ended(2)
+    second = box.ended(2, patience=120)
     assert second.challenger is not None
     file = box.client.download_artifacts(second.challenger.run_id, "search.json", str(tmp_path))
     trials = json.loads(Path(file).read_text("utf-8"))["trials"]

@@ -166,7 +166,7 @@ def test_rules_and_forecasts_see_the_same_values() -> None:
             "have fewer than 200 rows together",
         ),
         ("champion.score.mae", FACTS, "neither a rule nor a line of `require` names the metric"),
-        ("champion.version", replace(FACTS, champion=a_champion(None, ChampionState.UNKNOWN)), "it is unknown"),
+        ("champion.version", replace(FACTS, champion=a_champion(None, ChampionState.UNKNOWN)), "does not answer"),
         ("champion.age", replace(FACTS, champion=a_champion(None, ChampionState.NONE)), "no version of churn has the"),
         ("data.unlearned_rows", replace(FACTS, champion=a_champion(None, ChampionState.LOST)), "champion is lost"),
         ("registry.champion_moved", replace(FACTS, champion=a_champion(3, ChampionState.UNTRUSTED)), "is not trusted"),

@@ -13,8 +13,10 @@ import pytest
 from retrain_daemon.cli import explaining, telling
 from retrain_daemon.cli.main import main
 from retrain_daemon.cli.recipes import recipe_lines
-from retrain_daemon.cli.rule_lines import rule_lines
+from retrain_daemon.cli.rule_lines import forecast_line, rule_lines
 from retrain_daemon.core.decide import RuleReport
+from retrain_daemon.core.forecast import Forecast
+from retrain_daemon.core.parts import Part
 from retrain_daemon.core.policy import Mode, Recipe, Schedule, Search, Space, Upstream
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.fact_sources import told_facts
@@ -81,13 +83,26 @@ def test_plan_says_when_time_alone_makes_a_rule_hold_and_what_others_wait_for(bo
     made = box.registry.version(MODEL, 7).created_at
     assert f"    time alone makes it hold from {made + timedelta(days=60):%A %Y-%m-%d %H:%M} UTC\n" in said
     assert "    time alone does not make it hold: it waits for data.new_rows\n" in said
+    assert f"  time alone may change this at {made + timedelta(days=60):%A %Y-%m-%d %H:%M} UTC\n" in said
+
+
+def test_plan_says_what_the_pace_has_against_a_start_at_the_time_that_is_foreseen(box: FakeBox, ask: Ask) -> None:
+    box.edit_policy("champion.age > days(60)", "schedule.nightly")
+    nightly = "schedules: {nightly: {cron: '0 3 * * *', within: 1h}}"
+    quiet = "pace: {quiet_hours: {from: '02:00', to: '05:00'}}"
+    box.edit_policy("promote:", f"{nightly}\n{quiet}\npromote:")
+    said = ask("plan", MODEL)
+    assert (
+        "    time alone makes it hold from Monday 2026-03-02 03:00 UTC; quiet hours until 2026-03-02 05:00 UTC\n"
+    ) in said
+    assert "  time alone may change this at Monday 2026-03-02 03:00 UTC\n" in said
 
 
 def test_plan_shows_the_recipe_of_each_rule_once(ask: Ask) -> None:
     said = ask("plan", MODEL)
     assert "    recipe: refit, C=0.5\n      limits: 2h, 2 more tries after a failure\n" in said
     assert "    recipe: warm_start\n" in said
-    assert said.count("    recipe: the same\n") == 2
+    assert said.count("    recipe: the same as above\n") == 2
 
 
 def test_plan_of_many_models_is_a_line_for_each_rule(box: FakeBox, ask: Ask) -> None:
@@ -114,9 +129,9 @@ def test_a_rule_that_holds_but_may_not_start_shows_its_recipe(box: FakeBox, ask:
 def test_plan_and_facts_work_while_the_registry_does_not_answer(box: FakeBox, ask: Ask) -> None:
     box.registry.fail_with = RegistryUnreachable("MLflow at http://mlflow:5000 does not answer.")
     said = ask("plan", MODEL)
-    assert (
-        "?    champion.age > days(60): not known: champion.age (MLflow at http://mlflow:5000 does not answer.)" in said
-    )
+    assert "?    champion.age > days(60): not known: champion.age (the registry does not answer)" in said
+    assert "MLflow at http://mlflow:5000 does not answer." in said
+    assert "MLflow at http://mlflow:5000 does not answer." in ask("facts", MODEL)
     told = facts_by_name(ask("facts", MODEL, "--json"))
     assert told["champion.version"]["value"] is None
     assert "does not answer" in told["champion.version"]["why_unknown"]
@@ -188,6 +203,14 @@ def test_show_prints_the_parts_that_the_decision_rested_on(box: FakeBox, ask: As
     assert "    yes  data.new_rows >= 1000: 5,000\n" in ask("show", "churn-1")
 
 
+def test_a_fact_by_itself_that_is_not_known_is_named_once() -> None:
+    part = Part(text="registry.champion_moved", holds=None, missing=("registry.champion_moved",))
+    rule = RuleReport(name="moved", when=part.text, holds=None, parts=(part,))
+    assert list(rule_lines(rule, {"registry.champion_moved": "the registry does not answer"}))[1] == (
+        "  ?    registry.champion_moved: not known: the registry does not answer"
+    )
+
+
 def test_rules_of_a_journal_without_parts_are_printed_as_they_were() -> None:
     old = RuleReport(
         name="old", when="data.new_rows >= 9 && failures == 0", holds=False,
@@ -198,6 +221,21 @@ def test_rules_of_a_journal_without_parts_are_printed_as_they_were() -> None:
         "  failures is 0",
         "  data.new_rows is 7, short by 2",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        (Forecast(at=NOW), "time alone makes it hold from Sunday 2026-03-01 12:00 UTC"),
+        (
+            Forecast(waits_for=("failures",), not_before=NOW),
+            "time alone does not make it hold: it waits for failures, and not before Sunday 2026-03-01 12:00 UTC",
+        ),
+        (Forecast(), "nothing that can be foreseen makes it hold"),
+    ],
+)
+def test_a_forecast_is_one_line(expected: Forecast, said: str) -> None:
+    assert forecast_line(expected) == said
 
 
 def test_a_rule_that_is_only_observed_says_so() -> None:

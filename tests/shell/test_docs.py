@@ -13,11 +13,25 @@ import pytest
 import retrain_daemon
 from retrain_daemon import errors
 from retrain_daemon.cli.parser import EXIT_CODES, parse
+from retrain_daemon.core.expectations import run
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import TOLD
-from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, search, training
+from retrain_daemon.policies import (
+    Problem,
+    data,
+    file,
+    promotion,
+    read_policy_text,
+    requirements,
+    search,
+    stories,
+    story_hopes,
+    training,
+)
+from retrain_daemon.policies.stories import read_story_text
+from retrain_daemon.policies.story_events import EVENTS
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
@@ -274,6 +288,26 @@ def test_the_help_text_and_the_operations_page_have_the_same_exit_codes() -> Non
     in_table = {int(row[0]) for row in table(DOCS / "operations.md", "Exit codes")}
     assert in_help == in_table - {130}
     assert in_table == {int(row[0]) for row in table(DOCS / "architecture.md", "Exit codes")}
+
+
+def test_the_example_of_a_tested_policy_passes_its_tests(tmp_path: Path) -> None:
+    shown = section(DOCS / "policies.md", "Testing policies")
+    (policy,), (tests,) = (
+        re.findall(rf"^```{kind}\n(.*?)^```$", shown, re.DOTALL | re.MULTILINE) for kind in ("yaml", "yml")
+    )
+    (tmp_path / "churn.yaml").write_text(policy, "utf-8")
+    read = read_story_text(tests, "churn.test.yaml", tmp_path)
+    assert [str(problem) for problem in read.problems] == []
+    assert read.policy is not None
+    assert [run(read.policy, story).differences for story in read.stories] == [()] * len(read.stories)
+    assert read.stories
+
+
+def test_every_event_and_expectation_of_tests_is_listed_and_no_other() -> None:
+    assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is given")} == set(EVENTS)
+    assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is expected")} == set(story_hopes._KEYS)
+    keys = {bare(row[0]) for row in table(DOCS / "policies.md", "Testing policies")}
+    assert keys | {"name", "given", "expect"} == {*stories._KEYS, *stories._TEST_KEYS}
 
 
 def logged_events() -> set[str]:

@@ -32,6 +32,7 @@ from retrain_daemon.core.given import (
     RolledBack,
     Setting,
     Stopped,
+    UpstreamMoved,
 )
 from retrain_daemon.core.timeline import play
 from retrain_daemon.errors import RegistryUnreachable
@@ -107,6 +108,10 @@ class Lived:
                 assert asked.asked is not None
                 named = {"attempt": asked.id, "evidence": asked.asked.evidence}
                 self.box.order("approve" if approved else "reject", "because", named)
+            case UpstreamMoved(name):
+                self.box.registry.create_version_by_hand(name)
+                newest = max(each.number for each in self.box.registry.every_version(name))
+                self.box.registry.move_alias_by_hand(name, "champion", newest)
             case RegistryDown(span):
                 self.registry_until = self.box.clock.now + span
             case Stopped(span):
@@ -379,6 +384,26 @@ STORIES: dict[str, tuple[dict[str, str], Steps]] = {
         },
         (at(1, drop("a.csv")), at(24 * 6.6, drop("b.csv", 10)), at(24 * 7, drop("c.csv", 10))),
     ),
+    "a model that this one depends on has another champion": (
+        {"retrain:\n": "upstream: {words: words}\nretrain:\n", FRESH: f"{FRESH} || upstream.words.changed"},
+        (
+            at(1, drop("a.csv")),
+            at(2, UpstreamMoved("words")),
+            at(3, FAILS),
+            at(4, UpstreamMoved("words")),
+            at(5, REJECTS),
+            at(6, drop("b.csv", 10)),
+            at(7, drop("c.csv", 10)),
+        ),
+    ),
+    "quiet hours": (
+        {"promote:\n": "pace: {quiet_hours: [{from: '13:00', to: '15:30'}]}\npromote:\n"},
+        (at(1, drop("a.csv")), at(2, drop("b.csv", 10)), at(4, drop("c.csv", 10))),
+    ),
+    "a rule that only observes": (
+        {"promote:\n": "  - {name: watched, when: data.new_rows >= 10, observe: true}\npromote:\n"},
+        (at(1, drop("a.csv", 900)), at(2, drop("b.csv", 200))),
+    ),
     "an outage of the registry": (
         {},
         (
@@ -415,5 +440,8 @@ def test_a_story_played_is_the_story_lived(story: str, tmp_path: Path) -> None:
     box = FakeBox(tmp_path)
     for old, new in changes.items():
         box.edit_policy(old, new)
+    box.registry.add_model_by_hand("words")
+    box.registry.create_version_by_hand("words")
+    box.registry.move_alias_by_hand("words", "champion", 1)
     box.record_champion()
     assert played(box, steps) == lived(box, steps)
