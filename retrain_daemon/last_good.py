@@ -24,7 +24,7 @@ class LastGood:
         """What files say that are in force, and why others are not. Raises StateUnusable."""
         table = self._journal.policy_files
         versions = list(_versions(found))
-        wrong = {problem.file: str(problem) for problem in reversed(found.problems)}
+        wrong = {problem.file: str(problem) for problem in reversed(found.problems) if not problem.warning}
         with self._journal.transaction():
             table.forget_others({file for file, *_ in versions})
             for file, model, content, digest in versions:
