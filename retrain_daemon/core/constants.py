@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from retrain_daemon.core.complaints import problem_at
 from retrain_daemon.core.programs import NotCompiled, program_of
 from retrain_daemon.core.tokens import Sort, Token, closing
@@ -9,6 +11,8 @@ from retrain_daemon.core.vocabulary import HELPERS
 
 UNKNOWN_ZONE = "The time zone is not known.", "Write one such as Europe/Berlin."
 WRONG_PATTERN = "The search pattern is not valid.", "Write it in the syntax of RE2, with every bracket closed."
+# Of so few days there is a duration; a compiler need not be asked.
+_SURE = re.compile(r"[0-9]{1,6}")
 _A_MOMENT = 'timestamp("2026-01-31T00:00:00Z")'
 
 
@@ -17,6 +21,8 @@ def check_constants(source: str, tokens: tuple[Token, ...]) -> None:
     for index, token in enumerate(tokens[:-1]):
         end = closing(tokens, index + 1) if tokens[index + 1].text == "(" else None
         if token.sort is not Sort.NAME or "." in token.text or end is None or not _is_constant(tokens[index : end + 1]):
+            continue
+        if token.text in HELPERS and end == index + 3 and _SURE.fullmatch(tokens[index + 2].text):
             continue
         text = source[token.start : tokens[end].end]
         if not _is_computable(text):

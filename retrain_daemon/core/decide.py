@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
-from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
+from retrain_daemon.core.facts import ABANDONED_TO_HOLD, Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.pace import hindrance, last_start
 from retrain_daemon.core.parts import Part, conjuncts
@@ -24,8 +24,6 @@ from retrain_daemon.core.vocabulary import upstream_of
 REQUEST_RULE = "request"
 #: The rule that judging a person's challenger is journaled under.
 OFFER_RULE = "challenger"
-#: So many abandoned attempts in a row hold a model.
-ABANDONED_TO_HOLD = 3
 
 
 #: The codes of decisions while an attempt is under way.

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from retrain_daemon.core.policy import Recipe
 
+#: So many abandoned attempts in a row hold a model.
+ABANDONED_TO_HOLD = 3
+
 
 class ChampionState(StrEnum):
     """What the registry says about the champion's alias."""

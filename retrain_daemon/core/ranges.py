@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from retrain_daemon.core.decide import ABANDONED_TO_HOLD
+from retrain_daemon.core.facts import ABANDONED_TO_HOLD
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.vocabulary import metric_of
 

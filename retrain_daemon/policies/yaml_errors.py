@@ -66,7 +66,7 @@ def _of_sign(text: str, place: int, said: str) -> tuple[str, str] | None:
     if "\t" in here or "'\\t'" in said:
         return "A tab stands where YAML allows spaces only.", "Indent with spaces."
     if "alias" in said or "anchor" in said:
-        return f"`{here or '*'}` has a meaning of its own in YAML here.", _IN_QUOTES
+        return f"`{here.strip() or '*'}` has a meaning of its own in YAML here.", _IN_QUOTES
     if here and here in "@`%|>":
         return f"A value cannot begin with `{here}`.", "Put it in quotes."
     return None

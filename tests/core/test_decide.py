@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain_daemon.core.decide import ABANDONED_TO_HOLD, Action, decide
-from retrain_daemon.core.facts import ChampionState, DataFacts, Hold, LastAttempt, Offered, RetrainRequest, Scores
+from retrain_daemon.core.decide import Action, decide
+from retrain_daemon.core.facts import (
+    ABANDONED_TO_HOLD,
+    ChampionState,
+    DataFacts,
+    Hold,
+    LastAttempt,
+    Offered,
+    RetrainRequest,
+    Scores,
+)
 from retrain_daemon.core.policy import Mode, Pace, Recipe, Rule
 from tests.made import CHAMPION, NOW, a_champion, a_policy, some_data, some_facts
 
