@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from retrain_daemon.cli import explaining, telling
 from retrain_daemon.cli.main import main
@@ -209,6 +210,14 @@ def test_a_fact_by_itself_that_is_not_known_is_named_once() -> None:
     assert list(rule_lines(rule, {"registry.champion_moved": "the registry does not answer"}))[1] == (
         "  ?    registry.champion_moved: not known: the registry does not answer"
     )
+
+
+def test_a_decision_that_was_journaled_before_there_were_parts_is_read() -> None:
+    journaled = (
+        b'[{"name": "old", "when": "failures == 0", "holds": true, "values": [["failures", "0"]], "missing": []}]'
+    )
+    (rule,) = TypeAdapter(tuple[RuleReport, ...]).validate_json(journaled)
+    assert list(rule_lines(rule)) == ["rule “old”: holds: failures == 0", "  failures is 0"]
 
 
 def test_rules_of_a_journal_without_parts_are_printed_as_they_were() -> None:
