@@ -293,6 +293,8 @@ class Acting:
             strict_confidence=None if number is None else 1 - alpha_at(attempt, number),
             anchor=anchor,
             report_file=str(data_file(self._state, attempt)),
+            starts=self._journal.attempts.searched(attempt.model) if attempt.recipe.search else (),
+            study_folder=str(self._kept.study_of(attempt)),
         )
 
     def key(self, attempt: Attempt) -> str:

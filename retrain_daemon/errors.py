@@ -42,6 +42,10 @@ class Refused(RetrainError):
     exit_code = 5
 
 
+class UnknownHyperparameter(Refused):
+    """A hyperparameter that the model does not have, or that cannot be set there, whatever its value."""
+
+
 class RegistryUnreachable(RetrainError):
     """The MLflow server or its database did not answer, or not in time."""
 

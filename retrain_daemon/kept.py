@@ -1,4 +1,5 @@
-"""Trained challengers on disk that are not known to be in MLflow, a folder for each round of an attempt.
+"""Trained challengers on disk that are not known to be in MLflow, a folder for each round of an attempt, and searches
+under way, another one.
 
 Written by workers (`worker/kept.py`); here they are only found and removed.
 """
@@ -25,6 +26,10 @@ class KeptChallengers:
         """Where the present round of an attempt keeps what it trained."""
         return self._folder / f"{unique_name(attempt)}.{attempt.round}"
 
+    def study_of(self, attempt: Attempt) -> Path:
+        """Where the present round of an attempt keeps what its search has tried."""
+        return self._folder / f"{unique_name(attempt)}.{attempt.round}-study"
+
     def has(self, attempt: Attempt) -> bool:
         """Whether the present round has trained, and its challenger was not accepted yet."""
         return attempt.challenger is None and is_kept(self.folder_of(attempt))
@@ -33,7 +38,7 @@ class KeptChallengers:
         """Remove what earlier rounds trained, and see that the present one can keep what it trains."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in self._of(attempt):
-            if folder != self.folder_of(attempt):
+            if folder not in (self.folder_of(attempt), self.study_of(attempt)):
                 _remove(folder)
 
     def discard(self, attempt: Attempt) -> None:

@@ -10,6 +10,7 @@ from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_force, registry_of, trust_of
 from retrain_daemon.cli.outlook import outlook_lines
 from retrain_daemon.cli.output import print_json
+from retrain_daemon.cli.recipes import recipe_line
 from retrain_daemon.core.decide import Decision, RuleReport, decide
 from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.policy import Policy
@@ -98,8 +99,7 @@ def _print(plan: Plan) -> None:
     if plan.decision.offered:
         print(f"  challenger: {plan.decision.offered}")
     if plan.decision.recipe and plan.decision.action == "train":
-        settings = ", ".join(f"{name}={value}" for name, value in plan.decision.recipe.hyperparameters.items())
-        print(f"  recipe: {plan.decision.recipe.mode.value}{', ' + settings if settings else ''}")
+        print(f"  recipe: {recipe_line(plan.decision.recipe)}")
     if plan.decision.until:
         print(f"  not before {plan.decision.until:%Y-%m-%d %H:%M:%S} UTC")
     for rule in plan.decision.rules:

@@ -12,6 +12,7 @@ from retrain_daemon.cli.composition import clock, journal_to_read
 from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
+from retrain_daemon.cli.recipes import how_trained
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
@@ -321,8 +322,7 @@ def _how(attempt: Attempt) -> str:
         return f"nothing was trained: look {attempt.look} at the challenger of attempt {attempt.again_of}"
     if attempt.offered is not None:
         return f"nothing was trained: version {attempt.offered} is judged as someone registered it"
-    chosen = "".join(f", {name}={value}" for name, value in attempt.recipe.hyperparameters.items())
-    return f"recipe: {attempt.recipe.mode.value}{chosen}"
+    return f"recipe: {how_trained(attempt)}"
 
 
 def _print_budget(shown: AttemptShown) -> None:

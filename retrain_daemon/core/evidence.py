@@ -5,7 +5,10 @@ Values only; `judge.py` says what follows. None always means "could not be compu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from retrain_daemon.core.policy import Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +97,26 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a search chose: the values of the best of `trials` by `metric`, `failed` of which gave no score. `score` is
+    over `rows` of the training side, which the challenger learned afterwards: it is nothing to judge it by.
+    """
+
+    metric: str
+    score: float
+    rows: int
+    trials: int
+    failed: int
+    chosen: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Challenger:
     """A challenger that is trained and logged, but registered nowhere yet. `digest` is over its stored files.
 
     `unit` names what the keys in `learned_file` stand for: the group, or the features with their names. `offered` is
     the registered version that a person put up as challenger, None for our own: nobody trained it here, so
-    `learned_file` and `unit` are empty, and so is `digest` until it was loaded.
+    `learned_file` and `unit` are empty, and so is `digest` until it was loaded. `searched`: what a search chose for it.
     """
 
     run_id: str
@@ -109,3 +126,4 @@ class Challenger:
     training_rows: int
     unit: str = ""
     offered: int | None = None
+    searched: Searched | None = None

@@ -14,7 +14,7 @@ from retrain_daemon.core.decide import Decision
 from retrain_daemon.core.evidence import Challenger, Evidence
 from retrain_daemon.core.facts import LastAttempt
 from retrain_daemon.core.judge import Verdict
-from retrain_daemon.core.policy import Policy, Recipe
+from retrain_daemon.core.policy import Policy, Recipe, Scalar
 from retrain_daemon.journal.approvals import asked_in
 from retrain_daemon.journal.database import Database, to_moment, to_moment_or_none, to_text
 from retrain_daemon.journal.decisions import Decisions
@@ -25,6 +25,8 @@ _RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
 _CHALLENGER: TypeAdapter[Challenger] = TypeAdapter(Challenger)
 _EVIDENCE: TypeAdapter[Evidence] = TypeAdapter(Evidence)
 _VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
+#: So many earlier searches tell a new one where to begin.
+_KNOWN_SEARCHES = 5
 _NOTES: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 _UPSTREAM: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 
@@ -179,6 +181,16 @@ class Attempts:
             " ORDER BY number DESC LIMIT 1", model,
         )  # fmt: skip
         return None if row is None else self._attempt(row)
+
+    def searched(self, model: str) -> tuple[Mapping[str, Scalar], ...]:
+        """The values that the newest searches for a model chose, by name, those that were promoted first."""
+        rows = self._database.rows(
+            "SELECT challenger FROM attempt WHERE model = ? AND again_of IS NULL"
+            " AND json_extract(challenger, '$.searched') IS NOT NULL"
+            " ORDER BY state = 'promoted' DESC, number DESC LIMIT ?", model, _KNOWN_SEARCHES,
+        )  # fmt: skip
+        found = (_CHALLENGER.validate_json(row["challenger"]).searched for row in rows)
+        return tuple(each.chosen for each in found if each is not None)
 
     def had_retracted(self, name: str) -> bool:
         """Whether a file of this attempt was retracted since."""

@@ -35,6 +35,7 @@ from retrain_daemon.policies.promotion import (
     read_promotion,
 )
 from retrain_daemon.policies.requirements import read_requirements
+from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
 from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
 from retrain_daemon.secrets import has_credentials
@@ -49,7 +50,6 @@ _REQUIRED = {
 }
 _LATER = {
     "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
-    "search": "Write single hyperparameters under `train`.",
     "upstream": "",
     "observe": "",
     "notify": "",
@@ -162,6 +162,7 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
         check_watch(root.entries["promote"], promote, rules)
+        check_search_metrics(root, promote, data)
     pace = root.take("pace", _pace, Pace())
     if data is None or promote is None:
         return None

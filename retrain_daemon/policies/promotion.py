@@ -139,6 +139,11 @@ def check_scores(node: Node, named: tuple[str, ...], promote: Promotion, data: D
             node.problem(message, "Name `positive` under `data.target`, or use another metric.")
 
 
+def check_fits(node: Node, metric: str, promote: Promotion, data: DataSpec) -> None:
+    """Note a metric, asked for at `node`, that does not fit what `promote.require`, target or outputs say."""
+    _check_metric(node, METRICS[metric], _first(promote.require) or METRICS[metric], data)
+
+
 def _first(require: tuple[Requirement, ...]) -> Metric | None:
     """The first metric of a task: what a stored model takes says nothing of what it predicts."""
     return next((METRICS[line.metric] for line in require if line.metric in METRICS), None)

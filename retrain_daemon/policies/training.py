@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from typing import TypeVar
 
-from retrain_daemon.core.policy import Hyperparameter, Mode, Recipe
+from retrain_daemon.core.policy import Hyperparameter, Mode, Recipe, Search, Space
 from retrain_daemon.core.policy import Scalar as PolicyScalar
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong
+from retrain_daemon.policies.search import (
+    UNREADABLE,
+    UNREADABLE_SEARCH,
+    check_search,
+    check_time,
+    is_space,
+    read_search,
+    read_space,
+    refuse_space_within,
+)
 from retrain_daemon.policies.units import anything, choice, count, duration, mapping, number, size, text, word
 
-_KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python", "replay")
+_KEYS = ("mode", "hyperparameters", "limits", "retries", "with", "model", "python", "replay", "search")
 LEAST_CPUS, MOST_CPUS = 0.1, 4096
-_LATER = {"search": "Write single hyperparameters."}
-_SEARCHED = frozenset({"low", "high", "choices", "log", "step"})
+T = TypeVar("T")
 _YES_OR_NO = frozenset({"yes", "no", "true", "false", "on", "off"})
 _ROWS = re.compile(r"([0-9]{1,12}) ?rows?")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -38,10 +48,13 @@ LIMITS = tuple(field.name for field in fields(Bounds))
 
 @dataclass(frozen=True)
 class Change:
-    """What a `train` mapping sets; None leaves what was set before, an empty text unsets it."""
+    """What a `train` mapping sets; None leaves what was set before, an empty text unsets it. A value takes the place of
+    a space of the same name, and the other way round.
+    """
 
     mode: Mode | None = None
-    hyperparameters: Mapping[str, Hyperparameter] | None = None
+    hyperparameters: Mapping[str, Hyperparameter] = field(default_factory=dict)
+    spaces: Mapping[str, Space] = field(default_factory=dict)
     limits: Bounds = NO_BOUNDS
     retries: int | None = None
     trainer: str | None = None
@@ -55,7 +68,9 @@ class Change:
         replayed = recipe.replay if mode is Mode.INCREMENTAL else 0
         return Recipe(
             mode=mode,
-            hyperparameters={**recipe.hyperparameters, **(self.hyperparameters or {})},
+            hyperparameters={**_without(recipe.hyperparameters, self.spaces), **self.hyperparameters},
+            spaces={**_without(recipe.spaces, self.hyperparameters), **self.spaces},
+            search=recipe.search,
             run_for=self.limits.run_for or recipe.run_for,
             memory=self.limits.memory or recipe.memory,
             processes=self.limits.processes or recipe.processes,
@@ -71,8 +86,15 @@ class Change:
 
 def read_recipe(node: Node, before: Recipe) -> Recipe:
     """The recipe that a `train` mapping makes of the one `before`; what is wrong is noted."""
-    section = mapping(node).expect(_KEYS, _LATER)
-    recipe = _change(section).over(before)
+    section = mapping(node).expect(_KEYS)
+    known: Search | None = before.search or UNREADABLE_SEARCH
+    read = section.take("search", lambda entry: read_search(entry, before.search), known)
+    search = read if "search" in section.entries else before.search
+    # Who unsets a search gives up what it would have chosen.
+    start = replace(before, search=search, spaces={} if search is None and before.search else before.spaces)
+    recipe = _change(section).over(start)
+    check_search(section, recipe, before)
+    check_time(section, recipe)
     if recipe.replay and recipe.mode is not Mode.INCREMENTAL:
         section.entries["replay"].problem(
             f"`{section.name}.replay` goes with mode incremental, and the mode is {recipe.mode.value}, which trains on "
@@ -82,10 +104,17 @@ def read_recipe(node: Node, before: Recipe) -> Recipe:
     return recipe
 
 
+def _without(given: Mapping[str, T], names: Mapping[str, object]) -> Mapping[str, T]:
+    return {name: value for name, value in given.items() if name not in names}
+
+
 def _change(section: MappingNode) -> Change:
+    nothing: Mapping[str, Hyperparameter | Space] = {}
+    found = section.take("hyperparameters", _hyperparameters, nothing)
     return Change(
         mode=section.take("mode", choice(Mode), None),
-        hyperparameters=section.take("hyperparameters", _hyperparameters, None),
+        hyperparameters={name: value for name, value in found.items() if not isinstance(value, Space)},
+        spaces={name: value for name, value in found.items() if isinstance(value, Space)},
         limits=section.take("limits", _limits, NO_BOUNDS),
         retries=section.take("retries", count(0, 100), None),
         trainer=section.take("with", _or_nothing(_reference), None),
@@ -125,13 +154,21 @@ def _cpus(node: Node) -> float:
     return value
 
 
-def _hyperparameters(node: Node) -> Mapping[str, Hyperparameter]:
+def _hyperparameters(node: Node) -> Mapping[str, Hyperparameter | Space]:
     section = mapping(node)
     readers = {"early_stopping": _stopping_of_network} if "epochs" in section.entries else {}
-    return {key: section.take(key, readers.get(key, _hyperparameter), None) for key in section.entries}
+    return {
+        key: section.take(key, readers.get(key, _hyperparameter), _placeholder(entry))
+        for key, entry in section.entries.items()
+    }
 
 
-def _stopping_of_network(node: Node) -> Hyperparameter:
+def _placeholder(node: Node) -> Hyperparameter | Space:
+    """In the place of a value that cannot be read."""
+    return UNREADABLE if is_space(node) else None
+
+
+def _stopping_of_network(node: Node) -> Hyperparameter | Space:
     """Models of other kinds take true and false for it; what is trained in epochs is a network."""
     if isinstance(node, Scalar) and node.plain and node.value.lower() in _YES_OR_NO:
         hint = "Write after how many epochs, such as 3, or {patience: 3, share: 10%}; leave it out for none."
@@ -139,17 +176,21 @@ def _stopping_of_network(node: Node) -> Hyperparameter:
     return _hyperparameter(node)
 
 
-def _hyperparameter(node: Node) -> Hyperparameter:
-    """One value, a list of values, or values by name."""
+def _hyperparameter(node: Node) -> Hyperparameter | Space:
+    """One value, a list of values, values by name, or a space that a search chooses from."""
     if isinstance(node, Sequence):
-        return tuple(anything(item.called(node.name)) for item in node.items)
+        return tuple(_part(item.called(node.name), node.name) for item in node.items)
     if not isinstance(node, MappingNode):
         return anything(node)
-    # Classes may have such names, too.
-    if node.entries and node.entries.keys() <= _SEARCHED and not node.name.endswith("class_weight"):
-        raise Wrong(f"`{node.name}`: search spaces are not built yet.", "Write a single value.")
+    if is_space(node):
+        return read_space(node)
     empty: PolicyScalar = None
-    return {key: node.take(key, anything, empty) for key in node.entries}
+    return {key: node.take(key, lambda entry: _part(entry, node.name), empty) for key in node.entries}
+
+
+def _part(node: Node, whole: str) -> PolicyScalar:
+    refuse_space_within(node, whole.rpartition(".")[2])
+    return anything(node)
 
 
 def _or_nothing(read: Callable[[Node], str]) -> Callable[[Node], str]:

@@ -28,6 +28,7 @@ from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.mlflow_errors import understood, unreachable
 from retrain_daemon.worker.mlflow_story import NOTE_TAG, datasets, first_note
 from retrain_daemon.worker.store import ensure_experiment
+from retrain_daemon.worker.study import STUDY_FILE, Study, searched, study_text
 
 MODEL_NAME = "model"
 #: On the run: which training's result it holds, so that none is stored twice.
@@ -87,10 +88,18 @@ def _fill(run: Run, job: Train, kept: Kept) -> LoggedRun:
     mlflow.log_text(json.dumps(kept.manifest, indent=1), "data_manifest.json")
     mlflow.log_text(json.dumps(asdict(read_environment()), indent=1), "environment.json")
     _log_epochs(run_id, kept.epochs)
+    _log_study(kept.study)
     model_id = log_stored(run_id, Path(job.kept_folder) / MODEL_FOLDER, kept.parameters)
     _log_measured(run_id, model_id, job, kept)
     mlflow.log_text(json.dumps(asdict(kept.evidence), indent=1), "evidence.json")
     return LoggedRun(run_id, f"models:/{model_id}")
+
+
+def _log_study(study: Study | None) -> None:
+    """The best score has a name of its own, and no model and no rows: it is not what anything is judged by."""
+    if study is not None:
+        mlflow.log_text(study_text(study), STUDY_FILE)
+        mlflow.log_metric(f"search_best_{study.metric}", searched(study).score)
 
 
 def _log_measured(run_id: str, model_id: str, job: Train, kept: Kept) -> None:

@@ -121,7 +121,13 @@ def split(
     units that were seen up to `unknown_until` in files that are not among the drops any more. The training side is
     never thinned.
     """
-    side = _judging_side(rows, spec)
+    return parted(rows, _judging_side(rows, spec), learned, unknown_until, seen_early)
+
+
+def parted(
+    rows: LabelledRows, side: Mask, learned: Keys, unknown_until: datetime | None, seen_early: Keys | None = None
+) -> Split:
+    """The same for a `side` of the rows that is to judge, whoever chose it."""
     training, held_out = rows.take(~side), rows.take(side)
     units = held_out.unit_keys
     known = contains(learned, units) | _also_in(training, units)

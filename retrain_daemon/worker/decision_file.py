@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from retrain_daemon.core.attempts import State
-from retrain_daemon.core.evidence import Evidence
+from retrain_daemon.core.evidence import Evidence, Searched
 from retrain_daemon.core.judge import Finding, Outcome
 from retrain_daemon.core.policy import Recipe, Requirement, promotion_of
 from retrain_daemon.worker.report_job import ApprovalSeen, Decided, ReportedDrop, WriteReport
@@ -45,12 +45,15 @@ class Versions:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """Where the challenger is in MLflow, the digest of its stored files, and how many rows trained it."""
+    """Where the challenger is in MLflow, the digest of its stored files, how many rows trained it, and what a search
+    chose for it.
+    """
 
     run_id: str
     model_uri: str
     digest: str
     training_rows: int
+    searched: Searched | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,8 @@ def _challenger(job: WriteReport) -> Trained | None:
     if made is None:
         return None
     return Trained(
-        run_id=made.run_id, model_uri=made.model_uri, digest=made.digest, training_rows=made.training_rows
+        run_id=made.run_id, model_uri=made.model_uri, digest=made.digest, training_rows=made.training_rows,
+        searched=made.searched,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from retrain_daemon import __version__
 from retrain_daemon.core.evidence import Challenger, Evidence
-from retrain_daemon.core.policy import DataSpec, Recipe, Requirement
+from retrain_daemon.core.policy import DataSpec, Recipe, Requirement, Scalar
 from retrain_daemon.worker.data_jobs import (
     AccountRows,
     CompareVersions,
@@ -155,6 +155,9 @@ class Train:
     `require` are the lines the challenger is judged by, `metrics` their metrics. `comparison` and `strict_confidence`
     go into the evidence as they are. `anchor` is an earlier champion that it is compared with as well. What a report
     shows beyond the evidence is written to `report_file`.
+
+    A search tries `starts`, values by name that earlier ones chose, before others; what it has tried is kept in
+    `study_folder` ("": nowhere), from which a later worker goes on.
     """
 
     kind: Literal["train"] = "train"
@@ -184,6 +187,8 @@ class Train:
     strict_confidence: float | None = None
     anchor: Anchor | None = None
     report_file: str = ""
+    starts: tuple[Mapping[str, Scalar], ...] = ()
+    study_folder: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from retrain_daemon.worker.job import KEPT_FILE, Train, is_kept
 from retrain_daemon.worker.lesson import Epoch
 from retrain_daemon.worker.model_code import refuse_unloadable
 from retrain_daemon.worker.model_files import ModelFiles, payload_digest
+from retrain_daemon.worker.study import Study
 from retrain_daemon.worker.trainable import Trainable
 
 MODEL_FOLDER = "model"
@@ -34,7 +35,8 @@ MODEL_FOLDER = "model"
 class Kept:
     """What is known of a kept challenger. `token` is no other's anywhere; `champion_run` is the run its champion came
     from, "" for none. `evidence` has the digest of the stored files. `parameters` by name and `manifest`, the rows of
-    each drop, are for the run, `notes` for a reviewer; `unit` is what the keys of its learned rows stand for.
+    each drop, are for the run, `notes` for a reviewer; `unit` is what the keys of its learned rows stand for, `study`
+    the search that chose its hyperparameters.
     """
 
     token: str
@@ -47,6 +49,7 @@ class Kept:
     notes: tuple[str, ...]
     training_rows: int
     unit: str
+    study: Study | None = None
 
 
 _KEPT: TypeAdapter[Kept] = TypeAdapter(Kept)

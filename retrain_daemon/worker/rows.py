@@ -28,7 +28,7 @@ from retrain_daemon.errors import StateUnusable
 from retrain_daemon.worker.columns import MISSING_WORDS, as_written, cast, is_text, to_arrow
 from retrain_daemon.worker.durable import write_whole
 
-__all__ = ["Keys", "cast", "contains", "each_once", "judges", "load_keys", "save_keys", "stops", "unit_keys"]
+__all__ = ["Keys", "cast", "contains", "each_once", "judges", "load_keys", "save_keys", "stops", "tries", "unit_keys"]
 
 Keys = NDArray[np.uint64]
 
@@ -40,6 +40,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0x5EED0F0F0F0F5EED)
 _JUDGING = np.uint64(0x0DD5B0A7D5EED5A1)
 _STOPPING = np.uint64(0x57095A7E12C4B9D3)
+_TRYING = np.uint64(0x7A1D5EA2C48F03B7)
 #: Keys looked up at a time: places take as much memory as keys, several times over.
 _LOOKED_UP = 2**16
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
@@ -69,6 +70,11 @@ def judges(keys: Keys, share: float) -> NDArray[np.bool_]:
 def stops(keys: Keys, share: float) -> NDArray[np.bool_]:
     """Whether each key is among the `share` (0 to 1) that early stopping watches; independent of who judges."""
     return _mixed(keys ^ _STOPPING) < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
+
+
+def tries(keys: Keys, share: float) -> NDArray[np.bool_]:
+    """Whether each key is among the `share` (0 to 1) that judge the trials of a search; independent of the others."""
+    return _mixed(keys ^ _TRYING) < np.uint64(min(int(share * 2.0**64), 2**64 - 1))
 
 
 def load_keys(paths: Iterable[str | Path]) -> Keys:

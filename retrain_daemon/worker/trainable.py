@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import DataSpec, Hyperparameter, Mode
+from retrain_daemon.core.policy import DataSpec, Hyperparameter, Mode, Scalar
 from retrain_daemon.worker.evaluate import Predictions
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.job import ModeReport
@@ -65,6 +65,10 @@ class Trainable(Protocol):
     @property
     def classes(self) -> NDArray[Any] | None:
         """The classes in the order of its outputs; None for a regression."""
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """Its present hyperparameters by the policy's names, as far as the model tells them and they are one value."""
 
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """The target beside which its predictions are judged: labels (n,), or numbers (n,) or (n, outputs)."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from retrain_daemon.core.evidence import Evidence
-from retrain_daemon.core.policy import Scalar
+from retrain_daemon.core.policy import Hyperparameter, Scalar
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.worker.cards import connect, read_version
 from retrain_daemon.worker.challenger_run import log_challenger
@@ -22,11 +22,13 @@ from retrain_daemon.worker.given import judge_given
 from retrain_daemon.worker.job import Challenger, Progress, Train, Trained
 from retrain_daemon.worker.judging import check_predicts
 from retrain_daemon.worker.kept import MODEL_FOLDER, Kept, keep, keep_record, new_token, read_kept, sample_kept
+from retrain_daemon.worker.labelled import LabelledRows
 from retrain_daemon.worker.lesson import Lesson, Record, Tell
 from retrain_daemon.worker.model_files import fetch
 from retrain_daemon.worker.model_metrics import StoredModels, in_order, measure_stored, said_of, unmeasured
 from retrain_daemon.worker.rows import load_keys, save_keys
 from retrain_daemon.worker.stage import Stage, compared, set_stage
+from retrain_daemon.worker.study import Study, searched, told
 from retrain_daemon.worker.trainable import Trainable
 from retrain_daemon.worker.window import JobRows, manifest, refuse_too_few
 
@@ -54,11 +56,13 @@ def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
     stage = set_stage(job, job.source, folder, tell)
     window, champion = stage.window, stage.champion
     refuse_too_few(job, window)
+    study = _searched(stage)
+    chosen = searched(study).chosen if study else {}
     stage.tell(Progress(phase="training"))
-    challenger, record = _trained(stage)
+    challenger, record = _taught(stage, window.training, chosen, stage.tell)
     stage.tell(Progress(phase="checking"))
     rows = window.sides.judging if len(window.sides.judging) else window.training
-    notes = (*window.notes, *record.notes, *check_predicts(champion, challenger, rows))
+    notes = (*window.notes, *(told(study) if study else ()), *record.notes, *check_predicts(champion, challenger, rows))
     stage.tell(Progress(phase="comparing"))
     save_keys(job.learned_file, window.training.learned_keys)
     evidence = compared(stage, champion, challenger, "", job.learned_file)
@@ -67,13 +71,14 @@ def _train_and_keep(job: Train, folder: Path, tell: Tell) -> Kept:
         token=new_token(),
         champion_run=champion.files.card.info.run_id or "",
         flavor=champion.files.card.flavor,
-        parameters={**_parameters(job, window), **record.parameters},
+        parameters={**_parameters(job, window, study), **record.parameters},
         manifest=manifest(job, window),
         evidence=evidence,
         epochs=record.epochs,
         notes=notes,
         training_rows=len(window.training),
         unit=window.unit,
+        study=study,
     )
     return keep(job, champion.files, challenger, kept, stage.folder, stage.sample)
 
@@ -95,6 +100,7 @@ def _put_into_mlflow(job: Train, kept: Kept, folder: Path, tell: Tell) -> tuple[
         learned_file=job.learned_file,
         training_rows=kept.training_rows,
         unit=kept.unit,
+        searched=searched(kept.study) if kept.study else None,
     )
     return made, kept.evidence, kept.notes
 
@@ -121,21 +127,33 @@ def _stored(job: Train, folder: Path) -> StoredModels:
         return StoredModels(challenger=challenger, champion=None, without=gone.message.rstrip("."))
 
 
-def _trained(stage: Stage) -> tuple[Trainable, Record]:
+def _searched(stage: Stage) -> Study | None:
+    wanted = stage.job.recipe.search
+    if wanted is None:
+        return None
+    from retrain_daemon.worker.search import search  # with Optuna, which no other training needs
+
+    return search(stage, wanted, lambda rows, values: _taught(stage, rows, values, lambda _: None)[0])
+
+
+def _taught(
+    stage: Stage, rows: LabelledRows, chosen: Mapping[str, Hyperparameter], tell: Tell
+) -> tuple[Trainable, Record]:
+    """Train as the recipe says, and with what a search chose."""
     recipe = stage.job.recipe
     lesson = Lesson(
         mode=recipe.mode,
-        hyperparameters=recipe.hyperparameters,
-        rows=stage.window.training,
+        hyperparameters={**recipe.hyperparameters, **chosen},
+        rows=rows,
         seed=stage.job.seed,
-        tell=stage.tell,
+        tell=tell,
     )
     if recipe.trainer:
         return train_with(recipe.trainer, stage.job.code_folder, stage.champion.model, lesson)
     return stage.champion.model.continue_training(lesson)
 
 
-def _parameters(job: Train, window: JobRows) -> Mapping[str, Scalar]:
+def _parameters(job: Train, window: JobRows, study: Study | None) -> Mapping[str, Scalar]:
     """What the run is known by. A hyperparameter keeps its own name, so that runs compare in MLflow."""
     recipe = job.recipe
     named = {"train_with": recipe.trainer, "train_model": recipe.network, "train_python": recipe.python}
@@ -151,6 +169,17 @@ def _parameters(job: Train, window: JobRows) -> Mapping[str, Scalar]:
         **({"replayed_rows": window.replayed} if recipe.replay else {}),
         **{key: value for key, value in named.items() if value},
         **{name: _shown(value) for name, value in recipe.hyperparameters.items()},
+        **(_of_study(study) if study else {}),
+    }
+
+
+def _of_study(study: Study) -> Mapping[str, Scalar]:
+    found = searched(study)
+    return {
+        "search_metric": found.metric,
+        "search_trials": found.trials,
+        "search_failed_trials": found.failed,
+        **found.chosen,
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 import retrain_daemon
 
 ROOT = Path(retrain_daemon.__file__).parent
-FRAMEWORKS = ("sklearn", "skops", "torch", "tensorflow", "keras")
+FRAMEWORKS = ("sklearn", "skops", "torch", "tensorflow", "keras", "optuna")
 #: Besides the standard library's values and the core itself.
 ALLOWED_IN_CORE = {"cel_expr_python", "cronsim", "retrain_daemon"}
 IMPURE = {
@@ -53,6 +53,11 @@ def test_only_the_expression_module_knows_cel() -> None:
     users = [path.stem for path in ROOT.rglob("*.py") if "import cel_expr_python" in path.read_text("utf-8")
              or "from cel_expr_python" in path.read_text("utf-8")]  # fmt: skip
     assert users == ["expression"]
+
+
+def test_only_one_module_of_the_worker_knows_optuna() -> None:
+    users = [path.stem for path in ROOT.rglob("*.py") if "import optuna" in path.read_text("utf-8")]
+    assert users == ["proposals"]
 
 
 def test_no_module_of_the_daemon_loads_a_framework() -> None:

@@ -17,7 +17,7 @@ from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import TOLD
-from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, training
+from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, search, training
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
@@ -109,6 +109,9 @@ def with_key(key: str, value: str) -> str:
         "label_delay": {"event_time": "at"}, "replay": {"mode": "incremental"},
         "at_most": {"judge_again_every": "9 rows"}, "if_worse": {"watch": "9 rows"},
     }  # fmt: skip
+    if key.startswith("train.search"):
+        tree["train"] |= {"hyperparameters": "{C: {low: 0.1, high: 9}}"}  # type: ignore[operator]  # a mapping by now
+        place |= {"trials": "9", "metric": "log_loss"} if last != "search" else {}
     place |= beside.get(last, {}) if "metric" not in place else {}
     place[last] = value
     return "\n".join(rendered(tree)) + "\n"
@@ -161,6 +164,7 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
         "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
+        *(f"train.search.{key}" for key in search.SEARCH_KEYS),
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
         "models.match", "models.except",
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",
@@ -178,7 +182,6 @@ def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
 def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
-        *(f"train.{key}" for key in training._LATER),
         "pace.quiet_hours",
     }  # fmt: skip
     assert {bare(row[0]) for row in LATER_ROWS} == later

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 from retrain_daemon.core.attempts import State
 from retrain_daemon.core.decide import decide
+from retrain_daemon.core.evidence import Searched
 from retrain_daemon.errors import StateUnusable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import Inspected
 from retrain_daemon.journal.models import FOREVER, Lineage
 from tests.earlier_schemas import earlier
-from tests.made import CHAMPION, NOW, a_policy, some_facts
+from tests.made import CHAMPION, NOW, a_challenger, a_policy, some_evidence, some_facts
 
 
 def planned(journal: Journal) -> str:
@@ -30,6 +32,28 @@ def test_an_attempt_comes_back_from_the_file_as_it_was_written(tmp_path: Path) -
     attempt = Journal.open(tmp_path).attempts.get(name)
     assert (attempt.policy, attempt.recipe) == (a_policy(), a_policy().rules[0].recipe)
     assert (attempt.state, attempt.champion_version, attempt.started_at) == (State.PLANNED, CHAMPION, NOW)
+
+
+def trained(journal: Journal, rate: float | None, end: State) -> None:
+    """One whole attempt, whose search chose `rate`."""
+    name = planned(journal)
+    journal.attempts.start(journal.attempts.get(name), NOW)
+    chosen = {"rate": rate}
+    found = Searched(metric="log_loss", score=0.5, rows=200, trials=9, failed=0, chosen=chosen) if rate else None
+    challenger = replace(a_challenger(), searched=found)
+    journal.attempts.accept(journal.attempts.get(name), challenger, some_evidence(), (), NOW)
+    journal.attempts.conclude(journal.attempts.get(name), end, "as it was", None, NOW)
+
+
+def test_a_search_begins_with_what_earlier_ones_chose_the_newest_promoted_first(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    for number in range(1, 6):
+        trained(journal, number / 10, State.REJECTED)
+    trained(journal, 0.8, State.PROMOTED)
+    trained(journal, 0.9, State.INCONCLUSIVE)
+    trained(journal, None, State.PROMOTED)
+    assert [found["rate"] for found in journal.attempts.searched("churn")] == [0.8, 0.9, 0.5, 0.4, 0.3]
+    assert journal.attempts.searched("another") == ()
 
 
 def test_commits_survive_power_loss_and_readers_do_not_block(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ from retrain_daemon.core.policy import (
     Recipe,
     Register,
     Requirement,
+    Search,
     SecondLooks,
+    Space,
     Target,
     Then,
     Watch,
@@ -333,7 +335,7 @@ BAD_TOP = [
     (f"{MINIMAL}upstream: {{}}\n", "`upstream` is not built yet."),
     (f"{MINIMAL}models: [a]\n", "11:1: `model` and `models` cannot stand in one file."),
     (f"{MINIMAL}observe: true\n", "`observe` is not built yet."),
-    (f"{MINIMAL}search: {{}}\n", "`search` is not built yet."),
+    (f"{MINIMAL}search: {{}}\n", "`search` is not a key of a policy."),
     (instead("model: churn\n", ""), "`model` is missing."),
     (instead("model: churn", "model:"), "1:7: `model` is empty."),
     (instead("model: churn", "model: ''"), "`model` is empty."),
@@ -474,6 +476,109 @@ def test_expectations_are_numbers_dates_values_and_shares_by_column() -> None:
     assert stored.validate_json(stored.dump_json(policy)) == policy
 
 
+def searching(hyperparameters: str, search: str = "{trials: 40, metric: log_loss}") -> str:
+    return f"{MINIMAL}train:\n  hyperparameters: {{{hyperparameters}}}\n  search: {search}\n"
+
+
+def test_a_mapping_with_bounds_or_choices_is_a_space_that_a_search_chooses_from() -> None:
+    text = searching(
+        "rate: {low: 1e-3, high: 0.3, log: true}, leaves: {choices: [15, 31, null]}, depth: {low: 1, high: 9, step: 2},"
+        " share: {low: 0.0, high: 1, step: 0.25}, C: 0.5, class_weight: {low: 1, high: 4},"
+        " tree__class_weight: {choices: [balanced, null]}",
+        "{trials: 40, stop_after: 1h, metric: log_loss}",
+    )
+    recipe = policy_of(text).requested
+    assert recipe.search == Search(40, "log_loss", timedelta(hours=1))
+    assert recipe.hyperparameters == {"C": 0.5, "class_weight": {"low": 1, "high": 4}}
+    assert recipe.spaces == {
+        "rate": Space(low=0.001, high=0.3, log=True),
+        "leaves": Space(choices=(15, 31, None)),
+        "depth": Space(low=1, high=9, step=2, whole=True),
+        "share": Space(low=0, high=1, step=0.25),
+        "tree__class_weight": Space(choices=("balanced", None)),
+    }
+    stored: TypeAdapter[Recipe] = TypeAdapter(Recipe)  # as an attempt keeps it in the journal
+    assert stored.validate_json(stored.dump_json(recipe)) == recipe
+
+
+def with_rule_train(text: str, train: str) -> str:
+    return text.replace("    when: data.new_rows >= 100\n", f"    when: data.new_rows >= 100\n    train: {train}\n")
+
+
+def test_a_rule_may_give_a_value_for_a_space_a_space_for_a_value_and_change_a_part_of_the_search() -> None:
+    text = searching("a: {low: 1, high: 2}, b: {low: 1, high: 2}, c: 3")
+    train = "{hyperparameters: {a: 1.5, c: {choices: [3, 4]}}, search: {trials: 7}}"
+    recipe = policy_of(with_rule_train(text, train)).rules[0].recipe
+    assert recipe.hyperparameters == {"a": 1.5}
+    assert recipe.spaces == {"b": Space(low=1, high=2, whole=True), "c": Space(choices=(3, 4))}
+    assert recipe.search == Search(7, "log_loss")
+
+
+def test_a_rule_that_unsets_the_search_gives_up_its_spaces() -> None:
+    text = searching("a: {low: 1, high: 2}, c: 3")
+    recipe = policy_of(with_rule_train(text, "{search: null}")).rules[0].recipe
+    assert (recipe.search, recipe.spaces, recipe.hyperparameters) == (None, {}, {"c": 3})
+
+
+def test_one_mistake_in_a_search_is_one_problem() -> None:
+    assert len(problems_of(searching("a: {low: 2, high: 1}"))) == 1
+    assert len(problems_of(searching("a: {low: 1, high: 2}", "x"))) == 1
+    assert (
+        len(problems_of(with_rule_train(searching("a: {low: 1, high: 2}", "null"), "{hyperparameters: {b: 1}}"))) == 1
+    )
+
+
+BAD_SEARCH = [
+    (searching("a: {low: 2, high: 1}"), "12:30: `train.hyperparameters.a`: low is 2, which is not below high, 1."),
+    (searching("a: {low: 2, high: 2}"), "Write a single value."),
+    (searching("a: {low: 0, high: 2, log: true}"), "with log, low must be above 0, and it is 0."),
+    (searching("a: {low: 1, high: 99999999999999999999}"), "is too wide to be searched"),
+    (searching("a: {low: -1e308, high: 1e308}"), "is too wide to be searched"),
+    (searching("a: {low: 1e999, high: 1}"), "`train.hyperparameters.a.low` is too large"),
+    (searching("a: {low: 1, high: 2, log: true, step: 1}"), "has both log and step"),
+    (searching("a: {low: 1, high: 8, step: 2}"), "steps of 2 from 1 do not reach 8. Write high: 7"),
+    (searching("a: {low: 1, high: 8, step: 0}"), "`train.hyperparameters.a.step` is 0; it must be above 0"),
+    (searching("a: {low: 1, high: 8, step: 9}"), "more than there is from 1 to 8"),
+    (searching("a: {low: 1, high: 8, log: yes}"), "must be true or false, not `yes`"),
+    (searching("a: {low: no, high: 8}"), "`train.hyperparameters.a.low` must be a number, not `no`"),
+    (searching('a: {low: "1", high: 8}'), "Write 1 without quotes."),
+    (searching("a: {low: 1%, high: 8}"), "Write 0.01."),
+    (searching("a: {low: 1, hihg: 8}"), "`hihg` is not a key of train.hyperparameters.a. Did you mean `high`?"),
+    (searching("a: {low: 1}"), "`train.hyperparameters.a.high` is missing"),
+    (searching("a: {step: 1}"), "`train.hyperparameters.a.low` is missing"),
+    (searching("a: {low: 1, choices: [1, 2]}"), "has both choices and low"),
+    (searching("a: {choices: []}"), "`train.hyperparameters.a.choices` is an empty list. Write two or more"),
+    (searching("a: {choices: [1]}"), "has one value only"),
+    (searching("a: {choices: [1, 1]}"), "names `1` twice"),
+    (searching("a: {choices: [no, 1]}"), "which could mean a text or false"),
+    (searching("a: {choices: 3}"), "must be a list, not `3`"),
+    (searching("seed: {low: 1, high: 9}"), "the best of several seeds is luck"),
+    (searching("tree__random_state: {choices: [1, 2]}"), "the best of several seeds is luck"),
+    (searching("early_stopping: {patience: {low: 1, high: 9}}"), "a search cannot choose a part of `early_stopping`"),
+    (searching("class_weight: {a: {low: 1, high: 9}}"), "a search cannot choose a part of `class_weight`"),
+    (searching("layers: [{low: 1, high: 9}, 3]"), "a search cannot choose a part of `layers`"),
+    (searching("a: {low: 1, high: 9}", "{trials: 0, metric: log_loss}"), "`train.search.trials` is 0; it must be"),
+    (searching("a: {low: 1, high: 9}", "{trials: many, metric: log_loss}"), "must be a whole number, not `many`"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9}"), "`train.search.metric` is missing"),
+    (searching("a: {low: 1, high: 9}", "{metric: log_loss}"), "`train.search.trials` is missing"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: logloss}"), "13:31: There is no metric `logloss`. Did you"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: model_mb}"), "is about a stored model"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: rmse}"), "`rmse` is for regression, and `accuracy`, which"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: f1}"), "`f1` is about one class of two"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: log_loss, stop_after: 9}"), "must be a duration, not `9`"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: log_loss, sampler: x}"), "`sampler` is not a key of"),
+    (searching("a: {low: 1, high: 9}", "{trials: 9, metric: log_loss, stop_after: 2h}"),
+     "13:11: `train.search.stop_after` is 2:00:00, and `limits.run_for` ends search and training after 2:00:00."),
+    (with_rule_train(searching("a: {low: 1, high: 9}", "{trials: 9, metric: log_loss, stop_after: 1h}"),
+     "{limits: {run_for: 30m}}"), "`retrain.train.search.stop_after` is 1:00:00"),
+    (searching("a: {low: 1, high: 9}", "40"), "Write {trials: 40, metric: log_loss}."),
+    (searching("a: {low: 1, high: 9}", "null"), "is a space of values, and nothing searches it"),
+    (searching("a: 1"), "`train.search` has nothing to choose"),
+    (with_rule_train(searching("a: {low: 1, high: 9}"), "{hyperparameters: {a: 1}}"), "`retrain.train.search` has"),
+    (with_rule_train(searching("a: {low: 1, high: 9}"), "{search: {metric: rmse}}"), "`rmse` is for regression"),
+    (with_rule_train(MINIMAL, "{hyperparameters: {a: {low: 1, high: 9}}}"), "8:34: `retrain.train.hyperparameters.a`"),
+]  # fmt: skip
+
 BAD_TRAIN = [
     (f"{MINIMAL}train: {{mode: warmstart}}\n", "11:15: `train.mode` cannot be `warmstart`. Did you mean `warm_start`?"),
     (f"{MINIMAL}train: {{retries: -1}}\n", "`train.retries` is -1; it must be between 0"),
@@ -484,8 +589,6 @@ BAD_TRAIN = [
     (f"{MINIMAL}train: {{limits: {{processes: 0}}}}\n", "`train.limits.processes` is 0; it must be between 1"),
     (f"{MINIMAL}train: {{limits: {{gpus: 0.5}}}}\n", "must be a whole number, not `0.5`"),
     (f"{MINIMAL}train: {{limits: {{time: 2h}}}}\n", "`time` is not a key of train.limits"),
-    (f"{MINIMAL}train: {{hyperparameters: {{x: {{low: 0, high: 1}}}}}}\n", "search spaces are not built yet"),
-    (f"{MINIMAL}train: {{hyperparameters: {{x: {{choices: [1]}}}}}}\n", "search spaces are not built yet"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: [1, [2]]}}}}\n", "must be a single value, not a list"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: {{a: [1]}}}}}}\n", "must be a single value, not a list"),
     (f"{MINIMAL}train: {{with: our/training.py}}\n", "without folders and .py"),
@@ -499,7 +602,6 @@ BAD_TRAIN = [
     (f"{MINIMAL}train: {{hyperparameters: {{x: .nan}}}}\n", "must be finite"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: 1e999}}}}\n", "finite number"),
     (f"{MINIMAL}train: {{hyperparameters: {{x: }}}}\n", "is empty"),
-    (f"{MINIMAL}train: {{search: x}}\n", "11:9: `train.search` is not built yet."),
     (f"{MINIMAL}train: {{mode: incremental, replay: 20000}}\n", "Write 20000 rows."),
     (f"{MINIMAL}train: {{mode: incremental, replay: 0 rows}}\n", "must be a number of rows, not `0 rows`"),
     (f"{MINIMAL}train: {{mode: incremental, replay: 10%}}\n", "must be a number of rows, not `10%`"),
@@ -654,7 +756,7 @@ BAD_YAML = [
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [*BAD_TOP, *BAD_DATA, *BAD_TRAIN, *BAD_RULES, *BAD_PROMOTION, *BAD_YAML],
+    [*BAD_TOP, *BAD_DATA, *BAD_TRAIN, *BAD_SEARCH, *BAD_RULES, *BAD_PROMOTION, *BAD_YAML],
     ids=lambda value: value[:40],
 )
 def test_each_mistake_is_named_with_its_place_and_what_to_write(text: str, said: str) -> None:

@@ -53,6 +53,26 @@ WRONG = {
         [("mode: refit", "mode: warm_start\n  hyperparameters: {standardscaler__with_mean: false}")],
         "standardscaler__with_mean", "In mode warm_start the fitted preprocessing stays",
     ),
+    "a space's name": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {CC: {low: 1, high: 2}}\n  search: {trials: 3, metric: accuracy}")],
+        "CC: ", "Pipeline has no hyperparameter 'CC'",
+    ),
+    "a space's bound": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__C: {low: -1.0, high: 2.0}}\n"
+          "  search: {trials: 3, metric: accuracy}")],
+        "logisticregression__C: ", "logisticregression: The 'C' parameter",
+    ),
+    "a space's choice": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__solver: {choices: [lbfgs, none]}}\n"
+          "  search: {trials: 3, metric: accuracy}")],
+        "logisticregression__solver: ", "logisticregression: The 'solver' parameter",
+    ),
+    "a search's metric": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__C: {low: 1.0, high: 2.0}}\n"
+          "  search: {trials: 3, metric: rmse}"), ("metric: accuracy, better_by: 0.02", "metric: loadable, at_least: 1"),
+         NO_CLASS],
+        "metric: rmse", "`rmse` is for regression",
+    ),
     "a whole estimator": (
         [("mode: refit", "mode: refit\n  hyperparameters: {standardscaler: none}")],
         "standardscaler: none", "The hyperparameter 'standardscaler' is a whole estimator",

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from retrain_daemon.core.policy import Hyperparameter, Mode
-from retrain_daemon.errors import Refused
+from retrain_daemon.errors import Refused, UnknownHyperparameter
 
 BALANCED = "balanced"
 
@@ -58,7 +58,7 @@ def read_hyperparameters(given: Mapping[str, Hyperparameter], mode: Mode) -> Hyp
         if name not in NAMES:
             close = get_close_matches(name, NAMES, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(NAMES)}."
-            raise Refused(f"{name!r} is no hyperparameter of a network.", hint)
+            raise UnknownHyperparameter(f"{name!r} is no hyperparameter of a network.", hint)
     if mode is Mode.REFIT and "epochs" not in given:
         raise Refused("Mode refit starts from fresh weights, and `epochs` is not given.", "Say how long, in epochs.")
     if mode is Mode.REFIT and given.get("freeze"):

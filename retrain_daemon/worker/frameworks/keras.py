@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Hyperparameter, Mode
+from retrain_daemon.core.policy import Hyperparameter, Mode, Scalar
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.custom import build
@@ -115,6 +115,14 @@ class KerasModel:
     def task(self) -> Task:
         """Classification where the policy names classes."""
         return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """Rate and decay of its optimizer."""
+        optimizer = getattr(self.estimator, "optimizer", None)
+        config = optimizer.get_config() if optimizer is not None else {}
+        return {name: float(f"{config[name]:.6g}") for name in ("learning_rate", "weight_decay")
+                if isinstance(config.get(name), float)}  # fmt: skip
 
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """Labels as the policy's classes, or numbers."""

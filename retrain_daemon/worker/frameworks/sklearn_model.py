@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Hyperparameter, Mode
+from retrain_daemon.core.policy import Hyperparameter, Mode, Scalar
 from retrain_daemon.errors import Refused, TrainingFailed
 from retrain_daemon.worker.cards import capital, first_line
 from retrain_daemon.worker.evaluate import Predictions, canonical, following
 from retrain_daemon.worker.features import Features
 from retrain_daemon.worker.frameworks import sklearn, sklearn_rehearsal, sklearn_storage
-from retrain_daemon.worker.frameworks.sklearn_parts import name_of
+from retrain_daemon.worker.frameworks.sklearn_parts import name_of, single_values
 from retrain_daemon.worker.job import ModeReport, Progress
 from retrain_daemon.worker.lesson import Lesson, Record
 from retrain_daemon.worker.model_files import ModelFiles, does_not_load
@@ -80,6 +80,11 @@ class SklearnModel:
     def classes(self) -> NDArray[Any] | None:
         """The classes it knows; None for a regression."""
         return sklearn.classes_of(self.estimator)
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """What `get_params` says, where it is one text, number or truth value."""
+        return single_values(self.estimator)
 
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """Labels of the type of its classes, or numbers."""

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sklearn.pipeline import Pipeline
 
-from retrain_daemon.core.policy import Hyperparameter
-from retrain_daemon.errors import Refused
+from retrain_daemon.core.policy import Hyperparameter, Scalar
+from retrain_daemon.errors import Refused, UnknownHyperparameter
 from retrain_daemon.worker.evaluate import canonical
 
 
@@ -54,9 +55,11 @@ def set_hyperparameters(estimator: Any, hyperparameters: Mapping[str, Hyperparam
     present = estimator.get_params(deep=True)
     for name in hyperparameters:
         if name not in present:
-            raise Refused(f"{name_of(estimator)} has no hyperparameter {name!r}.", _closest(name, present))
+            raise UnknownHyperparameter(
+                f"{name_of(estimator)} has no hyperparameter {name!r}.", _closest(name, present)
+            )
         if hasattr(present[name], "get_params") or name == "steps":
-            raise Refused(
+            raise UnknownHyperparameter(
                 f"The hyperparameter {name!r} is a whole estimator ({name_of(present[name])}).",
                 f"Set one of its own hyperparameters, such as {name}__NAME.",
             )
@@ -82,23 +85,28 @@ def _by_class(name: str, value: Hyperparameter, known: Mapping[str, Any]) -> Hyp
     return {known[label]: factor for label, factor in value.items()}
 
 
+def single_values(estimator: Any) -> Mapping[str, Scalar]:
+    """The hyperparameters that are one text, number or boolean now, or nothing, by name."""
+    found = {name: value.item() if isinstance(value, np.generic) else value
+             for name, value in sorted(estimator.get_params(deep=True).items())}  # fmt: skip
+    return {
+        name: value for name, value in found.items() if value is None or isinstance(value, str | int | float | bool)
+    }
+
+
 def hyperparameter_texts(estimator: Any) -> tuple[tuple[str, str], ...]:
     """The hyperparameters a policy can set, by name, with their present values as text.
 
     These are the ones that are one text, number or boolean now, or nothing.
     """
-    return tuple(
-        (name, str(value))
-        for name, value in sorted(estimator.get_params(deep=True).items())
-        if value is None or isinstance(value, str | int | float | bool)
-    )
+    return tuple((name, str(value)) for name, value in single_values(estimator).items())
 
 
 def refuse_preprocessing_names(parts: Parts, mode: str, hyperparameters: Mapping[str, Hyperparameter]) -> None:
     """Raise Refused for a hyperparameter of a step that `mode` leaves as it is: setting it would do nothing."""
     for name in hyperparameters:
         if not name.startswith(parts.prefix):
-            raise Refused(
+            raise UnknownHyperparameter(
                 f"In mode {mode} the fitted preprocessing stays as it is, so {name!r} would change nothing.",
                 "Use mode refit, or leave this hyperparameter out.",
             )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from retrain_daemon.core.metrics import Task
-from retrain_daemon.core.policy import Hyperparameter, Mode
+from retrain_daemon.core.policy import Hyperparameter, Mode, Scalar
 from retrain_daemon.errors import Refused, RetrainError, TrainingFailed
 from retrain_daemon.worker.cards import capital
 from retrain_daemon.worker.custom import build, find
@@ -136,6 +136,11 @@ class TorchModel:
     def task(self) -> Task:
         """Classification where the policy names classes."""
         return Task.REGRESSION if self.classes is None else Task.CLASSIFICATION
+
+    @property
+    def settings(self) -> Mapping[str, Scalar]:
+        """Name, rate and decay of the optimizer kept beside it."""
+        return {} if self.kept is None else torch_optimizer.settings_of(self.kept)
 
     def truth(self, target: pd.Series | pd.DataFrame) -> NDArray[Any]:
         """Labels as the policy's classes, or numbers."""

@@ -50,6 +50,14 @@ def read_kept(path: Path) -> Kept:
         ) from problem
 
 
+def settings_of(kept: Kept) -> Mapping[str, str | float]:
+    """The optimizer by the words of a policy."""
+    group = (kept.state.get("param_groups") or [{}])[0]
+    words = {"learning_rate": "lr", "weight_decay": "weight_decay"}
+    found = {word: float(group[name]) for word, name in words.items() if isinstance(group.get(name), int | float)}
+    return {"optimizer": kept.name, **found}
+
+
 def write_kept(path: Path, kept: Kept) -> None:
     """Write the state for the next training."""
     torch.save({"optimizer": kept.name, "parameters": list(kept.parameters), "state": dict(kept.state)}, path)
