@@ -54,7 +54,8 @@ WRONG = {
         "standardscaler__with_mean", "In mode warm_start the fitted preprocessing stays",
     ),
     "a space's name": (
-        [("mode: refit", "mode: refit\n  hyperparameters: {CC: {low: 1, high: 2}}\n  search: {trials: 3, metric: accuracy}")],
+        [("mode: refit", "mode: refit\n  hyperparameters: {CC: {low: 1, high: 2}}\n"
+          "  search: {trials: 3, metric: accuracy}")],
         "CC: ", "Pipeline has no hyperparameter 'CC'",
     ),
     "a space's bound": (
@@ -69,7 +70,8 @@ WRONG = {
     ),
     "a search's metric": (
         [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__C: {low: 1.0, high: 2.0}}\n"
-          "  search: {trials: 3, metric: rmse}"), ("metric: accuracy, better_by: 0.02", "metric: loadable, at_least: 1"),
+          "  search: {trials: 3, metric: rmse}"),
+         ("metric: accuracy, better_by: 0.02", "metric: loadable, at_least: 1"),
          NO_CLASS],
         "metric: rmse", "`rmse` is for regression",
     ),
