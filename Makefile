@@ -25,6 +25,7 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/retraind check policies
+	$(VENV)/bin/retraind test policies
 
 benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/retrain.py
@@ -33,10 +34,12 @@ benchmark: $(READY)
 	$(VENV)/bin/python benchmarks/verdicts.py
 	$(VENV)/bin/python benchmarks/sizes.py
 	$(VENV)/bin/python benchmarks/drift.py
+	$(VENV)/bin/python benchmarks/checking.py
 	$(VENV)/bin/python benchmarks/after_promotion.py
 	$(VENV)/bin/python benchmarks/memory.py
 	$(VENV)/bin/python benchmarks/accounting.py
 	$(VENV)/bin/python benchmarks/data.py
+	$(VENV)/bin/python benchmarks/timelines.py
 
 # Python 3.11 or newer is asked for by name, so that an old one gets a sentence and not a failed install. Debian has
 # pip without what makes a venv with pip (python3-venv): then its own pip puts one in.

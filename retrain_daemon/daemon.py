@@ -35,6 +35,7 @@ from retrain_daemon.news import NOBODY, Announcer, Everyone
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
 from retrain_daemon.policies import PolicyFolder
+from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.polling import Polling
 from retrain_daemon.registry import Registry
 from retrain_daemon.reporting import Reporting
@@ -45,6 +46,7 @@ from retrain_daemon.standing import Standing
 from retrain_daemon.standstill import Standstill
 from retrain_daemon.status_line import StatusLine
 from retrain_daemon.tending import Around, Tending
+from retrain_daemon.upstream import watched_models, with_dependents
 
 #: How often the journal is asked whether the command line wrote to it.
 LISTEN_SECONDS = 0.5
@@ -67,6 +69,7 @@ class Gateways:
     executor: Executor
     folders: DropFolders
     policies: PolicyFolder
+    policy_watch: PolicyWatch
     alarms: WakeUps
     backups: Backups
 
@@ -266,9 +269,11 @@ class Daemon:
         self._to.alarms.at("templates", self._to.executor.close_unused(self._clock()))
 
     def _take_up_policies(self, now: datetime) -> None:
+        self._to.policy_watch.look()
         change = self._policies.refresh(now, self._view.listing)
         if change is None:
             return
+        self._to.policy_watch.follow(self._to.policies.files)
         self._intake.forget(change.retired)
         self._measuring.forget(change.retired)
         self.standing.forget(change.retired)
@@ -287,7 +292,7 @@ class Daemon:
 
     def _poll_registry(self, now: datetime) -> None:
         under_way = {attempt.model for attempt in self._to.journal.attempts.open()}
-        models = under_way | self._policies.of.keys()
+        models = under_way | watched_models(self._policies.of.values())
         if self._polling.poll(models, self._policies.patterns, self._clock):
             self._attention.call_everyone()
         elif not self._polling.problem:
@@ -321,7 +326,7 @@ class Daemon:
                 self._attention.stir(model)
         self._note_troubles(troubles)
         self._polling.round_is_over(self._clock())
-        self._attention.call(seen := self._view.take_changed())
+        self._attention.call(seen := self._take_changed())
         return changed or bool(seen)
 
     def _steps(self) -> Iterator[tuple[str, Callable[[], bool]]]:
@@ -344,8 +349,12 @@ class Daemon:
         """Policies of models of which something may have changed."""
         now = self._clock()
         waiting = self._intake.waiting(now) | self._measuring.waiting(now)
-        called = self._attention.take(self._policies.of, self._view.take_changed() | waiting, now)
+        called = self._attention.take(self._policies.of, self._take_changed() | waiting, now)
         return [policy for model, policy in self._policies.of.items() if model in called]
+
+    def _take_changed(self) -> frozenset[str]:
+        """Models of which the registry says something new, and those that depend on them."""
+        return with_dependents(self._view.take_changed(), self._policies.of.values())
 
     def _note_troubles(self, troubles: dict[str, str]) -> None:
         """Said once for each reason, not at each look."""
@@ -406,10 +415,12 @@ class Daemon:
                 return
 
     def _heard(self) -> bool:
-        """Whether the journal was written to by someone else, or cannot be asked: the next turn says why. Also when the
-        clock was set back, as alarms then come late.
+        """Whether the journal was written to by someone else, or cannot be asked: the next turn says why. Also when
+        policies may have been edited, and when the clock was set back, as alarms then come late.
         """
+        if self._clock() < self._slept_at or self._to.policy_watch.hears():
+            return True
         try:
-            return self._clock() < self._slept_at or self._to.journal.changed_elsewhere() != self._journal_version
+            return self._to.journal.changed_elsewhere() != self._journal_version
         except StateUnusable:
             return True

@@ -53,7 +53,7 @@ def _how(attempt: Attempt) -> How:
     if not attempt.champion_version:
         return How.FOUND
     findings = attempt.verdict.findings if attempt.verdict else ()
-    better = [each for each in findings if each.claim == Claim.BETTER_BY and each.holds]
+    better = [each for each in findings if each.claim == Claim.BETTER_BY and each.holds and not each.observed]
     shown = any(each.metric not in MODEL_METRICS for each in better)
     return How.BETTER if shown else How.NOT_WORSE
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from retrain_daemon.core.names import NO_MODELS, Listing
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.journal import Journal
+from retrain_daemon.last_good import LastGood
 from retrain_daemon.log import get_logger
 from retrain_daemon.policies import Expanded, Fleet, PolicyFolder, PolicySet, Problem, expand
 
@@ -37,6 +38,8 @@ class PoliciesInForce:
         self._bad_files: set[str] = set()
         self._said: tuple[Problem, ...] = ()
         self._unfinished = False
+        self._last_good = LastGood(journal)
+        folder.take_up(self._last_good.contents())
         self._found = _NOTHING
         self._listing: Listing | None = None
         self.of: dict[str, Policy] = {}
@@ -67,6 +70,10 @@ class PoliciesInForce:
         loaded = [policy for policy in expanded.policies.values() if self.of.get(policy.model) != policy]
         for policy in loaded:
             self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
+        if edited:
+            self._last_good.note(found, now)
+        if listing is not None or not found.fleets:
+            self._journal.models.note_policies(expanded.policies.keys(), now)
         self._unfinished, self._listing = False, listing
         self._say(found, expanded)
         return self._replace(expanded, loaded, edited)
@@ -115,10 +122,11 @@ class PoliciesInForce:
 
 
 def _by_file(journal: Journal) -> dict[str, set[str]]:
-    """The models of each file in an earlier life."""
+    """The models that each file was about at the end of an earlier life."""
     files: dict[str, set[str]] = {}
     for row in journal.models.all():
-        files.setdefault(row.policy_file, set()).add(row.name)
+        if row.retired_at is None:
+            files.setdefault(row.policy_file, set()).add(row.name)
     return files
 
 

@@ -50,6 +50,7 @@ def run_tags(attempt: Attempt, fingerprints: Iterable[str]) -> dict[str, str]:
         "retraind.rule": attempt.rule,
         "retraind.mode": attempt.recipe.mode.value,
         "retraind.data_digest": data,
+        **{f"retraind.upstream.{name}": str(version) for name, version in attempt.upstream.items()},
     }
 
 
@@ -93,7 +94,8 @@ def outcome_pairs(attempt: Attempt, state: State) -> dict[str, str | int | float
     if state is not State.PROMOTED or attempt.verdict is None:
         return {}
     pairs: dict[str, str | int | float | None] = {"version": attempt.version, "was": attempt.champion_version or None}
-    finding = next((each for each in attempt.verdict.findings if each.metric and each.low is not None), None)
+    counting = (each for each in attempt.verdict.findings if not each.observed)
+    finding = next((each for each in counting if each.metric and each.low is not None), None)
     if attempt.verdict.outcome is Outcome.PROMOTE and finding is not None and attempt.champion_version:
         shown = finding.value
         pairs |= {"metric": finding.metric, "gain": round(shown, 4) if shown is not None else None}

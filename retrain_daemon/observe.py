@@ -22,13 +22,14 @@ from retrain_daemon.core.facts import (
     Undecided,
 )
 from retrain_daemon.core.names import NO_MODELS, Listing
-from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, unit_of
+from retrain_daemon.core.policy import CHALLENGER_ALIAS, Policy, Upstream, unit_of
 from retrain_daemon.core.trust import NOBODY_NAMED, Trust
 from retrain_daemon.errors import NotFound, Refused, RegistryUnreachable
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.models import Learned, ModelRow
 from retrain_daemon.registry import RegisteredModel, Registry, Version, spell_alias
 from retrain_daemon.scores import score_facts
+from retrain_daemon.upstream import upstream_facts
 
 #: A person asks for a retrain with this tag on the registered model.
 REQUEST_TAG, REQUEST_VALUE = "retrain", "now"
@@ -122,6 +123,21 @@ class RegistryView:
         else:
             champion = _without_alias(policy, found, seen)
         return replace(champion, challenger=found.aliases.get(CHALLENGER_ALIAS))
+
+    def champion_of(self, upstream: Upstream) -> int | str:
+        """The version that is champion of a model which another depends on, as last polled; else why it is not known, a
+        clause.
+        """
+        if self.problem:
+            return self.problem
+        if upstream.model in self._outdated:
+            return f"the alias {upstream.alias} of {upstream.model} is being moved"
+        found = self._models.get(upstream.model)
+        if found is None:
+            return f"no registered model is named {upstream.model}"
+        spelled = spell_alias(found.aliases, upstream.alias)
+        other = f", but one {spelled}: aliases are case-sensitive" if spelled else ""
+        return found.aliases.get(upstream.alias, f"{upstream.model} has no alias {upstream.alias}{other}")
 
     def offered(self, policy: Policy, champion: Champion) -> Offered | None:
         """The version a person put up as challenger, and what stands against judging it apart from rows.
@@ -310,6 +326,7 @@ def gather(
     opened = journal.attempts.open(policy.model)
     known = champion.state is ChampionState.FOUND
     offers = known or champion.state is ChampionState.NONE
+    upstream = upstream_facts(policy, journal, view)
     data = _data_facts(policy, journal, row, champion, last.id if last else None, now, folder_problem)
     return Facts(
         model=policy.model,
@@ -328,6 +345,9 @@ def gather(
         offered=_offered(policy, journal, view, champion, row, now) if offers and not opened else None,
         undecided=_undecided(policy, journal, champion, now) if known and not opened else None,
         drift=known_drift(policy.model, journal),
+        upstream=upstream.changed,
+        upstream_unknown=upstream.unknown,
+        upstream_since_last=upstream.since_last,
     )
 
 

@@ -49,7 +49,7 @@ def outlook(policy: Policy, journal: Journal, champion: int, rows: int | None) -
     present = tenure if tenure is not None and tenure.version == champion else None
     made = len(journal.tenures.comparisons(present)) if present else 0
     alpha = 1 - policy.promote.confidence
-    own = {rule.name: promotion_of(policy, rule.name) for rule in policy.rules if rule.require}
+    own = {rule.name: promotion_of(policy, rule.name) for rule in policy.rules if rule.require and not rule.observe}
     attempts = journal.attempts.of_model(policy.model, _LOOK_BACK)
     sets = {"": policy.promote, **own}
     return Outlook(

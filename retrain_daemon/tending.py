@@ -28,6 +28,7 @@ from retrain_daemon.observe import RegistryView, as_loaded, gather
 from retrain_daemon.registry import Registry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.standing import Standing
+from retrain_daemon.upstream import champions_to_record, note_first_seen
 
 #: What someone is told when it becomes the reason for waiting, by the code of the decision.
 _TOLD = {"too_many_failures": "held", "champion_lost": "champion_lost"}
@@ -76,6 +77,7 @@ class Tending:
         now = self._clock()
         row = self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
         champion = self._view.champion(policy, row.champion_seen)
+        note_first_seen(policy, self._journal, self._view, now)
         note_champion(policy, champion, self._journal, self._registry, now)
         changed = self._after_promotion.follow(policy, champion, now)
         champion = as_loaded(champion, self._journal.models.find(policy.model))
@@ -182,7 +184,8 @@ class Tending:
         continues = None if decision.recipe.mode is Mode.REFIT else champion
         with journal.transaction():
             drops = _to_use(journal, policy, now)
-            attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now)
+            upstream = champions_to_record(policy, journal, self._view)
+            attempt = journal.attempts.plan(policy, decision, champion, continues, drops, now, upstream=upstream)
             if decision.request == "tag":
                 journal.models.mark_tag_request(policy.model, True, now)
             elif decision.request is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 AS_SCHEMA_6 = """
 PRAGMA foreign_keys = OFF;
 DROP TABLE policy_file;
+DROP TABLE upstream_seen;
+DROP TRIGGER model_retired;
+ALTER TABLE model DROP COLUMN retired_at;
 ALTER TABLE attempt DROP COLUMN upstream;
 PRAGMA user_version = 6;
 """

@@ -28,6 +28,7 @@ from retrain_daemon.journal.database import Database, Value, open_database
 from retrain_daemon.journal.models import Lineage
 from retrain_daemon.news import NOBODY, Announcer
 from retrain_daemon.policies import PolicyFolder, PolicySet
+from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
 from retrain_daemon.worker.job import (
@@ -248,6 +249,7 @@ class FakeBox:
         watched = WatchedDatabase(database._connection, database.path)
         watched.reached = self.reached  # type: ignore[method-assign]
         folders, alarms = DropFolders(wake.set), WakeUps(wake.set)
+        policy_watch = PolicyWatch(self.root / "policies")
         backups = Backups(self.root / "state", 7)
         executor = WatchedExecutor(
             self.work,
@@ -265,6 +267,7 @@ class FakeBox:
             executor=executor,
             folders=folders,
             policies=AdjustedPolicies(self.root / "policies", self.adjust),
+            policy_watch=policy_watch,
             alarms=alarms,
             backups=backups,
         )
@@ -284,6 +287,7 @@ class FakeBox:
             backups.close(self.clock())
             alarms.close()
             folders.close()
+            policy_watch.close()
             watched.close()
 
     def live(self, turns: int = 5) -> None:

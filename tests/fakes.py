@@ -110,6 +110,9 @@ class FakeRegistry:
 
     # What people and workers do beside the daemon.
 
+    def models_by_hand(self) -> Collection[str]:
+        return frozenset(self._models)
+
     def add_model_by_hand(self, model: str) -> None:
         self._models.setdefault(model, _Model(self.now))
 

@@ -27,6 +27,7 @@ class Arguments:
     json: bool = False
     github: bool = False
     strict: bool = False
+    verbose: bool = False
     registry: bool = False
     once: bool = False
     model: str | None = None
@@ -47,3 +48,4 @@ class Arguments:
     yes: bool = False
     side: Side = ""
     quarantined: bool = False
+    all: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -25,7 +26,12 @@ def check(arguments: Arguments, settings: Settings) -> int:
     Raises RegistryUnreachable, once files are told of, where the registry was to be asked and does not answer.
     """
     path = Path(arguments.path) if arguments.path else settings.policies
-    reading = read_policies(path)
+    # Nothing of what is read refers to itself, and looking for what does takes a third of the time.
+    gc.disable()
+    try:
+        reading = read_policies(path)
+    finally:
+        gc.enable()
     if not reading.policies and not reading.fleets and not reading.problems:
         raise NotFound(f"there is no policy file in {path}.", "Policy files end in .yaml or .yml.")
     reading, silence = _with_registry(reading, path, settings) if arguments.registry else (reading, None)

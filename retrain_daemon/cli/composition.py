@@ -27,6 +27,7 @@ from retrain_daemon.journal.soundness import was_there
 from retrain_daemon.log import get_logger
 from retrain_daemon.notify import Hook, Notifier
 from retrain_daemon.policies import PolicyFolder, Problem, Reading, read_files, read_policies
+from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager
@@ -53,6 +54,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
     _log.info("workers.limits", **means.words())
     executor = executor_of(settings, settings.state / "jobs", wake.set, means, templates_of(settings))
     folders = DropFolders(wake.set)
+    policy_watch = PolicyWatch(settings.policies)
     alarms = WakeUps(wake.set)
     notifier = notifier_of(settings)
     backups = Backups(settings.state, settings.backups)
@@ -62,6 +64,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
         executor=executor,
         folders=folders,
         policies=PolicyFolder(settings.policies),
+        policy_watch=policy_watch,
         alarms=alarms,
         backups=backups,
     )
@@ -74,7 +77,7 @@ def compose_daemon(settings: Settings, wake: threading.Event, *, pages: bool) ->
     with ExitStack() as ending:
         ending.callback(journal.close)
         ending.callback(lambda: backups.close(clock()))
-        for part in (executor, folders, alarms, notifier):
+        for part in (executor, folders, policy_watch, alarms, notifier):
             ending.callback(part.close)
         manager = ServiceManager(os.environ)
         daemon = Daemon(gateways, settings.state, rhythm, clock, wake, trust_of(settings), notifier, manager)

@@ -23,6 +23,9 @@ installing = Module("installing")
 reading = Module("reading")
 restoring = Module("restoring")
 running = Module("running")
+schema = Module("schema")
+telling = Module("telling")
+testing = Module("testing")
 
 EXIT_CODES = """\
 exit codes:
@@ -110,8 +113,16 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     check.add_argument("--github", action="store_true", help="print annotations for GitHub's checks")
     check.add_argument("--registry", action="store_true", help="also against MLflow and the data: seconds a model")
     check.add_argument("--strict", action="store_true", help="warnings count as problems")
+    meaning = "Print the JSON Schema of policy files, for editors that complete and underline."
+    verbs.add_parser("schema", help=meaning, description=meaning).set_defaults(verb=schema.schema, logs=False)
+    test = _verb(verbs, "test", testing.test, "Try policies on virtual timelines, as their tests say.", json=True)
+    test.add_argument("path", nargs="?", help="a file of tests or a folder (default: that of the policies in force)")
+    test.add_argument("-v", "--verbose", action="store_true", help="print the whole timeline of each test")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")
+    facts = _verb(verbs, "facts", telling.facts, "Show every fact that rules see, and where it comes from.", json=True)
+    facts.add_argument("model")
+    facts.add_argument("--all", action="store_true", help="also scores by metrics that nothing asks for")
     inspect = _verb(verbs, "inspect", inspecting.inspect, "Say how a model can be trained further.", json=True)
     inspect.add_argument("model")
     inspect.add_argument("--version", type=int, help="which version (default: the champion)")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.composition import clock, journal_to_read
-from retrain_daemon.cli.explaining import print_rule
 from retrain_daemon.cli.outlook import power
 from retrain_daemon.cli.output import moment, print_json, print_table
 from retrain_daemon.cli.recipes import how_trained
+from retrain_daemon.cli.rule_lines import rule_lines
 from retrain_daemon.core.attempts import Attempt, State
 from retrain_daemon.core.budget import Prospect, left_of
 from retrain_daemon.core.decide import awaiting
@@ -24,6 +24,7 @@ from retrain_daemon.journal import HistoryLine, Journal
 from retrain_daemon.journal.decisions import DecisionRow
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.journal.models import ModelRow
+from retrain_daemon.journal.policy_files import PolicyFileRow
 from retrain_daemon.journal.reports import reported
 from retrain_daemon.journal.row_counts import RowCounts
 from retrain_daemon.journal.tenures import Comparison
@@ -67,7 +68,7 @@ class ModelStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class FleetStatus:
-    """A file about several models: which, and those of them that were ever watched by it."""
+    """A file about several models: which, and those of them that are watched by it."""
 
     file: str
     match: str
@@ -76,12 +77,13 @@ class FleetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """The status screen."""
+    """The status screen. `policy_files` are the versions of files that the daemon had in force last."""
 
     daemon: str | None
     state_folder: str
     models: tuple[ModelStatus, ...]
     policy_problems: tuple[Problem, ...]
+    policy_files: tuple[PolicyFileRow, ...]
     fleets: tuple[FleetStatus, ...] = ()
 
 
@@ -111,6 +113,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
         state_folder=str(settings.state),
         models=tuple(_model_status(journal, row) for row in rows),
         policy_problems=policies.problems,
+        policy_files=journal.policy_files.all(),
         fleets=tuple(_fleet_status(fleet, rows) for fleet in policies.fleets),
     )
     if arguments.json:
@@ -120,8 +123,12 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     for fleet in shown.fleets:
-        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model so far"
+        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model"
         print(f"fleet {fleet.file}: {fleet.match}: {known}")
+    for file in shown.policy_files:
+        if file.wrong:
+            print(f"policy kept: {file.file}: version {file.digest[:12]}, in force since {moment(file.since)}, stays in"
+                  f" force; the file is wrong since {moment(file.wrong_since)}")  # fmt: skip
     print_table(
         _COLUMNS,
         (
@@ -153,8 +160,10 @@ def _policies(path: Path, rows: tuple[ModelRow, ...]) -> Reading:
 
 
 def _fleet_status(fleet: Fleet, rows: tuple[ModelRow, ...]) -> FleetStatus:
-    models = (row.name for row in rows if row.policy_file == fleet.source and fleet.models.takes(row.name))
-    return FleetStatus(file=fleet.source, match=str(fleet.models), models=tuple(models))
+    of_file = (row.name for row in rows if row.policy_file == fleet.source and row.retired_at is None)
+    return FleetStatus(
+        file=fleet.source, match=str(fleet.models), models=tuple(filter(fleet.models.takes, of_file))
+    )  # fmt: skip
 
 
 def watched(journal: Journal, model: str | None) -> str | None:
@@ -200,6 +209,8 @@ def _newest_scores(journal: Journal, row: ModelRow) -> Mapping[str, float]:
 
 
 def _state(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return "retired"
     if row.hold:
         return "paused"
     if opened and opened[0].awaits_approval:
@@ -222,6 +233,8 @@ def _without(counts: RowCounts) -> str:
 
 
 def _reason(row: ModelRow, opened: tuple[Attempt, ...], decision: DecisionRow | None) -> str:
+    if row.retired_at and not opened:
+        return f"no policy is about it since {moment(row.retired_at)}"
     if row.hold:
         return f"since {moment(row.hold.since)} by {row.hold.by}: {row.hold.why}"
     if opened and opened[0].awaits_approval and opened[0].asked is not None:
@@ -283,8 +296,13 @@ def _print_attempt(shown: AttemptShown) -> None:
     if shown.decision:
         print(f"decided {moment(shown.decision.at)}: {shown.decision.sentence}")
         for rule in shown.decision.rules:
-            print_rule(rule)
+            for told in rule_lines(rule):
+                print(f"  {told}")
     print(f"{_how(attempt)}; policy {attempt.policy.source} ({attempt.policy.digest[:12]})")
+    if attempt.upstream:
+        seen = (f"{name} ({attempt.policy.upstream[name].model}) version {version}"
+                for name, version in attempt.upstream.items())  # fmt: skip
+        print(f"upstream: {', '.join(seen)}")
     print(f"data, {len(shown.drops)} in all: {', '.join(Path(drop.path).name for drop in shown.drops[-10:])}")
     _print_verdict(attempt)
     _print_budget(shown)

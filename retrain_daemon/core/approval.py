@@ -69,7 +69,7 @@ def approval_for(verdict: Verdict, promotion: Promotion, look: int) -> Approval 
     if verdict.outcome is Outcome.PROMOTE:
         return promotion.approval
     last = look > promotion.inconclusive.at_most
-    compared = any(finding.code == "requirement" for finding in verdict.findings)
+    compared = any(finding.code == "requirement" and not finding.observed for finding in verdict.findings)
     if verdict.outcome is Outcome.INCONCLUSIVE and promotion.inconclusive.then is Then.ASK and last and compared:
         return promotion.approval or Approval()
     return None

@@ -34,8 +34,8 @@ def left_of(alpha: float, made: int) -> float:
 
 
 def spends(promotion: Promotion) -> bool:
-    """Whether being judged by these lines spends the budget: a claim of improvement is among them."""
-    return any(line.claim is Claim.BETTER_BY for line in promotion.require)
+    """Whether being judged by these lines spends the budget: a claim of improvement is among those that count."""
+    return any(line.claim is Claim.BETTER_BY and not line.observe for line in promotion.require)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +114,9 @@ def prospect(
 
 
 def relative_lines(require: Iterable[Requirement]) -> tuple[Requirement, ...]:
-    """The lines whose power can be told: claims about the difference on all judging rows."""
-    return tuple(line for line in require if line.claim in (Claim.BETTER_BY, Claim.NOT_WORSE_BY) and not line.slices)
+    """The lines whose power can be told: claims that count, about the difference on all judging rows."""
+    told = (Claim.BETTER_BY, Claim.NOT_WORSE_BY)
+    return tuple(line for line in require if line.claim in told and not line.slices and not line.observe)
 
 
 def _least(requirement: Requirement) -> float:

@@ -6,12 +6,22 @@ Knows the wording of CEL's compiler, not its API: that is for `expression.py`.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping
 
+from retrain_daemon.core.instead import (
+    MOMENT,
+    VALUES,
+    WEEKDAYS,
+    function_hint,
+    helper_hint,
+    method_hint,
+    number_hint,
+    part_hint,
+    span_hint,
+)
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.tokens import Sort, Token, is_decimal, line_and_column, offset_of
+from retrain_daemon.core.tokens import Sort, Token, line_and_column, offset_of
 from retrain_daemon.core.vocabulary import FUNCTIONS, HELPERS, OUTCOMES, TOLD, Fact, Kind, facts_of
 from retrain_daemon.errors import PolicyProblems
 
@@ -30,7 +40,7 @@ _OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*
 _BETWEEN_TYPES = re.compile(r", (?![^()]*\))")  # not within map(string, double)
 _RANGE = re.compile(r"expression of type '([^']*)' cannot be the range of a comprehension")
 _OPERAND = re.compile(r"expression of type '([^']*)' cannot be the operand of a select operation")
-_PERCENT_AT_END = re.compile(r"(\d+(?:\.\d+)?)\s*%\s*$")
+_RESERVED = re.compile(r"reserved identifier: (\w+)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _TYPES = {
     "int": "a whole number",
@@ -54,7 +64,6 @@ _RESULTS = {
 }
 # How the names of facts begin that policies give names to.
 _GIVEN = ("schedule", "upstream")
-_SPAN_HINT = "Write a duration as days(7), hours(12) or minutes(30)."
 
 
 def problem_at(source: str, offset: int, message: str, hint: str = "") -> ExpressionProblem:
@@ -88,34 +97,59 @@ def rewritten(source: str, tokens: tuple[Token, ...], complaint: str, given: Nam
         what = f"all, exists, filter and map go over a list, here it is {type_in_words(no_list[1])}."
         return problem_at(source, offset, what, "Compare the value itself.")
     if operand := _OPERAND.match(text):
-        what = f"{type_in_words(operand[1]).capitalize()} has no parts with names."
-        return problem_at(source, offset, what, "Call what is asked of it with parentheses, such as .size().")
+        return _no_parts(source, tokens, offset, operand[1])
     if text.startswith("Syntax error"):
         return _syntax(source, offset, text)
+    if reserved := _RESERVED.match(text):
+        return problem_at(source, offset, f"`{reserved[1]}` is a word that CEL keeps for itself.", "Write another one.")
     return problem_at(source, offset, f"The rule is refused: {_short(text)}.")
+
+
+def _no_parts(source: str, tokens: tuple[Token, ...], offset: int, of: str) -> ExpressionProblem:
+    """`now.hour`: the dot at the offset asks for a part of what has none."""
+    chain = next((token for token in tokens if token.start <= offset < token.end), None)
+    owner, _, part = chain.text.rpartition(".") if chain and chain.sort is Sort.NAME else ("", "", "")
+    place = chain.end - len(part) if chain and part else offset
+    return problem_at(
+        source, place, f"{type_in_words(of).capitalize()} has no parts with names.", part_hint(owner, part, of)
+    )
 
 
 def _undeclared(source: str, tokens: tuple[Token, ...], offset: int, name: str, given: Names) -> ExpressionProblem:
     places = [index for index, token in enumerate(tokens) if token.text == name or token.text.startswith(f"{name}.")]
-    if not places and any(token.text.endswith(f".{name}") for token in tokens if token.sort is Sort.NAME):
-        return problem_at(source, offset, *_unknown_function(name))
+    methods = [token for token in tokens if token.sort is Sort.NAME and token.text.endswith(f".{name}")]
+    if not places and methods:
+        method = min(methods, key=lambda token: abs(token.end - offset))
+        return problem_at(source, method.end - len(name), *_unknown_function(name, method=True))
     if not places:
         return problem_at(source, offset, *_unknown_name(name, given))
     index = min(places, key=lambda place: abs(tokens[place].start - offset))
     called = index + 1 < len(tokens) and tokens[index + 1].text == "(" and tokens[index].text == name
     unknown = tokens[index].text if name.split(".")[0] in _GIVEN else name
-    return problem_at(
-        source, tokens[index].start, *(_unknown_function(name) if called else _unknown_name(unknown, given))
-    )
+    said = _unknown_function(name) if called else _in_brackets(tokens, index) or _unknown_name(unknown, given)
+    return problem_at(source, tokens[index].start, *said)
 
 
-def _unknown_function(name: str) -> tuple[str, str]:
-    if name in HELPERS:
+def _in_brackets(tokens: tuple[Token, ...], index: int) -> tuple[str, str] | None:
+    """`drift.columns[age]` and `data["new_rows"]`: a name where a text stands, and a text where a name does."""
+    name, before, after = tokens[index].text, tokens[max(index - 2, 0) : index], tokens[index + 1 : index + 3]
+    if [token.text for token in before[1:]] == ["["] and before[0].text == "drift.columns":
+        return f"There is no fact `{name}`.", f'A column stands in quotes: write drift.columns["{name}"].'
+    if len(after) == 2 and after[0].text == "[" and after[1].sort is Sort.QUOTED:
+        return f"`{name}` is no map.", f"Write {name}.{after[1].text[1:-1]}."
+    return None
+
+
+def _unknown_function(name: str, method: bool = False) -> tuple[str, str]:
+    if name in HELPERS and not method:
         return f"`{name}` takes one whole number.", f"Write {name}(7)."
     if name == "last":
         return "`last` takes how many of a list's newest values.", "Write last(5)."
+    if hint := method_hint(name) if method else function_hint(name):
+        return f"There is no function `{name}`.", hint
     close = closest(name, FUNCTIONS)
-    return f"There is no function `{name}`.", f"Did you mean `{close}`?" if close else _SPAN_HINT
+    hint = f"Did you mean `{close}`?" if close else f"The functions are: {', '.join(FUNCTIONS)}."
+    return f"There is no function `{name}`.", hint
 
 
 def _unknown_name(name: str, given: Names) -> tuple[str, str]:
@@ -128,6 +162,10 @@ def _unknown_name(name: str, given: Names) -> tuple[str, str]:
     if f"{name}.METRIC" in TOLD:
         return f"There is no fact `{name}`.", f"Name a metric: {name}.accuracy, {name}.roc_auc, and so on."
     facts = tuple(facts_of(given))
+    if name in facts:
+        return f"`{name}` is a fact, not a function.", "Write it without parentheses."
+    if parts := [fact for fact in TOLD if fact.startswith(f"{name}.")]:
+        return f"There is no fact `{name}`.", f"Its facts are: {', '.join(parts)}."
     close = closest(name, facts) or next((fact for fact in facts if fact.endswith(f".{name}")), "")
     hint = f"Did you mean `{close}`?" if close else f"The facts are: {', '.join(TOLD)}."
     return f"There is no fact `{name}`.", hint
@@ -137,7 +175,10 @@ def _unknown_given(name: str, given: Names) -> tuple[str, str]:
     """A schedule, or a model this one depends on, that the policy does not name."""
     kind = name.split(".")[0]
     section, names = ("schedules", given.schedules) if kind == "schedule" else ("upstream", given.upstream)
-    close = closest(name, tuple(fact for fact in facts_of(given) if fact.startswith(f"{kind}.")))
+    facts = tuple(fact for fact in facts_of(given) if fact.startswith(f"{kind}."))
+    if name in facts:
+        return f"`{name}` is a fact, not a function.", "Write it without parentheses."
+    close = closest(name, facts)
     there = f"`{section}` names {', '.join(names)}." if names else f"The policy has no `{section}`: name it there."
     return f"There is no fact `{name}`.", f"Did you mean `{close}`?" if close else there
 
@@ -156,71 +197,95 @@ def _wrong_types(
         return _wrong_arguments(source, tokens, offset, function, types)
     sign = function.replace("_", "").replace("@", "")
     words = [type_in_words(name) for name in types]
+    if sign == "?:" and types[0] == "bool":
+        message = f"Both answers of `?:` are of one type, here they are {' and '.join(words[1:])}."
+        return problem_at(source, offset, message, "Write the same type on both sides of the colon.")
     if sign in ("&&", "||", "!", "?:"):
-        message = f"`{sign}` joins what is true or false, here it has {' and '.join(words)}."
+        found = words[:1] if sign == "?:" else words
+        message = f"`{sign}` joins what is true or false, here it has {' and '.join(found)}."
         return problem_at(source, offset, message, "Write a comparison, such as data.new_rows > 0.")
     message = f"`{sign}` cannot take {' and '.join(words)}."
-    return problem_at(source, offset, message, _type_hint(tokens, offset, types))
+    return problem_at(source, offset, message, _type_hint(tokens, offset, sign, types))
 
 
 def _wrong_arguments(
     source: str, tokens: tuple[Token, ...], offset: int, function: str, types: list[str]
 ) -> ExpressionProblem:
-    start = max((token.start for token in tokens if token.sort is Sort.NAME and token.start <= offset), default=offset)
+    named = [index for index, token in enumerate(tokens) if token.sort is Sort.NAME and token.start <= offset]
+    chain = tokens[named[-1]] if named else None
+    member = chain is not None and chain.text.endswith(f".{function}")
+    start = chain.end - len(function) if chain and member else chain.start if chain else offset
+    if function in HELPERS and member and chain:
+        owner = chain.text.rpartition(".")[0]
+        return problem_at(
+            source, start, f"`{function}` makes a duration of a number.", f"Write {owner} > {function}(7)."
+        )
     if function in HELPERS:
-        return problem_at(source, start, f"`{function}` takes one whole number.", f"Write {function}(7).")
+        hint = helper_hint(function, tokens, named[-1]) if named else f"Write {function}(7)."
+        return problem_at(source, start, f"`{function}` takes one whole number.", hint)
     words = " and ".join(type_in_words(name) for name in types) or "nothing"
     hint = "Write champion.scores.METRIC.last(5): of a list, with a whole number." if function == "last" else ""
     return problem_at(source, start, f"`{function}` cannot take {words}.", hint)
 
 
-def _type_hint(tokens: tuple[Token, ...], offset: int, types: list[str]) -> str:
+def _type_hint(tokens: tuple[Token, ...], offset: int, sign: str, types: list[str]) -> str:
     """What to write instead, given the two types beside an operator."""
     kinds = set(types)
+    left, right = _beside(tokens, offset)
+    beside = tuple(token for token in (left, right) if token is not None)
+    quoted = next((token.text[1:-1] for token in beside if token.sort is Sort.QUOTED), "")
     if kinds == {"int", "double"}:
-        return _number_hint(tokens, offset)
+        return number_hint(sign, types, left, right)
     if "google.protobuf.Timestamp" in kinds:
-        return 'Compare with a point in time, such as timestamp("2026-01-31T00:00:00Z"), or subtract two of them.'
+        return MOMENT
     if "google.protobuf.Duration" in kinds:
-        return _SPAN_HINT
+        return span_hint(sign, beside)
     if any(kind.startswith("list") for kind in kinds):
-        return "Ask about its values: .exists(s, s < 0.8), .all(s, s < 0.8), or .filter(s, s < 0.8).size() >= 2."
+        return VALUES
     if any(kind.startswith("map") for kind in kinds):
         return 'Name a column as a text: drift.columns["age"] > 0.2; drift.max is that of the farthest.'
     if kinds == {"double", "string"} and any(token.text.startswith("drift.columns.") for token in tokens):
         return "A loop over columns goes over their names: .exists(c, drift.columns[c] > 0.2)."
-    if kinds == {"bool", "string"}:
-        return "Write true or false without quotes."
-    if kinds == {"int", "string"}:
-        return "Write a number without quotes, a text with quotes."
+    if sign == "in":
+        return "`in` asks for an entry of a list, such as [1, 2]; compare a single value with ==."
+    return _plain_type_hint(kinds, tokens, offset, quoted)
+
+
+def _plain_type_hint(kinds: set[str], tokens: tuple[Token, ...], offset: int, quoted: str) -> str:
+    """The same where only texts, numbers, true and false are mixed up."""
+    if "bool" in kinds and len(kinds) > 1:
+        without = "Write true or false without quotes, or leave" if kinds == {"bool", "string"} else "Leave"
+        return f"{without} the comparison out: it is true or false already."
+    if any(token.text.endswith("getDayOfWeek") and token.start < offset for token in tokens) and "string" in kinds:
+        return WEEKDAYS
+    if "uint" in kinds:
+        return "Write the number without u."
+    if "string" in kinds and len(kinds) > 1:
+        decimal = "double" in kinds and quoted.isdigit()
+        number = f"{quoted}.0" if decimal else quoted
+        is_number = re.fullmatch(r"-?\d+(\.\d+)?", quoted)
+        return f"Write {number} without quotes." if is_number else "Write a number without quotes, a text with quotes."
     return ""
 
 
-def _number_hint(tokens: tuple[Token, ...], offset: int) -> str:
-    """Which of the two numbers beside an operator to write otherwise, and how."""
-    at = next((index for index, token in enumerate(tokens) if token.start == offset), 0)
-    for token in tokens[max(at - 1, 0) : at + 2]:
-        if token.sort is not Sort.NUMBER:
-            continue
-        if not is_decimal(token):
-            return f"Write {token.text}.0."
-        value = float(token.text)
-        return f"Write {int(value)}." if value.is_integer() else f"Write a whole number, such as {math.ceil(value)}."
-    return "Convert one of them: double(...) or int(...)."
+def _beside(tokens: tuple[Token, ...], offset: int) -> tuple[Token | None, Token | None]:
+    """The words left and right of the operator at the offset, where each is a whole operand."""
+    at = next((index for index, token in enumerate(tokens) if token.start == offset), None)
+    if at is None:
+        return None, None
+    left = tokens[at - 1] if at and tokens[at - 1].sort is not Sort.SIGN else None
+    right = tokens[at + 1] if at + 1 < len(tokens) and tokens[at + 1].sort is not Sort.SIGN else None
+    called = right is not None and at + 2 < len(tokens) and tokens[at + 2].text in ("(", "[")
+    return left, None if called else right
 
 
 def _syntax(source: str, offset: int, text: str) -> ExpressionProblem:
-    if "missing ')'" in text:
-        return problem_at(source, offset, "A `)` is missing.")
     if offset >= len(source.rstrip(" \t\r\n")):
-        if percent := _PERCENT_AT_END.search(source):
-            return problem_at(
-                source, percent.start(), "A rule has no percentages.", f"Write {float(percent[1]) / 100:g}."
-            )
         return problem_at(source, offset, "The rule ends too early.", "Finish the comparison.")
     near = (source[offset:].split() or [source[offset]])[0][:20]
     near = near if near.isprintable() else ascii(near)[1:-1]
-    hint = "Write 10000 without a comma." if near.startswith(",") else "Join comparisons with && or ||."
+    operator = near.startswith(("&&", "||", "<", ">", "==", "!=", "*", "/", ")"))
+    hint = "Something to compare is missing before it." if operator else "Join comparisons with && or ||."
     return problem_at(source, offset, f"`{near}` is not expected here.", hint)
 
 

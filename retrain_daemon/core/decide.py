@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
-from retrain_daemon.core.facts import Champion, ChampionState, Facts, Offered, Undecided
+from retrain_daemon.core.facts import ABANDONED_TO_HOLD, Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
+from retrain_daemon.core.pace import hindrance, last_start
+from retrain_daemon.core.parts import Part, conjuncts
 from retrain_daemon.core.policy import Policy, Recipe, Rule
+from retrain_daemon.core.slots import first_change
+from retrain_daemon.core.vocabulary import upstream_of
 
 #: The rule that a person's request is journaled under.
 REQUEST_RULE = "request"
 #: The rule that judging a person's challenger is journaled under.
 OFFER_RULE = "challenger"
-#: So many abandoned attempts in a row hold a model.
-ABANDONED_TO_HOLD = 3
 
 
 #: The codes of decisions while an attempt is under way.
@@ -30,6 +32,8 @@ UNDER_WAY = frozenset({"attempt_open", "awaiting_approval"})
 FRAMEWORK_MISSING = "framework_missing"
 #: What is waited for besides need not be said while one of these is the reason.
 _MORE_PRESSING = UNDER_WAY | {"held"}
+#: Where the decision is to wait for one of these, what rules say may change it.
+_RULES_COUNT = frozenset({"no_rule_holds", "measuring", "cooldown", "per_day", "quiet_hours"})
 
 
 class Action(StrEnum):
@@ -42,7 +46,9 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleReport:
-    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text."""
+    """One rule as it stands: `holds` is None when a fact is missing; `values` are the facts it mentions as text. All of
+    its `parts` must hold; older journals have none. With `observe` nothing follows from it, also where it holds.
+    """
 
     name: str
     when: str
@@ -51,6 +57,8 @@ class RuleReport:
     missing: tuple[str, ...] = ()
     shortfalls: tuple[str, ...] = ()
     problem: str = ""
+    parts: tuple[Part, ...] = ()
+    observe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +96,7 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
         decided = _decide_first(policy, facts, now, offered)
     else:
         decided = _while_a_look_waits(look, _decide(policy, facts, now, offered, look))
-    decision = _until_labels_are_final(facts, decided)
+    decision = _until_a_slot(policy, facts, _until_labels_are_final(facts, decided), now)
     if offered is None:
         return decision
     return replace(decision, offered=offered.sentence, offered_code=offered.code or "ready")
@@ -132,12 +140,12 @@ def _decide(
     open_question = _measuring(facts, rules)
     if open_question:
         return _wait(open_question, rules)
-    chosen = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
+    chosen = _first_that_holds(policy, rules)
     if chosen is None:
-        return _wait(_no_rule(rules), rules)
-    slow = _pace(policy, facts, now)
+        return _wait(_no_rule(facts, rules), rules)
+    slow = hindrance(policy.pace, facts.starts, now)
     if slow:
-        return _wait(slow, rules)
+        return _wait(_Reason(slow.code, slow.sentence, slow.until), rules)
     return Decision(
         action=Action.TRAIN,
         code="rule_holds",
@@ -178,7 +186,15 @@ def report_rules(policy: Policy, facts: Facts, now: datetime) -> Iterator[RuleRe
             missing=outcome.missing,
             shortfalls=outcome.shortfalls,
             problem=outcome.problem,
+            parts=conjuncts(outcome.condition),
+            observe=rule.observe,
         )
+
+
+def _first_that_holds(policy: Policy, rules: tuple[RuleReport, ...]) -> Rule | None:
+    """Rules that are only to observe are passed by."""
+    holding = (rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds and not rule.observe)
+    return next(holding, None)
 
 
 def _wait(reason: _Reason, rules: tuple[RuleReport, ...]) -> Decision:
@@ -188,7 +204,7 @@ def _wait(reason: _Reason, rules: tuple[RuleReport, ...]) -> Decision:
 def _train_on_request(policy: Policy, facts: Facts, rules: tuple[RuleReport, ...]) -> Decision:
     """A request takes the recipe of the first rule that holds, else the policy's own `train`."""
     assert facts.request is not None
-    holding = next((rule for rule, report in zip(policy.rules, rules, strict=True) if report.holds), None)
+    holding = _first_that_holds(policy, rules)
     return Decision(
         action=Action.TRAIN,
         code="requested",
@@ -312,7 +328,8 @@ def _cannot_settle(policy: Policy, facts: Facts) -> _Reason | None:
 
 
 def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
-    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there.
+    """After an attempt has ended, nothing starts until a new usable row, policy text or champion is there, be it the
+    model's own or that of one it depends on: by that the same rows come to mean something else.
 
     Who resumes a model whose last attempt was abandoned has mended the cause: it is tried once more. So it is when a
     file of that attempt is gone and left out now.
@@ -321,7 +338,7 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
     if last is None or last.policy_digest != policy.digest or last.champion_after != facts.champion.version:
         return None
     tried_anew = facts.resumed_since_last or facts.data.skipped_since
-    if facts.data.retracted_since or (last.outcome == "abandoned" and tried_anew):
+    if facts.data.retracted_since or facts.upstream_since_last or (last.outcome == "abandoned" and tried_anew):
         return None
     if facts.data.since_last is None:
         return _Reason("new_rows_unknown", f"it is not known whether rows are new since attempt {last.id}")
@@ -329,12 +346,13 @@ def _nothing_new(policy: Policy, facts: Facts) -> _Reason | None:
         return None
     why = f": {last.reason}" if last.outcome == "abandoned" else ""
     ended = f"{last.id} ({last.outcome}{why})"
-    return _Reason("nothing_new", f"no new usable row, policy text or champion since attempt {ended}")
+    upstream = ", here or upstream," if policy.upstream else ""
+    return _Reason("nothing_new", f"no new usable row, policy text or champion{upstream} since attempt {ended}")
 
 
 def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
-    """A rule that is unknown for want of a measurement is waited for, unless one before it holds."""
-    for rule in rules:
+    """A rule that acts and is unknown for want of a measurement is waited for, unless one before it holds."""
+    for rule in (each for each in rules if not each.observe):
         if rule.holds:
             return None
         wanted = [name for name in rule.missing if name.startswith(facts.data.measuring)]
@@ -343,14 +361,19 @@ def _measuring(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason | None:
     return None
 
 
-def _no_rule(rules: tuple[RuleReport, ...]) -> _Reason:
-    return _Reason("no_rule_holds", "no rule holds: " + "; ".join(_why_not(rule) for rule in rules))
+def _no_rule(facts: Facts, rules: tuple[RuleReport, ...]) -> _Reason:
+    none = "every rule only observes" if all(rule.observe for rule in rules) else "no rule holds"
+    return _Reason("no_rule_holds", f"{none}: " + "; ".join(_why_not(facts, rule) for rule in rules))
 
 
-def _why_not(rule: RuleReport) -> str:
+def _why_not(facts: Facts, rule: RuleReport) -> str:
+    if rule.observe and rule.holds:
+        return f"“{rule.name}” holds, and only observes"
     if rule.holds is None:
         missing = ", ".join(rule.missing)
-        return f"“{rule.name}” is unknown ({missing + ' not known' if missing else rule.problem})"
+        why = "".join(f": {facts.upstream_unknown[name]}" for name in map(upstream_of, rule.missing)
+                      if name in facts.upstream_unknown)  # fmt: skip
+        return f"“{rule.name}” is unknown ({missing + ' not known' + why if missing else rule.problem})"
     found = rule.shortfalls or tuple(f"{name} is {value}" for name, value in rule.values)
     return f"“{rule.name}”: {', '.join(found)}"
 
@@ -360,20 +383,13 @@ def _values_text(rules: tuple[RuleReport, ...], chosen: Rule) -> str:
     return ", ".join(f"{name} is {value}" for name, value in report.values) or chosen.when
 
 
-def _pace(policy: Policy, facts: Facts, now: datetime) -> _Reason | None:
-    starts = _credible(facts.starts, max(policy.pace.cooldown or timedelta(0), timedelta(days=1)), now)
-    if policy.pace.cooldown and starts and now < starts[-1] + policy.pace.cooldown:
-        until = starts[-1] + policy.pace.cooldown
-        return _Reason("cooldown", f"cools down until {until:%Y-%m-%d %H:%M} UTC", until)
-    today = [start for start in starts if start > now - timedelta(days=1)]
-    if policy.pace.per_day and len(today) >= policy.pace.per_day:
-        until = today[-policy.pace.per_day] + timedelta(days=1)
-        return _Reason("per_day", f"{len(today)} attempts in 24 hours, the next from {until:%Y-%m-%d %H:%M} UTC", until)
-    return None
-
-
-def _credible(starts: tuple[datetime, ...], reach: timedelta, now: datetime) -> list[datetime]:
-    """In order, without those further ahead than the pace reaches: a clock that was set back since wrote them, and they
-    would hold the model until it has caught up.
+def _until_a_slot(policy: Policy, facts: Facts, decision: Decision, now: datetime) -> Decision:
+    """Where the rules are what is waited for, the next slot of a schedule that one mentions may change the decision,
+    and so may the end of the time that a slot counts.
     """
-    return sorted(start for start in starts if start - now <= reach)
+    if decision.code not in _RULES_COUNT:
+        return decision
+    named = {name for rule in policy.rules for name in compile_rule(rule.when, policy.names).names}
+    schedules = {name: each for name, each in policy.schedules.items() if f"schedule.{name}" in named}
+    change = first_change(schedules, last_start(facts.starts, now), now)
+    return decision if change is None else replace(decision, until=min(decision.until or change, change))

@@ -12,6 +12,9 @@ from enum import StrEnum
 
 from retrain_daemon.core.policy import Recipe
 
+#: So many abandoned attempts in a row hold a model.
+ABANDONED_TO_HOLD = 3
+
 
 class ChampionState(StrEnum):
     """What the registry says about the champion's alias."""
@@ -185,7 +188,9 @@ class Facts:
     """All that `decide` may look at beside the policy and the time. `resumed_since_last`: someone resumed the model
     after the last attempt had ended. `awaits_until`: until when the open attempt awaits a person's approval. `starts`
     are of the last 24 hours, and in any case the newest. `upstream` says by the policy's name for a model whether its
-    champion changed since the last attempt, None where that is not known. `scores` are by metric.
+    champion changed since the last attempt that was not abandoned, None where that is not known, and
+    `upstream_unknown` why, a clause; `upstream_since_last`: one changed since the last attempt that ended, whatever its
+    end. `scores` are by metric.
     """
 
     model: str
@@ -201,6 +206,8 @@ class Facts:
     request: RetrainRequest | None = None
     starts: tuple[datetime, ...] = ()
     upstream: Mapping[str, bool | None] = field(default_factory=dict)
+    upstream_unknown: Mapping[str, str] = field(default_factory=dict)
+    upstream_since_last: bool = False
     offered: Offered | None = None
     undecided: Undecided | None = None
     scores: Mapping[str, Scores] = field(default_factory=dict)

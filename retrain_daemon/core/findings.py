@@ -28,7 +28,7 @@ class Finding:
     `strict_confidence` that better_by is held to, in the `comparison`-th comparison with this champion. `against`
     is the earlier champion that a line must hold against as well. For a line about slices, `slice` is the value of the
     column `slices` that settles it, with its numbers; `p` the p-value of "no harm beyond the threshold" there and
-    `alpha` the one that Holm's correction compares it with.
+    `alpha` the one that Holm's correction compares it with. One that is `observed` settles nothing.
     """
 
     code: str
@@ -49,6 +49,7 @@ class Finding:
     slice: str = ""
     p: float | None = None
     alpha: float | None = None
+    observed: bool = False
 
 
 _ASKED = {

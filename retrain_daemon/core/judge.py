@@ -6,7 +6,7 @@ line is held against the evidence lives in `lines.py` and, for slices, in `slice
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from retrain_daemon.core.evidence import Evidence
@@ -52,12 +52,21 @@ def judge(promotion: Promotion, evidence: Evidence) -> Verdict:
        show nothing, each needs its `min_rows`; thinner slices are named and left out, and one at least must be judged.
     6. Without a champion, lines that compare are left aside by name, and one must be left that is about the challenger
        alone.
+    7. Lines that are only observed are measured and told like the others, and nothing follows from them; a better_by
+       among them is held to plain confidence, as it spends no error budget.
     """
     refusal = _refusal(promotion, evidence)
     if refusal is not None:
         outcome = Outcome.REJECT if refusal.holds is False else Outcome.INCONCLUSIVE
         return Verdict(outcome=outcome, findings=(refusal,), summary=refusal.sentence)
-    return _verdict(tuple(one for line in promotion.require for one in _findings(line, promotion, evidence)))
+    return _verdict(tuple(one for line in promotion.require for one in _told(line, promotion, evidence)))
+
+
+def _told(line: Requirement, promotion: Promotion, evidence: Evidence) -> tuple[Finding, ...]:
+    found = _findings(line, promotion, evidence)
+    if not line.observe:
+        return found
+    return tuple(replace(each, observed=True, sentence=f"{each.sentence} (only observed)") for each in found)
 
 
 def _findings(line: Requirement, promotion: Promotion, evidence: Evidence) -> tuple[Finding, ...]:
@@ -92,7 +101,8 @@ def _left_aside(line: Requirement) -> Finding:
 
 def _verdict(findings: tuple[Finding, ...]) -> Verdict:
     """`findings` are of a policy that requires something; without a champion that may all be left aside."""
-    lines = [finding for finding in findings if finding.code != LEFT_ASIDE]
+    counting = [finding for finding in findings if not finding.observed]
+    lines = [finding for finding in counting if finding.code != LEFT_ASIDE]
     if not lines:
         summary = "no champion to compare with, and no line is about the challenger alone, so nothing can be shown"
         return Verdict(outcome=Outcome.INCONCLUSIVE, findings=findings, summary=summary)
@@ -101,7 +111,7 @@ def _verdict(findings: tuple[Finding, ...]) -> Verdict:
     for outcome, settling in ((Outcome.REJECT, failed), (Outcome.INCONCLUSIVE, unknown)):
         if settling:
             return Verdict(outcome=outcome, findings=findings, summary=settling[0].sentence)
-    summary = lines[0].sentence + _also(len(lines) - 1, len(findings) - len(lines))
+    summary = lines[0].sentence + _also(len(lines) - 1, len(counting) - len(lines))
     return Verdict(outcome=Outcome.PROMOTE, findings=findings, summary=summary)
 
 
@@ -164,7 +174,8 @@ def _refused_rows(promotion: Promotion, evidence: Evidence) -> _Refusals:
          "rows are of one class"),
         ("confidence", not asked <= given < 1, None, f"bounds at {asked * 100:g} % confidence are asked and the "
          f"evidence has {given * 100:g} %"),
-        ("nothing_required", not promotion.require, None, "the policy requires nothing, so nothing can be shown"),
+        ("nothing_required", all(line.observe for line in promotion.require), None, "the policy requires nothing, so "
+         "nothing can be shown"),
     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def _finding(case: _Case, problem: str) -> Finding:
     why = problem or _missing(case)
     holds = None if why else _holds(case)
     value, low, high = numbers_of(case.line, case.metric)
-    budgeted = case.line.claim is Claim.BETTER_BY
+    budgeted = _is_budgeted(case.line)
     return Finding(
         code=REQUIREMENT,
         holds=holds,
@@ -145,7 +145,12 @@ def _missing(case: _Case) -> str:
         return f"its bounds contradict each other ({low:g} to {high:g})"
     if least is not None and metric.rows is None:
         return f"how many rows it is about is missing, and at least {least:,} are asked"
-    return _unaccounted(case) if case.line.claim is Claim.BETTER_BY else ""
+    return _unaccounted(case) if _is_budgeted(case.line) else ""
+
+
+def _is_budgeted(line: Requirement) -> bool:
+    """Whether a line is held to what the error budget leaves; what is only observed spends nothing of it."""
+    return line.claim is Claim.BETTER_BY and not line.observe
 
 
 def _unaccounted(case: _Case) -> str:
@@ -170,8 +175,9 @@ def _unaccounted(case: _Case) -> str:
 
 def _holds(case: _Case) -> bool | None:
     """True where the line is shown to hold, False where it is shown that it cannot, else None."""
-    threshold, strict = case.line.threshold, case.metric.gain_strict
+    threshold = case.line.threshold
     low, high = _bounds(case)
+    strict = case.metric.gain_strict if _is_budgeted(case.line) else low
     if _cannot_be_met(case):
         return False
     holds = {
@@ -221,7 +227,7 @@ def _ending(case: _Case, holds: bool | None) -> str:
     if line.claim is Claim.UNLESS_WORSE_BY:
         return ": harm is shown" if holds is False else ": none is shown"
     said = {True: "shown", False: "shown not to hold", None: "not shown"}[holds]
-    if line.claim is not Claim.BETTER_BY or holds is False or case.strict_confidence is None:
+    if not _is_budgeted(line) or holds is False or case.strict_confidence is None:
         return f": {said}"
     _, low, high = numbers_of(line, case.metric)
     bound = shown(case.metric.gain_strict, digits_of(low, high))

@@ -38,7 +38,8 @@ def offer(policy: Policy, facts: Facts) -> Standing | None:
         return None
     if offered.obstacle:
         return Standing(offered.code, offered.obstacle)
-    if facts.champion.state is ChampionState.NONE and all(map(compares, policy.promote.require)):
+    counting = [line for line in policy.promote.require if not line.observe]
+    if facts.champion.state is ChampionState.NONE and all(map(compares, counting)):
         return _nothing_to_judge_by(policy, offered.version)
     rows, needed = offered.judging_rows, policy.promote.min_rows
     named = f"version {offered.version}"

@@ -34,6 +34,11 @@ class Metric:
     higher_is_better: bool
     binary_only: bool = False
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return self.task is Task.CLASSIFICATION and self.higher_is_better
+
 
 @dataclass(frozen=True)
 class ModelMetric:

@@ -39,13 +39,16 @@ def has_wildcards(pattern: str) -> bool:
 
 def matches(name: str, patterns: Collection[str]) -> bool:
     """Whether one of the patterns matches the whole name; upper and lower case are different."""
-    return any(_compiled(pattern).match(name) for pattern in patterns)
+    names, wild = _compiled(frozenset(patterns))
+    return name in names or any(pattern.match(name) for pattern in wild)
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compiled(patterns: frozenset[str]) -> tuple[frozenset[str], tuple[re.Pattern[str], ...]]:
+    """Names as they are, and expressions for the others."""
+    wild = sorted(filter(has_wildcards, patterns))
     # Translated by the standard library, whose expressions do not explode with many wildcards.
-    return re.compile(translate(pattern.replace("[", "[[]")))
+    return patterns.difference(wild), tuple(re.compile(translate(pattern.replace("[", "[[]"))) for pattern in wild)
 
 
 def why_no_folder(name: str) -> str:

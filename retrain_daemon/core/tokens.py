@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Sort(StrEnum):
@@ -60,6 +61,7 @@ def is_decimal(token: Token) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def tokens_of(source: str) -> tuple[Token, ...]:
     """Given the text of a rule, its tokens in order, without spaces and comments."""
     return tuple(_scan(source))

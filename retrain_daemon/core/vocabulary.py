@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from retrain_daemon.core.facts import ChampionState, Drift, Facts, Scores
 from retrain_daemon.core.metrics import METRICS
+from retrain_daemon.core.pace import last_start
 from retrain_daemon.core.policy import Names, Policy
 from retrain_daemon.core.slots import is_due
 
@@ -134,6 +135,8 @@ def facts_of(names: Names) -> Mapping[str, Fact]:
 #: How the names of facts begin that are scores.
 SCORES = ("champion.score.", "champion.scores.", "champion.baseline.")
 
+_SCHEDULES = "schedule."
+
 OUTCOMES = ("promoted", "rejected", "inconclusive", "abandoned")
 HELPERS: Mapping[str, timedelta] = {
     "days": timedelta(days=1),
@@ -145,8 +148,18 @@ FUNCTIONS = (*HELPERS, "duration", "timestamp", "size", "startsWith", "endsWith"
              "filter", "exists", "exists_one", "all", "map")  # fmt: skip
 
 
+def upstream_of(name: str) -> str:
+    """Given a fact's name, the policy's name for the upstream model that it is about; "" for any other fact."""
+    section, _, rest = name.partition(".")
+    return rest.removesuffix(".changed") if section == "upstream" else ""
+
+
 def passes_with_time(name: str) -> bool:
-    """Given a fact's name, whether its value changes while nothing happens. Of a fact that is not known here, yes."""
+    """Given a fact's name, whether its value changes while nothing happens, at a time that is not foretold: slots of
+    schedules are. Of a fact that is not known here, yes.
+    """
+    if name.startswith(_SCHEDULES) or upstream_of(name):
+        return False
     fact = FACTS.get(name)
     return fact is None or fact.kind in (Kind.SPAN, Kind.MOMENT)
 
@@ -155,7 +168,7 @@ def fact_values(policy: Policy, facts: Facts, now: datetime) -> Mapping[str, Val
     """Given facts and the time of the decision (aware), the value of every fact of the policy; None is unknown."""
     champion, data, last = facts.champion, facts.data, facts.last
     found = champion.state is ChampionState.FOUND
-    last_start = max(facts.starts, default=None)
+    started = last_start(facts.starts, now)
     return {
         "data.new_rows": data.new_rows,
         "data.unlearned_rows": data.unlearned_rows,
@@ -163,7 +176,7 @@ def fact_values(policy: Policy, facts: Facts, now: datetime) -> Mapping[str, Val
         "data.quarantined": data.quarantined,
         "champion.version": champion.version if found else None,
         "champion.age": now - champion.created_at if found and champion.created_at else None,
-        **{f"schedule.{name}": is_due(each, last_start, now) for name, each in policy.schedules.items()},
+        **{f"schedule.{name}": is_due(each, started, now) for name, each in policy.schedules.items()},
         **{f"upstream.{name}.changed": facts.upstream.get(name) for name in policy.upstream},
         "registry.champion_moved": facts.champion_moved,
         "last.outcome": last.outcome if last else None,

@@ -52,7 +52,9 @@ def terms_of(promotion: Promotion) -> Terms | None:
     or no line compares its predictions with those of the version before on all rows.
     """
     lines = tuple(
-        line for line in promotion.require if line.claim in RELATIVE and not line.slices and line.metric in METRICS
+        line
+        for line in promotion.require
+        if line.claim in RELATIVE and not line.slices and line.metric in METRICS and not line.observe
     )
     if promotion.watch is None or not lines:
         return None

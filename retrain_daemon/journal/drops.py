@@ -73,6 +73,12 @@ class Drops:
         """Drops whose rows count, in order of arrival."""
         return self._select("model = ? AND state = 'recorded' ORDER BY id", model)
 
+    def not_judged(self, model: str) -> tuple[DropRow, ...]:
+        """Of these, those that no judged attempt had, in order of arrival; without those that are gone and left out."""
+        return self._select(
+            f"model = ? AND state = 'recorded' AND missing <> {SKIPPED} AND NOT {IS_JUDGED} ORDER BY id", model
+        )
+
     def reference(self, model: str) -> str:
         """The path of the oldest file whose rows count, by which others are compared; "" where there is none."""
         return next((drop.path for drop in self.in_use(model) if not drop.missing), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ FOREVER = datetime(2200, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, kw_only=True)
 class ModelRow:
     """One watched model. `champion_seen` is the champion when last seen; `adopted_at` ends its history. `unloadable` is
-    the champion where a worker could not load it, with what it said.
+    the champion where a worker could not load it, with what it said. `retired_at`: since when no policy is about it.
     """
 
     name: str
@@ -34,6 +34,7 @@ class ModelRow:
     inspected_as: str
     unloadable: int | None = None
     unloadable_why: str = ""
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,15 @@ class Models:
     def all(self) -> tuple[ModelRow, ...]:
         """Every model that was ever watched, by name."""
         return tuple(_model(row) for row in self._database.rows("SELECT * FROM model ORDER BY name"))
+
+    def note_policies(self, names: Collection[str], now: datetime) -> None:
+        """Policies are about these models and no others."""
+        for row in self.all():
+            if (row.retired_at is None) != (row.name in names):
+                self._database.run(
+                    "UPDATE model SET retired_at = ?, changed_at = ? WHERE name = ?",
+                    None if row.name in names else to_text(now), to_text(now), row.name,
+                )  # fmt: skip
 
     def adopt(self, name: str, settling: Sequence[str], now: datetime) -> None:
         """Its drop folder was looked into for the first time: what is there, complete or `settling`, is history."""
@@ -309,6 +319,7 @@ def _model(row: sqlite3.Row) -> ModelRow:
         inspected_as=row["inspected_as"],
         unloadable=row["unloadable"],
         unloadable_why=row["unloadable_why"],
+        retired_at=to_moment_or_none(row["retired_at"]),
     )
 
 

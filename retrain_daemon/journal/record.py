@@ -16,12 +16,14 @@ from retrain_daemon.journal.decisions import Decisions
 from retrain_daemon.journal.drift import DriftTable
 from retrain_daemon.journal.drops import Drops
 from retrain_daemon.journal.models import Learned, Models
+from retrain_daemon.journal.policy_files import PolicyFileTable
 from retrain_daemon.journal.reports import Reports
 from retrain_daemon.journal.requests import Requests
 from retrain_daemon.journal.rollbacks import Rollbacks
 from retrain_daemon.journal.row_counts import RowCounts, count_rows
 from retrain_daemon.journal.scores import Scores
 from retrain_daemon.journal.tenures import How, Tenures
+from retrain_daemon.journal.upstream import UpstreamTable
 from retrain_daemon.journal.watches import Watches
 
 JOURNAL_FILE = "journal.db"
@@ -58,6 +60,7 @@ class Journal:
         self.models = Models(database)
         self.drops = Drops(database)
         self.drift = DriftTable(database)
+        self.upstream = UpstreamTable(database)
         self.attempts = Attempts(database)
         self.approvals = Approvals(database)
         self.rollbacks = Rollbacks(database)
@@ -67,6 +70,7 @@ class Journal:
         self.tenures = Tenures(database)
         self.watches = Watches(database)
         self.reports = Reports(database)
+        self.policy_files = PolicyFileTable(database)
 
     @classmethod
     def open(cls, state: Path, *, read_only: bool = False, thorough: bool = False) -> Journal:

@@ -27,6 +27,7 @@ CREATE TABLE model (
     trouble_code       TEXT NOT NULL DEFAULT '',    -- the same for programs
     unloadable         INTEGER,           -- the champion that a worker could not load, whoever tries
     unloadable_why     TEXT NOT NULL DEFAULT '',    -- what it said, one clause
+    retired_at         TEXT,              -- since when no policy is about it; NULL: one is
     changed_at         TEXT NOT NULL
 ) STRICT;
 
@@ -306,6 +307,17 @@ CREATE TABLE watch_look (
     PRIMARY KEY (attempt, look)
 ) STRICT, WITHOUT ROWID;
 
+-- Who was champion of the models that one depends on when its policy was first seen with them.
+CREATE TABLE upstream_seen (
+    model    TEXT NOT NULL,       -- the model that depends on it
+    name     TEXT NOT NULL,       -- the name that its policy gives it
+    upstream TEXT NOT NULL,       -- the registered model
+    alias    TEXT NOT NULL,       -- the alias of its champion
+    version  INTEGER NOT NULL,    -- the champion then
+    at       TEXT NOT NULL,
+    PRIMARY KEY (model, name)
+) STRICT, WITHOUT ROWID;
+
 -- The version of each policy file that is in force, which is the last one without problems.
 CREATE TABLE policy_file (
     file        TEXT PRIMARY KEY,
@@ -451,6 +463,12 @@ CREATE TRIGGER champion_unloadable AFTER UPDATE OF unloadable ON model WHEN NEW.
             CASE WHEN NEW.unloadable IS NULL THEN 'champion.tried_again' ELSE 'champion.unloadable' END,
             'version ' || COALESCE(NEW.unloadable, OLD.unloadable) ||
             CASE WHEN NEW.unloadable_why = '' THEN '' ELSE ': ' || NEW.unloadable_why END);
+END;
+CREATE TRIGGER model_retired AFTER UPDATE OF retired_at ON model
+WHEN (NEW.retired_at IS NULL) <> (OLD.retired_at IS NULL) BEGIN
+    INSERT INTO history (at, model, subject, event, detail)
+    VALUES (NEW.changed_at, NEW.name, NEW.policy_file,
+            CASE WHEN NEW.retired_at IS NULL THEN 'policy.taken_up' ELSE 'policy.retired' END, '');
 END;
 CREATE TRIGGER request_asked AFTER INSERT ON request BEGIN
     INSERT INTO history (at, model, subject, event, detail)

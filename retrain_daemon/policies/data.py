@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import os.path
+import os
 import re
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -18,6 +18,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet", ".jsonl", ".arrow", ".feather", ".npz
 
 _KEYS = ("path", "complete", "target", "features", "shape", "model_outputs", "weight", "group", "row_id", "event_time",
          "window", "holdout", "missing", "polling", "follow_links", "expect", "label_delay")  # fmt: skip
+_LONGEST_NAME = 255
 _WINDOW = re.compile(r"([0-9]{1,12}) ?(rows?|files?)")
 
 
@@ -68,6 +69,10 @@ def _path(node: Node, folder: str) -> tuple[str, str]:
         raise Wrong(f"`{node.name}` names a folder, not files.", f"Write {value.rstrip('/')}/*.csv.")
     if "**" in pattern:
         raise Wrong(f"`{node.name}` has `**`; folders inside the drop folder are not watched.", "Write `*`.")
+    if len(os.fsencode(pattern)) > _LONGEST_NAME:
+        raise Wrong(
+            f"`{node.name}` is longer than a file name can be.", f"At most {_LONGEST_NAME} bytes after the `/`."
+        )
     _check_suffix(node, pattern)
     return os.path.normpath(os.path.join(folder, place)), pattern  # noqa: PTH118 (a text, not a file)
 

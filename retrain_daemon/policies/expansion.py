@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from retrain_daemon.core.names import Listing, matches, why_no_folder
+from retrain_daemon.core.names import Listing, has_wildcards, matches, why_no_folder
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.policies.fleet import Fleet
 from retrain_daemon.policies.nodes import Problem, shown_path
@@ -111,10 +111,17 @@ def _left_out(fleets: Iterable[Fleet], taken: Mapping[str, Iterable[str]]) -> It
 def _without_models(fleets: Iterable[Fleet], models: Mapping[str, Listing]) -> Iterable[Problem]:
     for fleet in fleets:
         known = models[fleet.source]
-        for pattern in fleet.models.match:
-            if known.covers((pattern,)) and not any(matches(name, (pattern,)) for name in known.names):
-                message = f"No registered model matches `{pattern}`."
-                yield _problem(fleet, message, "Register one, or mind the spelling.", warning=True)
+        if known.covers(fleet.models.match) and (empty := [p for p in fleet.models.match if not _has(known, p)]):
+            message = f"No registered model matches {_listed(empty)}."
+            yield _problem(fleet, message, "Register one, or mind the spelling.", warning=True)
+
+
+def _has(known: Listing, pattern: str) -> bool:
+    """Whether any model matches."""
+    if not has_wildcards(pattern):
+        return pattern in known.names
+    alone = frozenset((pattern,))
+    return any(matches(name, alone) for name in known.names)
 
 
 def _listed(names: list[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -22,10 +23,13 @@ from retrain_daemon.core.policy import (
     Promotion,
     Recipe,
     Rule,
+    Schedule,
+    Upstream,
 )
 from retrain_daemon.core.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.fleet import TEMPLATE, Fleet, check_templates, read_match
+from retrain_daemon.policies.names import names_in
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Sequence, Wrong, read_nodes
 from retrain_daemon.policies.promotion import (
     check_metrics,
@@ -35,24 +39,26 @@ from retrain_daemon.policies.promotion import (
     read_promotion,
 )
 from retrain_daemon.policies.requirements import read_requirements
+from retrain_daemon.policies.schedules import read_quiet_hours, read_schedules
 from retrain_daemon.policies.search import check_search_metrics
 from retrain_daemon.policies.training import read_recipe
-from retrain_daemon.policies.units import count, duration, mapping, sequence, text, word
+from retrain_daemon.policies.units import at_most, count, duration, mapping, sequence, switch, text, word
+from retrain_daemon.policies.upstream import check_fleet, read_upstream
+from retrain_daemon.policies.warnings import warnings_of
 from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
+_MOST_RULES = 100
 
-_KEYS = ("model", "models", "alias", "description", "data", "train", "retrain", "pace", "promote")
+_KEYS = ("model", "models", "alias", "description", "schedules", "upstream", "data", "train", "retrain", "pace",
+         "promote")  # fmt: skip
 _REQUIRED = {
     "data": "Write `data:` and under it `path: /srv/drops/churn/*.csv` and `target: churned`.",
     "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
     "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
 }
 _LATER = {
-    "schedules": "Write a rule over time, such as `data.waiting > days(7)`.",
-    "upstream": "",
-    "observe": "",
-    "notify": "",
+    "notify": "Who is told is said in the settings, for all models.",
 }
 # Ends of lines that only some programs take for such would give each of them other numbers of lines.
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
@@ -125,6 +131,8 @@ def _read_document(document: Document, folder: str) -> FileReading:
         document.problem(1, 1, "The file holds no policy.", "Begin with a line such as `model: churn`.")
         return FileReading(None, tuple(document.problems))
     policy, match = _policy(root, folder), read_match(root)
+    if policy is not None and match is not None:
+        check_fleet(root, match, policy.upstream)
     model = root.entries.get("models" if match else "model", root)
     problems = tuple(sorted(document.problems, key=lambda problem: (problem.line, problem.column)))
     reading = FileReading(None, problems, model.line, model.column, names=_named(root))
@@ -132,9 +140,10 @@ def _read_document(document: Document, folder: str) -> FileReading:
         return reading
     digest = hashlib.sha256(document.text.encode()).hexdigest()
     named = replace(policy, source=document.source, text=document.text, digest=digest)
+    warned = replace(reading, warnings=warnings_of(named))
     if match is not None:
-        return replace(reading, fleet=Fleet(match, named, model.line, model.column))
-    return replace(reading, policy=named)
+        return replace(warned, fleet=Fleet(match, named, model.line, model.column))
+    return replace(warned, policy=named)
 
 
 def _named(root: MappingNode) -> str:
@@ -157,7 +166,9 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
     model = root.take("model", _model, TEMPLATE)
     alias = root.take("alias", _alias, DEFAULT_ALIAS)
     description = root.take("description", text, "")
-    given = Names()
+    schedules = root.take("schedules", read_schedules, _NO_SCHEDULES)
+    upstream = root.take("upstream", lambda node: read_upstream(node, model, _model, _alias), _NO_UPSTREAM)
+    given = Names(names_in(root.entries.get("schedules")), names_in(root.entries.get("upstream")))
     rules = root.take("retrain", lambda node: _rules(node, requested, given), _NO_RULES)
     if data is not None and promote is not None:
         _check_rules(root.entries.get("retrain"), rules, promote, data, given)
@@ -175,6 +186,8 @@ def _policy(root: MappingNode, folder: str) -> Policy | None:
         rules=rules,
         pace=pace,
         promote=promote,
+        schedules=schedules,
+        upstream=upstream,
     )
 
 
@@ -201,16 +214,20 @@ def _alias(node: Node) -> str:
 
 
 _NO_RULES: tuple[Rule, ...] = ()
+_NO_UPSTREAM: Mapping[str, Upstream] = {}
+_NO_SCHEDULES: Mapping[str, Schedule] = {}
 
 
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
-    for item in sequence(node):
+    names: set[str] = set()
+    for item in at_most(_MOST_RULES, sequence(node)):
         rule = item.read(lambda entry: _rule(entry, requested, given), None)
-        if rule is not None and rule.name and rule.name in [earlier.name for earlier in rules]:
+        if rule is not None and rule.name and rule.name in names:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
         if rule is not None:
             rules.append(rule)
+            names.add(rule.name)
     return tuple(rules)
 
 
@@ -218,7 +235,7 @@ def _check_rules(
     node: Node | None, rules: tuple[Rule, ...], promote: Promotion, data: DataSpec, given: Names
 ) -> None:  # fmt: skip
     """Note rules over scores that there cannot be, and requirements of theirs that do not fit the policy."""
-    items = node.items if isinstance(node, Sequence) else []
+    items = node.items if isinstance(node, Sequence) and rules else []
     for item in filter(_is_mapping, items):
         when = item.entries.get("when") if isinstance(item, MappingNode) else None
         if isinstance(when, Scalar):
@@ -235,7 +252,7 @@ def _is_mapping(node: Node) -> bool:
 
 
 def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
-    section = mapping(node).expect(("name", "when", "train", "require"))
+    section = mapping(node).expect(("name", "when", "train", "require", "observe"))
     section.require(
         name="Write what the rule is for, such as `name: enough fresh rows`.",
         when="Write a condition over facts, such as `when: data.new_rows >= 10000`.",
@@ -245,6 +262,7 @@ def _rule(node: Node, requested: Recipe, given: Names) -> Rule:
         when=section.take("when", lambda entry: _when(entry, given), ""),
         recipe=section.take("train", lambda entry: read_recipe(entry, requested), requested),
         require=section.take("require", read_requirements, ()),
+        observe=section.take("observe", switch, False),
     )
 
 
@@ -257,7 +275,9 @@ def _when(node: Node, given: Names) -> str:
 
 
 def _pace(node: Node) -> Pace:
-    section = mapping(node).expect(("cooldown", "per_day"), {"quiet_hours": "Write a rule over `now`."})
+    section = mapping(node).expect(("cooldown", "per_day", "quiet_hours"))
     return Pace(
-        cooldown=section.take("cooldown", duration, None), per_day=section.take("per_day", count(1, 10_000), None)
+        cooldown=section.take("cooldown", duration, None),
+        per_day=section.take("per_day", count(1, 10_000), None),
+        quiet_hours=section.take("quiet_hours", read_quiet_hours, ()),
     )

@@ -10,16 +10,19 @@ import os.path
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from retrain_daemon.core.names import matches
+from retrain_daemon.core.names import has_wildcards, matches
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong, closest
-from retrain_daemon.policies.units import words
+from retrain_daemon.policies.units import shown_text, words
 
 #: What stands for the name of the model, and is the model of a fleet's own policy before it is filled.
 TEMPLATE = "{model}"
 _BRACED = re.compile(r"\{[^{}]*\}|[{}]")
 _PATTERN_SIGNS = re.compile(r"[*?\[]")
+_MOST_PATTERNS = 100
+_LONGEST = 250
 _EXAMPLE = 'Write models: {match: "churn-*"}.'
 
 
@@ -32,7 +35,15 @@ class Match:
 
     def takes(self, model: str) -> bool:
         """Whether a model belongs to it."""
-        return matches(model, self.match) and not matches(model, self.excepted)
+        return matches(model, self._wanted) and not matches(model, self._unwanted)
+
+    @cached_property
+    def _wanted(self) -> frozenset[str]:
+        return frozenset(self.match)
+
+    @cached_property
+    def _unwanted(self) -> frozenset[str]:
+        return frozenset(self.excepted)
 
     def __str__(self) -> str:
         without = f" except {', '.join(self.excepted)}" if self.excepted else ""
@@ -75,7 +86,7 @@ def read_match(root: MappingNode) -> Match | None:
         message = "`model` and `models` cannot stand in one file."
         root.keys["models"].problem(message, "Keep one of them: a model of its own has a file of its own.")
     elif "models" not in root.entries:
-        root.require("model")
+        root.require(model="Write the name of the registered model, such as `model: churn`.")
     return root.take("models", _match, None)
 
 
@@ -83,12 +94,12 @@ def _match(node: Node) -> Match:
     if not isinstance(node, MappingNode):
         return Match(_patterns(node))
     section = node.expect(("match", "except"))
-    section.require("match")
+    section.require(match='Write a pattern of names, such as `match: "churn-*"`.')
     found = Match(section.take("match", _patterns, ()), section.take("except", _patterns, ()))
     for pattern in found.match:
         # Standing for several letters, so that a single `?` does not seem to except them all.
         if matches(pattern.replace("*", "****"), found.excepted):
-            message = f"`{section.name}.except` leaves nothing of `{pattern}`."
+            message = f"`{section.name}.except` leaves nothing of `{shown_text(pattern)}`."
             section.entries["except"].problem(message, "Name fewer models there.")
     return found
 
@@ -97,11 +108,13 @@ def _patterns(node: Node) -> tuple[str, ...]:
     found = words(node)
     for pattern in found:
         if "{" in pattern or "[" in pattern:
-            message = f"`{node.name}` has `{pattern}`; its wildcards are `*` and `?`."
+            message = f"`{node.name}` has `{shown_text(pattern)}`; its wildcards are `*` and `?`."
             raise Wrong(message, "Write several patterns as a list.")
-        if "/" in pattern or ":" in pattern or pattern != pattern.strip():
-            message = f"`{node.name}` has `{pattern}`, which no model can be named."
+        if "/" in pattern or ":" in pattern or pattern != pattern.strip() or len(pattern) > _LONGEST:
+            message = f"`{node.name}` has `{shown_text(pattern)}`, which no model can be named."
             raise Wrong(message, f"MLflow takes neither `/` nor `:` in a name. {_EXAMPLE}")
+    if sum(map(has_wildcards, found)) > _MOST_PATTERNS:
+        raise Wrong(f"`{node.name}` has more than {_MOST_PATTERNS} patterns.", "Write names, or wider patterns.")
     return found
 
 

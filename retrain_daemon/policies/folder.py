@@ -18,6 +18,7 @@ from retrain_daemon.policies.expansion import expand
 from retrain_daemon.policies.file import MAX_BYTES, FileReading, read_bytes, read_text
 from retrain_daemon.policies.fleet import Fleet
 from retrain_daemon.policies.nodes import Problem, shown_path
+from retrain_daemon.policies.upstream import warn_of_circle
 
 _SUFFIXES = (".yaml", ".yml")
 _TEST_SUFFIXES = (".test.yaml", ".test.yml")
@@ -94,7 +95,8 @@ class PolicyFiles:
         warnings = tuple(warning for _, found in sorted(self._readings.items()) for warning in found.warnings)
         of = expand(policies, fleets, _named(self._readings), dict.fromkeys((f.source for f in fleets), models), {})
         problems = (*_problems(self._readings), *self._clashes, *of.problems)
-        return Reading(tuple(of.policies.values()), problems, warnings, fleets, of.warnings)
+        every = tuple(of.policies.values())
+        return Reading(every, problems, (*warnings, *warn_of_circle(every)), fleets, of.warnings)
 
 
 class PolicyFolder:
@@ -107,6 +109,23 @@ class PolicyFolder:
         self._in_force: dict[str, Policy | Fleet] = {}
         self._last: PolicySet | None = None
         self._was_unreachable = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that were read last."""
+        return tuple(self._readings)
+
+    def take_up(self, contents: Mapping[str, str]) -> None:
+        """Before the first look: what files said in an earlier life, by path, as if they had been read then."""
+        for file, content in contents.items():
+            place = Path(file)
+            if self._path not in (place, place.parent):
+                continue  # of a folder that the settings named before
+            reading = _from_file(read_text(content, shown_path(file), str(place.absolute().parent)), file)
+            said = _said_by(reading)
+            if said is not None:
+                self._readings[file] = reading
+                self._in_force[file] = said
 
     def refresh(self) -> PolicySet:
         """The policies in force now; never raises for what is wrong with files or folder."""
@@ -180,6 +199,9 @@ def _is_policy_file(name: str) -> bool:
 def _read(file: str) -> FileReading:
     """One file's reading; a file that cannot be read is a problem of it."""
     path = Path(file)
+    if not _is_text(file):
+        message = "The name of this file, or of its folder, is no text in UTF-8."
+        return FileReading(None, (Problem(shown_path(file), 0, 0, message, "Rename it."),))
     try:
         # A pipe or a device would block the reader for ever.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -190,6 +212,15 @@ def _read(file: str) -> FileReading:
         return FileReading(None, (_unreadable(file, error),))
     reading = read_bytes(content, shown_path(file), str(path.absolute().parent))
     return _from_file(reading, file)
+
+
+def _is_text(path: str) -> bool:
+    """Whether it can be written into journal and log; a name on disk is any bytes."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_file(reading: FileReading, file: str) -> FileReading:

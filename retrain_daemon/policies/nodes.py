@@ -14,7 +14,11 @@ from typing import TypeVar, cast
 
 import yaml
 
+from retrain_daemon.policies.yaml_errors import complaint_of
+
 MAX_DEPTH = 20
+#: So many unknown keys of one mapping are told one by one: to look for what each was meant to be takes time.
+_MOST_UNKNOWN = 50
 _LONGEST_MESSAGE = 600
 
 T = TypeVar("T")
@@ -134,8 +138,7 @@ class Scalar(Node):
                     return self.line, self.column
         # A place at the end of the text, or at a space, is one past the last letter.
         offset = self.start + position + (wanted >= len(self.value) or self.value[wanted].isspace())
-        text = self.document.text
-        return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+        return _within(self.document.text, offset)
 
 
 @dataclass
@@ -156,11 +159,16 @@ class MappingNode(Node):
     def expect(self, known: tuple[str, ...], later: Mapping[str, str] | None = None) -> MappingNode:
         """Note every key that is not known, and by name those of the language that are not built yet."""
         later = later or {}
-        for key, place in self.keys.items():
+        unknown = [key for key in self.keys if key not in known]
+        for key in unknown[:_MOST_UNKNOWN]:
+            place = self.keys[key]
             if key in later:
                 place.problem(f"`{self._full(key)}` is not built yet.", later[key])
-            elif key not in known:
+            else:
                 place.problem(f"`{key}` is not a key of {self.name or 'a policy'}.", _key_hint(key, known))
+        if more := unknown[_MOST_UNKNOWN:]:
+            message = f"From here on {len(more):,} more keys are none of {self.name or 'a policy'}."
+            self.keys[more[0]].problem(message, f"Its keys are: {', '.join(known)}.")
         return self
 
     def take(self, key: str, reader: Callable[[Node], T], default: T) -> T:
@@ -215,12 +223,17 @@ def read_nodes(document: Document) -> Node | None:
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        document.problem(line, column, *_syntax(error, document.text, mark.index if mark else 0))
+        complaint = complaint_of(error, document.text)
+        document.problem(*_within(document.text, complaint.offset), complaint.message, complaint.hint)
     except yaml.YAMLError as error:
         document.problem(1, 1, f"The file cannot be read as YAML: {str(error).splitlines()[0]}.")
     return None
+
+
+def _within(text: str, offset: int) -> tuple[int, int]:
+    """Line and column of an offset, or of the end where that is past it."""
+    offset = min(offset, len(text))
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 class _Stop(Exception):
@@ -236,10 +249,10 @@ def _compose(document: Document) -> Node | None:
     roots: list[Node] = []
     stack: list[tuple[Node, list[Node]]] = [(Node(document, 1, 1, 0, 0), roots)]
     for event in _events(document):
-        if isinstance(event, yaml.DocumentStartEvent) and roots:
-            _stop(document, event, "The file holds several documents.", "Write one policy a file, without `---`.")
-        elif isinstance(event, yaml.ScalarEvent):
+        if isinstance(event, yaml.ScalarEvent):
             stack[-1][1].append(_scalar(document, event))
+        elif isinstance(event, yaml.DocumentStartEvent) and roots:
+            _stop(document, event, "The file holds several documents.", "Write one policy a file, without `---`.")
         elif isinstance(event, yaml.CollectionStartEvent):
             if len(stack) > MAX_DEPTH:
                 _stop(document, event, "The file is nested too deeply.", "")
@@ -254,15 +267,20 @@ def _compose(document: Document) -> Node | None:
 def _events(document: Document) -> Iterator[yaml.Event]:
     """The events of the text; anchors, aliases and tags are refused here."""
     for event in yaml.parse(document.text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            _stop(document, event, f"`*{event.anchor}` is an alias of YAML; policies do not use it.", _QUOTE_STAR)
-        if isinstance(event, yaml.NodeEvent) and event.anchor:
-            _stop(document, event, f"`&{event.anchor}` is an anchor of YAML; policies do not use it.", "Write it out.")
-        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
-            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-            hint = "A value that begins with `!` stands in quotes: '!registry.champion_moved'."
-            _stop(document, event, f"`{tag}` is read as a tag of YAML; policies do not use it.", hint)
+        if isinstance(event, yaml.NodeEvent):
+            _refuse(document, event)
         yield event
+
+
+def _refuse(document: Document, event: yaml.NodeEvent) -> None:
+    if isinstance(event, yaml.AliasEvent):
+        _stop(document, event, f"`*{event.anchor}` is an alias of YAML; policies do not use it.", _QUOTE_STAR)
+    if event.anchor:
+        _stop(document, event, f"`&{event.anchor}` is an anchor of YAML; policies do not use it.", "Write it out.")
+    if tag := str(getattr(event, "tag", None) or ""):
+        tag = tag.replace("tag:yaml.org,2002:", "!!")
+        hint = "A value that begins with `!` stands in quotes: '!registry.champion_moved'."
+        _stop(document, event, f"`{tag}` is read as a tag of YAML; policies do not use it.", hint)
 
 
 def _stop(document: Document, event: yaml.Event, message: str, hint: str) -> None:
@@ -300,30 +318,3 @@ def _enter(mapping: MappingNode, key: Node, value: Node) -> None:
     else:
         mapping.entries[key.value] = value
         mapping.keys[key.value] = key
-
-
-def _syntax(error: yaml.MarkedYAMLError, text: str, index: int) -> tuple[str, str]:
-    """YAML's own message in words for people."""
-    said = f"{error.context or ''} {error.problem or ''}"
-    here = text[index : index + 1]
-    if "\t" in here or "'\\t'" in said:
-        return "A tab stands where YAML allows spaces only.", "Indent with spaces."
-    if "mapping values are not allowed" in said:
-        return "A `:` stands where no key can be.", "Put a text that holds `: ` in quotes, or check the indentation."
-    if "quoted scalar" in said and "end of stream" in said:
-        return "A quote is not closed.", "Write a quote at both ends."
-    if "alias" in said or "anchor" in said:
-        return f"`{here or '*'}` has a meaning of its own in YAML here.", "Put the whole value in quotes."
-    if here and here in "@`%":
-        return f"A value cannot begin with `{here}`.", "Put it in quotes."
-    if "could not find expected ':'" in said:
-        return "A key without `:`.", "Write `key: value`, with a space after the colon."
-    if "flow" in said:
-        return (
-            "A `{` or `[` is not closed, or a comma is missing.",
-            "Check the brackets here and in the line before.",
-        )
-    return (
-        f"This is not YAML: {(error.problem or 'unknown').strip()}.",
-        "Check indentation, and put a value that goes on after a quote in quotes as a whole.",
-    )

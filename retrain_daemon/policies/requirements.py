@@ -5,15 +5,16 @@ What the policy as a whole says of task, target and outputs is held against them
 
 from __future__ import annotations
 
-from retrain_daemon.core.metrics import FLIPPED, LOADABLE, METRICS, MODEL_METRICS, Task
+from retrain_daemon.core.metrics import FLIPPED, LOADABLE, METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import RELATIVE, Claim, Requirement
 from retrain_daemon.policies.nodes import MappingNode, Node, Wrong, closest
-from retrain_daemon.policies.units import count, mapping, number, sequence, word
+from retrain_daemon.policies.units import at_most, count, mapping, number, sequence, switch, word
 
 _CLAIMS = tuple(claim.value for claim in Claim)
-_KEYS = ("metric", *_CLAIMS, "slices", "min_rows")
+_KEYS = ("metric", *_CLAIMS, "slices", "min_rows", "observe")
 _TAKEN_BY = {LOADABLE: (Claim.AT_LEAST,), FLIPPED: (Claim.AT_MOST,)}
 _OF_FILES = (Claim.BETTER_BY, Claim.NOT_WORSE_BY, Claim.UNLESS_WORSE_BY, Claim.AT_MOST)
+_MOST_LINES = 200
 #: Of the metrics of values only this one may be negative.
 _SIGNED = ("r2",)
 
@@ -23,11 +24,14 @@ UNREADABLE = Requirement("", Claim.BETTER_BY, 0.0)
 def read_requirements(node: Node) -> tuple[Requirement, ...]:
     """Given the list `require`, its lines; what is wrong in them, or between them, is noted."""
     lines: list[Requirement] = []
-    for item in sequence(node):
+    for item in at_most(_MOST_LINES, sequence(node)):
         line = item.read(_requirement, UNREADABLE)
         if line.metric:
             _check_against(lines, line, item)
         lines.append(line)
+    if all(line.observe for line in lines):
+        message = f"Every line of `{node.name}` only observes, so that nothing would settle a verdict."
+        node.problem(message, "Leave `observe` out of one, or add a line such as {metric: accuracy, better_by: 0}.")
     return tuple(lines)
 
 
@@ -44,7 +48,8 @@ def _requirement(node: Node) -> Requirement:
     threshold = section.take(claim, number, None)
     _check_claim(section, metric, claim, threshold)
     min_rows = section.take("min_rows", count(1), None)
-    return Requirement(metric, claim, threshold or 0.0, section.take("slices", word, ""), min_rows)
+    slices, observe = section.take("slices", word, ""), section.take("observe", switch, False)
+    return Requirement(metric, claim, threshold or 0.0, slices, min_rows, observe)
 
 
 def _line(node: Node) -> MappingNode:
@@ -65,7 +70,10 @@ def _check_claim(section: MappingNode, metric: str, claim: Claim, threshold: flo
 
 
 def _check_against(earlier: list[Requirement], line: Requirement, item: Node) -> None:
-    """Note a line that says again, or the opposite of, what one above it says."""
+    """Note a line that says again, or the opposite of, what one above it says; what is only observed may be another
+    threshold that is tried beside.
+    """
+    earlier = [other for other in earlier if other.observe is line.observe]
     for other in earlier:
         if (other.metric, other.claim, other.slices) == (line.metric, line.claim, line.slices):
             where = f" in slices of {line.slices}" if line.slices else ""
@@ -121,16 +129,11 @@ def _check_threshold(node: Node, metric: str, claim: Claim, threshold: float) ->
     elif known is None:
         return
     # All of these lie between 0 and 1, so that 95 for 95 % could never be met, or always.
-    elif _is_share(metric) and (threshold > 1 or (claim in RELATIVE and threshold >= 1)):
+    elif known.is_share and (threshold > 1 or (claim in RELATIVE and threshold >= 1)):
         node.problem(f"`{claim}` is {threshold:g}, but {metric} lies between 0 and 1.", _hundredth(threshold))
     elif claim not in RELATIVE and threshold < 0 and metric not in _SIGNED:
         never = "would never hold" if claim is Claim.AT_MOST else "would always hold"
         node.problem(f"`{claim}` is {threshold:g}, and {metric} is never negative, so the line {never}.")
-
-
-def _is_share(metric: str) -> bool:
-    known = METRICS[metric]
-    return known.task is Task.CLASSIFICATION and known.higher_is_better
 
 
 def _note_negative(node: Node, claim: Claim, threshold: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from retrain_daemon.core.policy import DataSpec, Outputs, Target
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Wrong
-from retrain_daemon.policies.units import anything, mapping, sequence, share, word, words
+from retrain_daemon.policies.units import anything, mapping, sequence, share, twice, word, words
 
 Label = str | int | float | bool
 
@@ -87,10 +87,9 @@ def _label(node: Node) -> Label:
 
 def _classes(node: Node) -> tuple[Label, ...]:
     labels = tuple(_label(item) for item in sequence(node))
-    texts = [_text(label) for label in labels]
-    twice = next((text for text in texts if texts.count(text) > 1), None)
-    if twice is not None:
-        raise Wrong(f"`{node.name}` names `{twice}` twice.", "Name each class once, in the order of the outputs.")
+    again = twice(tuple(map(_text, labels)))
+    if again is not None:
+        raise Wrong(f"`{node.name}` names `{again}` twice.", "Name each class once, in the order of the outputs.")
     if len(labels) < 2:
         raise Wrong(f"`{node.name}` names one class.", "Name every class, in the order of the model's outputs.")
     return labels

@@ -39,6 +39,8 @@ def mapping(node: Node) -> MappingNode:
     """The node as a mapping."""
     if isinstance(node, MappingNode):
         return node
+    if isinstance(node, Scalar) and not node.value.strip():
+        raise Wrong(f"`{node.name}` is empty.", "Write `key: value` lines under it, indented.")
     raise Wrong(f"`{node.name}` must be a mapping of keys, not {_shape(node)}.", "Write `key: value` lines under it.")
 
 
@@ -49,6 +51,13 @@ def sequence(node: Node) -> list[Node]:
     if not node.items:
         raise Wrong(f"`{node.name}` is an empty list.", "Write at least one entry.")
     return [item.called(node.name) for item in node.items]
+
+
+def at_most(most: int, items: list[Node]) -> list[Node]:
+    """The items of a list that is not too long to be meant."""
+    if len(items) > most:
+        raise Wrong(f"`{items[0].name}` has {len(items):,} entries; at most {most} are read.", "Write fewer.")
+    return items
 
 
 def scalar(node: Node) -> Scalar:
@@ -78,10 +87,20 @@ def words(node: Node) -> tuple[str, ...]:
     if isinstance(node, Scalar):
         return (word(node),)
     names = tuple(word(item) for item in sequence(node))
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise Wrong(f"`{node.name}` names `{twice}` twice.", "Name it once.")
+    again = twice(names)
+    if again is not None:
+        raise Wrong(f"`{node.name}` names `{again}` twice.", "Name it once.")
     return names
+
+
+def twice(names: tuple[str, ...]) -> str | None:
+    """The first name that was there before."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def choice(kind: type[Choice]) -> Callable[[Node], Choice]:

@@ -16,7 +16,8 @@ def version_description(attempt: Attempt) -> str:
     """A version's description, for people in MLflow."""
     assert attempt.verdict is not None
     how = "learned anew with the recipe of" if attempt.continues is None else "continues"
+    observed = "".join(f". {each.sentence}" for each in attempt.verdict.findings if each.observed)
     return (
         f"Attempt {plain(attempt.id)}, rule “{plain(attempt.rule)}”: {how} version {attempt.champion_version}"
-        f" ({attempt.recipe.mode.value}). {plain(attempt.verdict.summary)}"
+        f" ({attempt.recipe.mode.value}). {plain(attempt.verdict.summary + observed)}"
     )

@@ -6,6 +6,7 @@ Its schema is docs/decision.schema.json, which `python -m retrain_daemon.worker.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -34,13 +35,15 @@ class PolicyNamed:
 @dataclass(frozen=True, kw_only=True)
 class Versions:
     """Registered versions: the champion judged against, the challenger's own if it became one, the one whose learned
-    state it took up, and the one that a person put up.
+    state it took up, and the one that a person put up. `upstream`: who was champion of each model that it depends on
+    when the attempt was decided, by the policy's name for it.
     """
 
     champion: int
     challenger: int | None
     continues: int | None
     offered: int | None
+    upstream: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,7 @@ def decision_of(job: WriteReport) -> DecisionFile:
             challenger=attempt.version,
             continues=attempt.continues,
             offered=attempt.offered,
+            upstream=attempt.upstream,
         ),
         challenger=_challenger(job),
         findings=verdict.findings if verdict else (),

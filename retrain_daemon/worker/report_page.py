@@ -151,9 +151,11 @@ def _findings(job: WriteReport) -> tuple[Finding, ...]:
 
 def _shown(finding: Finding, evidence: Evidence | None) -> Shown:
     mark, word = _word(finding)
+    if finding.observed:
+        mark, word = "open", f"{word}, only observed"
     asked = _CLAIMS.get(finding.claim, finding.claim).format(number(finding.threshold)) if finding.claim else ""
     metric = _metric(finding, evidence)
-    strict = metric.gain_strict if metric and finding.claim == Claim.BETTER_BY else None
+    strict = metric.gain_strict if metric and finding.claim == Claim.BETTER_BY and not finding.observed else None
     return Shown(
         name=_name(finding),
         asked=asked,

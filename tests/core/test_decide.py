@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain_daemon.core.decide import ABANDONED_TO_HOLD, Action, decide
-from retrain_daemon.core.facts import ChampionState, DataFacts, Hold, LastAttempt, Offered, RetrainRequest, Scores
+from retrain_daemon.core.decide import Action, decide
+from retrain_daemon.core.facts import (
+    ABANDONED_TO_HOLD,
+    ChampionState,
+    DataFacts,
+    Hold,
+    LastAttempt,
+    Offered,
+    RetrainRequest,
+    Scores,
+)
 from retrain_daemon.core.policy import Mode, Pace, Recipe, Rule
 from tests.made import CHAMPION, NOW, a_champion, a_policy, some_data, some_facts
 
@@ -102,8 +111,9 @@ def test_who_resumes_a_model_has_its_abandoned_attempt_tried_again_on_the_same_r
         {"data": some_data(since_last=1)},
         {"last": last(policy_digest="another")},
         {"last": last(champion_after=6)},
+        {"upstream_since_last": True},
     ],
-    ids=["a new row", "a new policy text", "a new champion"],
+    ids=["a new row", "a new policy text", "a new champion", "a new champion upstream"],
 )
 def test_something_new_lifts_the_bar(change: dict[str, object]) -> None:
     facts = some_facts(**{"last": last(), "data": some_data(since_last=0), **change})
@@ -148,7 +158,7 @@ def test_starts_that_a_wrong_clock_dated_do_not_hold_a_model_for_a_year() -> Non
     policy = a_policy(pace=Pace(cooldown=timedelta(hours=6), per_day=1))
     assert decide(policy, some_facts(starts=(NOW + timedelta(days=365),)), NOW).action is Action.TRAIN
     soon = decide(policy, some_facts(starts=(NOW + timedelta(minutes=30),)), NOW)
-    assert soon.code == "cooldown"
+    assert soon.code == "per_day"
 
 
 def test_a_cooldown_says_when_it_ends_and_then_ends() -> None:

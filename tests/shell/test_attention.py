@@ -261,4 +261,6 @@ def test_a_champion_that_points_to_no_version_is_asked_for_again_at_each_poll(bo
 def test_facts_that_age_are_known_as_such() -> None:
     aging = {name for name in FACTS if passes_with_time(name)}
     assert aging == {"data.waiting", "champion.age", "last.age", "now"}
-    assert passes_with_time("schedule.weekly"), "a fact that is not in the table may age"
+    assert passes_with_time("whatever"), "a fact that is not in the table may age"
+    assert not passes_with_time("upstream.a.changed"), "it changes with what the registry says"
+    assert not passes_with_time("schedule.weekly"), "a decision says when the next slot comes"

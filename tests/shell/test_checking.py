@@ -13,6 +13,9 @@ from retrain_daemon.cli.excerpts import WIDTH, excerpt
 from retrain_daemon.cli.later import Verb
 from retrain_daemon.cli.main import main
 from retrain_daemon.cli.parser import parse
+from retrain_daemon.policies import read_policy_text
+
+EXAMPLES = Path(__file__).parents[2] / "policies"
 
 POLICY = """\
 model: churn
@@ -138,11 +141,11 @@ def test_what_a_file_says_never_steers_the_terminal(check: Check) -> None:
 
 
 def test_of_very_many_problems_of_a_file_the_rest_are_counted(check: Check) -> None:
-    ended, printed = check("\n".join(f"key{number}: 1" for number in range(300)))
+    ended, printed = check(POLICY.replace("  - name: fresh\n    when: data.new_rows >= 100\n", "  - {}\n" * 80))
 
     assert ended == 3
-    assert "churn.yaml: and 204 more." in printed
-    assert "problems: 304" in printed
+    assert "churn.yaml: and 60 more." in printed
+    assert "problems: 160" in printed
 
 
 def test_a_file_without_problems_is_named_with_its_model_and_rules(check: Check) -> None:
@@ -192,3 +195,160 @@ def test_problems_are_shown_where_the_file_went_away_meanwhile(check: Check) -> 
 
     assert main(["check", "gone.yaml"]) == 3
     assert "gone.yaml: It cannot be read: No such file or directory." in check._capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("when: !registry.champion_moved && (failures > 1)", "is read as a tag"),
+        ("when: [1, 2].exists(s, s > failures)", "A value that begins with `[` or `{` is read as a list or mapping"),
+        ("when: failures > 1 ? true : false", "A `:` stands where no key can be"),
+    ],
+)
+def test_an_expression_that_yaml_takes_for_something_else_belongs_in_quotes(
+    check: Check, written: str, said: str
+) -> None:
+    ended, printed = check(POLICY.replace("when: data.new_rows >= 100", written))
+
+    assert ended == 3
+    assert said in printed
+    assert "in quotes" in printed
+
+
+def test_very_many_unknown_keys_are_told_and_counted(check: Check) -> None:
+    _, printed = check(POLICY + "".join(f"key{number}: 1\n" for number in range(60)))
+
+    assert "churn.yaml:61:1: From here on 10 more keys are none of a policy. Its keys are: model" in printed
+
+
+def test_a_list_of_rules_that_is_too_long_to_be_meant_is_refused(check: Check) -> None:
+    rules = "".join(f"  - {{name: r{number}, when: failures == {number}}}\n" for number in range(101))
+
+    ended, printed = check(POLICY.replace("retrain:\n", f"retrain:\n{rules}"))
+
+    assert ended == 3
+    assert "`retrain` has 102 entries; at most 100 are read." in printed
+
+
+def test_a_file_name_that_no_file_can_have_is_refused(check: Check) -> None:
+    _, printed = check(POLICY.replace("/*.csv", f"/{'*a' * 200}.csv"))
+
+    assert "churn.yaml:3:9: `data.path` is longer than a file name can be." in printed
+
+
+def test_a_class_that_comes_twice_among_very_many_is_named(check: Check) -> None:
+    classes = ", ".join(f"c{number}" for number in range(20_000))
+
+    _, printed = check(POLICY.replace("churned", f"{{column: c, classes: [{classes}, c19999]}}"))
+
+    assert "names `c19999` twice" in printed
+
+
+def test_warnings_count_only_where_asked_to_be_strict(check: Check) -> None:
+    text = POLICY.replace("data.new_rows >= 100", "failures >= 3")
+
+    assert check(text)[0] == 0
+    ended, printed = check(text, "--strict")
+
+    assert ended == 3
+    assert "churn.yaml:7:11: warning: `failures >= 3` is never true" in printed
+    assert json.loads(check(text, "--json")[1])[0]["severity"] == "warning"
+    assert check(text, "--github")[1].startswith("::warning file=churn.yaml,")
+
+
+_MUTATIONS = st.lists(
+    st.tuples(st.sampled_from(["flip", "delete", "swap", "double", "tab"]), st.integers(0, 400), st.integers(0, 400)),
+    min_size=1,
+    max_size=6,
+)
+
+
+def mutated(text: str, mutations: list[tuple[str, int, int]]) -> str:
+    for kind, first, second in mutations:
+        at, lines = first % max(len(text), 1), text.splitlines(keepends=True) or [""]
+        one, other = first % len(lines), second % len(lines)
+        if kind == "flip":
+            text = f"{text[:at]}{chr(second)}{text[at + 1 :]}"
+        elif kind == "delete":
+            text = text[:at] + text[at + 1 + second % 20 :]
+        elif kind == "tab":
+            text = f"{text[:at]}\t{text[at:]}"
+        else:
+            lines[one], lines[other] = lines[other], lines[one] if kind == "swap" else lines[other]
+            text = "".join(lines)
+    return text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([POLICY, *(path.read_text() for path in sorted(EXAMPLES.glob("*.yaml")))]), _MUTATIONS)
+def test_whatever_happens_to_a_policy_problems_have_places_in_it(
+    text: str, mutations: list[tuple[str, int, int]]
+) -> None:
+    changed = mutated(text, mutations)
+
+    reading = read_policy_text(changed, "x.yaml", "/")
+
+    lines = changed.split("\n")
+    assert bool(reading.policies) != bool(reading.problems)
+    for problem in (*reading.problems, *reading.warnings):
+        assert 1 <= problem.line <= len(lines)
+        assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
+        assert problem.message.isprintable()
+
+
+_GOOD = st.sampled_from(["data.new_rows >= 100", "failures == 0", 'last.outcome != "promoted"', "(drift.max > 0.5)"])
+_STYLES = {
+    "plain": lambda words: " ".join(words),
+    "single": lambda words: f"'{' '.join(words)}'",
+    "double": lambda words: '"' + " ".join(words).replace('"', '\\"') + '"',
+    "plain, folded": lambda words: "\n      ".join(words),
+    "single, folded": lambda words: "'" + "\n      ".join(words) + "'",
+    "folded": lambda words: ">-\n      " + "\n      ".join(words),
+    "literal": lambda words: "|\n      " + "\n        ".join(words),
+    "literal, far in": lambda words: "|2-\n      " + "\n      ".join(words),
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(_GOOD, min_size=0, max_size=4),
+    st.lists(_GOOD, max_size=3),
+    st.sampled_from(sorted(_STYLES)),
+    st.booleans(),
+)
+def test_a_wrong_word_is_found_where_it_stands_in_every_style_of_writing(
+    before: list[str], after: list[str], style: str, windows: bool
+) -> None:
+    parts = [*before, "data.nwe_rows > 5", *after]
+    words = [word if index == 0 else f"&& {word}" for index, word in enumerate(parts)]
+    text = POLICY.replace("data.new_rows >= 100\n", f"{_STYLES[style](words)}\n")
+    text = text.replace("\n", "\r\n") if windows else text
+
+    problems = read_policy_text(text, "x.yaml", "/").problems
+
+    places = [(problem.line, problem.column) for problem in problems if "data.nwe_rows" in problem.message]
+    found = [text.split("\n")[line - 1][column - 1 :].startswith("data.nwe_rows") for line, column in places]
+    assert found == [True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "place", "said"),
+    [
+        ("better_by: 0}\n", "better_by: 0", "10:7", "The `{` is not closed"),
+        ("target: churned", 'target: "churned', "4:11", "A quote is not closed."),
+        ("    when:", "     when:", "7:10", "A `:` stands where no key can be."),
+        ("    when:", "   when:", "7:4", "Begin it with `- ` like the entry in line 6"),
+        ("    - {metric", "    {metric", "10:5", "must be a list"),
+        ("  target: churned", "  target:churned", "5:1", "A key without `:`."),
+        ("churned", '"a\\d"', "4:13", "Write the text in single quotes"),
+        ("churned", "@churned", "4:11", "A value cannot begin with `@`."),
+        ("model: churn", "model: churn\n%x", "2:3", "A line cannot begin with `%`."),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_words_at_its_place(
+    check: Check, before: str, after: str, place: str, said: str
+) -> None:
+    _, printed = check(POLICY.replace(before, after))
+
+    assert f"churn.yaml:{place}: " in printed
+    assert said in printed

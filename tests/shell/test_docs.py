@@ -13,11 +13,25 @@ import pytest
 import retrain_daemon
 from retrain_daemon import errors
 from retrain_daemon.cli.parser import EXIT_CODES, parse
+from retrain_daemon.core.expectations import run
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import Claim, Policy
 from retrain_daemon.core.vocabulary import TOLD
-from retrain_daemon.policies import Problem, data, file, promotion, read_policy_text, requirements, search, training
+from retrain_daemon.policies import (
+    Problem,
+    data,
+    file,
+    promotion,
+    read_policy_text,
+    requirements,
+    search,
+    stories,
+    story_hopes,
+    training,
+)
+from retrain_daemon.policies.stories import read_story_text
+from retrain_daemon.policies.story_events import EVENTS
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
@@ -92,6 +106,9 @@ def with_key(key: str, value: str) -> str:
         del tree["model"]
         tree["data"] = {"path": "/srv/drops/{model}/*.csv", "target": "churned"}
         tree |= {"models": {"match": '"churn-*"'}} if parents else {}
+    if key.startswith("train.search"):
+        search = {"trials": "9", "metric": "accuracy"} if "search" in parents else {}
+        tree["train"] = {"hyperparameters": "{C: {low: 0.1, high: 1}}", "search": dict(search)}
     place = tree
     for parent in parents:
         inside = place.get(parent)
@@ -99,21 +116,32 @@ def with_key(key: str, value: str) -> str:
             inside = {"column": "churned"} if parent == "target" else {}
             place[parent] = inside
         place = inside
-    if last in [claim.value for claim in Claim] and "metric" in place:
-        place.pop("better_by")
+    if "metric" in place and "trials" not in place:
+        return in_requirement(tree, place, last, value)
     if last == "model_outputs":
         place["target"] = '{column: churned, classes: ["no", "yes"]}'
-    if last == "slices":
-        place["unless_worse_by"] = place.pop("better_by")
+    if last == "columns":
+        del place["column"]
+        tree["promote"] = {"require": "[{metric: rmse, better_by: 0}]"}
     beside = {
         "label_delay": {"event_time": "at"}, "replay": {"mode": "incremental"},
         "at_most": {"judge_again_every": "9 rows"}, "if_worse": {"watch": "9 rows"},
     }  # fmt: skip
-    if key.startswith("train.search"):
-        tree["train"] |= {"hyperparameters": "{C: {low: 0.1, high: 9}}"}  # type: ignore[operator]  # a mapping by now
-        place |= {"trials": "9", "metric": "log_loss"} if last != "search" else {}
-    place |= beside.get(last, {}) if "metric" not in place else {}
+    place |= beside.get(last, {})
     place[last] = value
+    return "\n".join(rendered(tree)) + "\n"
+
+
+def in_requirement(tree: Tree, line: Tree, key: str, value: str) -> str:
+    """The same for a key of a line of `require`."""
+    if key in [claim.value for claim in Claim]:
+        line.pop("better_by")
+    if key == "slices":
+        line["unless_worse_by"] = line.pop("better_by")
+    line[key] = value
+    if key == "observe" and value == "true":  # beside a line that counts
+        observed = "{metric: accuracy, better_by: 0, observe: true}"
+        tree["promote"] = {"require": f"[{observed}, {{metric: f1_macro, better_by: 0}}]"}
     return "\n".join(rendered(tree)) + "\n"
 
 
@@ -138,6 +166,16 @@ def test_every_policy_shown_is_accepted(page: Path) -> None:
         assert [str(problem) for problem in problems_of(text)] == []
 
 
+def recipes() -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```$", section(DOCS / "policies.md", "Recipes"), re.DOTALL | re.MULTILINE)
+
+
+def test_there_are_ten_recipes_and_none_of_them_gets_a_warning() -> None:
+    assert len(recipes()) >= 10
+    for text in recipes():
+        assert [str(warning) for warning in read_policy_text(text, "recipe.yaml", FOLDER).warnings] == []
+
+
 def test_readme_and_reference_show_whole_policies() -> None:
     assert blocks(README, "yaml")
     assert blocks(DOCS / "policies.md", "yaml")
@@ -158,12 +196,15 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
     promote = {f"promote.{key}" for key in promotion._KEYS if key != "require"}
     require = {f"promote.require[].{key}" for key in requirements._KEYS}
     nested = {
-        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.positive",
+        "data.complete.settle", "data.complete.marker", "data.target.column", "data.target.columns",
+        "data.target.positive",
         "data.target.classes", "data.target.unknown_classes",
-        "data.holdout.newest", "train.limits.run_for", "train.limits.memory",
+        "data.holdout.newest",
+        "train.limits.run_for", "train.limits.memory",
         "train.limits.processes", "train.limits.cpus", "train.limits.gpus",
         "retrain[].name", "retrain[].when",
-        "retrain[].train", "retrain[].require", "pace.cooldown", "pace.per_day",
+        "retrain[].train", "retrain[].require", "retrain[].observe",
+        "pace.cooldown", "pace.per_day", "pace.quiet_hours",
         *(f"train.search.{key}" for key in search.SEARCH_KEYS),
         *(f"promote.inconclusive.{key}" for key in promotion._INCONCLUSIVE), "promote.approval.within",
         "models.match", "models.except",
@@ -182,8 +223,7 @@ def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
 def test_every_key_refused_as_not_built_is_listed() -> None:
     later = {
         *file._LATER,
-        "pace.quiet_hours",
-    }  # fmt: skip
+    }
     assert {bare(row[0]) for row in LATER_ROWS} == later
 
 
@@ -250,6 +290,26 @@ def test_the_help_text_and_the_operations_page_have_the_same_exit_codes() -> Non
     assert in_table == {int(row[0]) for row in table(DOCS / "architecture.md", "Exit codes")}
 
 
+def test_the_example_of_a_tested_policy_passes_its_tests(tmp_path: Path) -> None:
+    shown = section(DOCS / "policies.md", "Testing policies")
+    (policy,), (tests,) = (
+        re.findall(rf"^```{kind}\n(.*?)^```$", shown, re.DOTALL | re.MULTILINE) for kind in ("yaml", "yml")
+    )
+    (tmp_path / "churn.yaml").write_text(policy, "utf-8")
+    read = read_story_text(tests, "churn.test.yaml", tmp_path)
+    assert [str(problem) for problem in read.problems] == []
+    assert read.policy is not None
+    assert [run(read.policy, story).differences for story in read.stories] == [()] * len(read.stories)
+    assert read.stories
+
+
+def test_every_event_and_expectation_of_tests_is_listed_and_no_other() -> None:
+    assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is given")} == set(EVENTS)
+    assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is expected")} == set(story_hopes._KEYS)
+    keys = {bare(row[0]) for row in table(DOCS / "policies.md", "Testing policies")}
+    assert keys | {"name", "given", "expect"} == {*stories._KEYS, *stories._TEST_KEYS}
+
+
 def logged_events() -> set[str]:
     """The names of events in calls of a logger; the open end of an f-string is written as *."""
     found = set()
@@ -284,6 +344,7 @@ def test_every_event_that_is_logged_is_in_the_table_and_no_other() -> None:
 
 def test_the_runbook_names_the_reasons_for_which_a_model_waits() -> None:
     codes = set(re.findall(r'_Reason\(\s*"(\w+)"', text_of(PACKAGE / "core/decide.py")))
+    codes |= set(re.findall(r'Hindrance\("(\w+)"', text_of(PACKAGE / "core/pace.py")))
     codes |= {f"champion_{state.value}" for state in ChampionState if state.value not in ("found", "unknown")}
     unshown = {"attempt_open", "held", "new_rows_unknown", "judging_rows_unknown"}
     assert unshown < codes

@@ -7,7 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from retrain_daemon.cli import composition
 from retrain_daemon.core.names import Listing
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable
@@ -16,6 +19,7 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.notify import Tally
 from retrain_daemon.observe import RegistryView
 from retrain_daemon.policies import PolicyFolder, Reading, read_policies, read_policy_text
+from retrain_daemon.settings import Settings
 from retrain_daemon.web.metrics import Exporter
 from retrain_daemon.worker.job import Train
 from tests.fake_box import MODEL, POLICY, FakeBox
@@ -99,13 +103,16 @@ def test_names_and_patterns_say_which_models(tmp_path: Path, models: str, taken:
 
 
 MISTAKES = [
-    (matching("{except: [a]}"), "1:9: `models.match` is missing."),
+    (matching("{except: [a]}"), "1:1: `models.match` is missing."),
     (matching("{mach: a}"), "`mach` is not a key of models. Did you mean `match`?"),
     (matching("[]"), "`models` is an empty list."),
     (matching("[a, a]"), "`models` names `a` twice."),
     (matching('"churn-[ab]"'), "its wildcards are `*` and `?`"),
     (matching('"{model}"'), "its wildcards are `*` and `?`"),
     (matching("a/b*"), "which no model can be named"),
+    (matching(f'"{"*a" * 3000}"'), "...`, which no model can be named"),
+    (matching(str([f"{number}*" for number in range(101)])), "`models` has more than 100 patterns."),
+    (matching("*"), "1:10: `*` has a meaning of its own in YAML here. Put the whole value in quotes."),
     (matching('{match: "churn-*", except: "*"}'), "1:36: `models.except` leaves nothing of `churn-*`."),
     (matching("{match: {a: b}}"), "`models.match` must be a list, not a mapping"),
     (instead("/{model}/", "/churn/"), "4:9: `data.path` is one folder for all models."),
@@ -166,7 +173,7 @@ def test_signs_in_a_name_stand_for_themselves(tmp_path: Path, name: str) -> None
 def test_a_pattern_without_models_is_told_once_it_is_known(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(matching("[churn-*, fraud]"))
     assert "matches `fraud`" in str(read(tmp_path, "churn-fr").about_models[0])
-    assert len(read(tmp_path).about_models) == 2
+    assert "matches `churn-*`, `fraud`" in str(read(tmp_path).about_models[0])
     assert read_policies(tmp_path).about_models == ()
 
 
@@ -355,6 +362,28 @@ def test_at_a_start_without_a_registry_those_of_the_journal_stay_watched(fleets:
     assert fleets.turn() == {"fraud": "z", "churn-it": "m"}
 
 
+def test_at_a_start_without_a_registry_models_that_were_gone_before_stay_so(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr", "churn-it")
+    fleets.turn()
+    fleets.registry.delete_model_by_hand("churn-fr")
+    fleets.turn()
+    fleets.begin()
+    fleets.registry.fail_with = RegistryUnreachable("down")
+    assert fleets.turn() == {"churn-it": "m"}
+
+
+def test_a_fleet_file_that_is_wrong_at_a_start_keeps_what_it_said_before(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr")
+    fleets.turn()
+    fleets.write("m.yaml", "models: [")
+    fleets.register("churn-it")
+    fleets.begin()
+    assert fleets.turn() == {"churn-fr": "m", "churn-it": "m"}
+    assert fleets.policies.wrong_files() == ("m.yaml",)
+
+
 def test_a_start_with_a_registry_takes_up_no_models_that_are_gone(
     fleets: Fleets, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,6 +403,52 @@ def test_a_fleet_that_was_deleted_retires_its_models(fleets: Fleets) -> None:
     fleets.turn()
     (fleets.folder / "m.yaml").unlink()
     assert fleets.turn() == {}
+
+
+MODELS = ("churn-de", "churn-fr", "fraud")
+TEXTS = (FLEET, matching('"*"'), matching("[fraud, churn-fr]"), *map(one, MODELS), "models: [", "")
+STEPS = st.one_of(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(TEXTS)),
+    st.tuples(st.sampled_from(("register", "delete")), st.sampled_from(MODELS)),
+    st.tuples(st.sampled_from(("down", "up")), st.just("")),
+)
+
+
+def play(fleets: Fleets, what: str, value: str) -> None:
+    """Write or delete a file, register or delete a model, or have the registry go or come back."""
+    if what in ("down", "up"):
+        fleets.registry.fail_with = RegistryUnreachable("down") if what == "down" else None
+    elif what == "register":
+        fleets.register(value)
+    elif what == "delete" and value in fleets.registry.models_by_hand():
+        fleets.registry.delete_model_by_hand(value)
+    elif what in "abc" and value:
+        fleets.write(f"{what}.yaml", value)
+    elif what in "abc":
+        (fleets.folder / f"{what}.yaml").unlink(missing_ok=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, max_size=14))
+def test_whatever_is_edited_or_registered_each_model_has_the_policy_that_is_about_it(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str]]
+) -> None:
+    fleets = Fleets(tmp_path_factory.mktemp("fleets"))
+    for what, value in steps:
+        before = fleets.turn()
+        play(fleets, what, value)
+        after, found = fleets.turn(), fleets.policies._folder.refresh()
+        own = {policy.model: Path(policy.source).stem for policy in found.policies}
+        assert {model: file for model, file in after.items() if model in own} == own
+        takes = {Path(fleet.source).stem: fleet.models.takes for fleet in found.fleets}
+        for model in after.keys() - own.keys():
+            assert takes[after[model]](model)
+            assert fleets.policies.of[model].data.folder == f"/srv/drops/{model}"
+        if fleets.registry.fail_with is not None and what not in "abc":
+            assert after == before
+        elif fleets.registry.fail_with is None:
+            assert after.keys() - own.keys() <= fleets.registry.models_by_hand()
+    fleets.journal.close()
 
 
 def test_what_concerns_models_is_said_once(fleets: Fleets, capsys: pytest.CaptureFixture[str]) -> None:
@@ -495,3 +570,40 @@ def test_two_fleets_that_clash_take_nothing_from_the_others(tmp_path: Path, caps
     with box.life() as daemon:
         assert turns(box, daemon) == {"churn-de", "fraud-fr"}
     assert "as well: `churn-fr`" in capsys.readouterr().out
+
+
+def shown(box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The models that verbs about all of them show."""
+    monkeypatch.setattr(composition, "registry_of", lambda _settings: box.registry)
+    settings = Settings(tracking_uri="", registry_uri="", state=box.root / "state", policies=box.root / "policies")
+    return set(composition.policies_in_force(settings))
+
+
+def test_verbs_show_the_models_of_a_fleet_that_are_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = box_of(tmp_path)
+    assert shown(box, monkeypatch) == {"churn-de", "churn-fr"}
+    box.edit_policy('"churn-*"', "[churn-fr, chrun-de]")
+    assert shown(box, monkeypatch) == {"churn-fr"}
+    assert "warning: No registered model matches `chrun-de`." in capsys.readouterr().err
+
+
+def test_verbs_show_the_models_that_the_journal_knows_when_the_registry_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = box_of(tmp_path)
+    box.registry.fail_with = RegistryUnreachable("it is down")
+    assert shown(box, monkeypatch) == set()
+    box.registry.fail_with = None
+    box.live()
+    box.registry.fail_with = RegistryUnreachable("it is down")
+    assert shown(box, monkeypatch) == {"churn-de", "churn-fr"}
+    assert "as the journal knows them: it is down" in capsys.readouterr().err
+
+
+def test_a_verb_about_one_model_finds_it_in_a_fleet_without_a_registry(tmp_path: Path) -> None:
+    box = box_of(tmp_path)
+    found, problems = composition.readable_policies(box.root / "policies", "churn-it")
+    assert (set(found), problems) == ({"churn-it"}, ())
+    assert composition.readable_policies(box.root / "policies", "fraud")[0] == {}

@@ -331,10 +331,10 @@ def test_confidence_may_be_a_fraction() -> None:
 BAD_TOP = [
     (f"{MINIMAL}retrian: 1\n", "11:1: `retrian` is not a key of a policy. Did you mean `retrain`?"),
     (f"{MINIMAL}model: again\n", "11:1: `model` is written twice. The first is in line 1"),
-    (f"{MINIMAL}schedules: {{}}\n", "11:1: `schedules` is not built yet."),
-    (f"{MINIMAL}upstream: {{}}\n", "`upstream` is not built yet."),
+    (f"{MINIMAL}schedules: {{}}\n", "11:12: `schedules` is empty."),
+    (f"{MINIMAL}upstream: {{}}\n", "`upstream` is empty."),
     (f"{MINIMAL}models: [a]\n", "11:1: `model` and `models` cannot stand in one file."),
-    (f"{MINIMAL}observe: true\n", "`observe` is not built yet."),
+    (f"{MINIMAL}observe: true\n", "`observe` is not a key of a policy."),
     (f"{MINIMAL}search: {{}}\n", "`search` is not a key of a policy."),
     (instead("model: churn\n", ""), "`model` is missing."),
     (instead("model: churn", "model:"), "1:7: `model` is empty."),
@@ -358,7 +358,7 @@ BAD_TOP = [
     (f"{MINIMAL}pace: {{per_day: 1_000}}\n", "Write 1000."),
     (f'{MINIMAL}pace: {{per_day: "4"}}\n', "Write 4 without quotes."),
     (f"{MINIMAL}pace: {{per_day: {'9' * 5000}}}\n", "must be a whole number"),
-    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` is not built yet."),
+    (f"{MINIMAL}pace: {{quiet_hours: x}}\n", "`pace.quiet_hours` must be a mapping of keys, not `x`."),
     (f"{MINIMAL}pace: {{cooldown:6h}}\n", "Write a space after the colon"),
 ]
 
@@ -742,7 +742,7 @@ BAD_YAML = [
     (instead("  target", "\ttarget"), "4:1: A tab stands"),
     (instead("churned", "'churned"), "A quote is not closed"),
     (instead("better_by: 0}", "better_by: 0"), "is not closed, or a comma is missing"),
-    (instead("  target", " target"), "Check indentation"),
+    (instead("  target", " target"), "not indented like the keys"),
     (instead("churned", "@churned"), "A value cannot begin with `@`"),
     (instead("churned", "ch\0urned"), "4:13: The file holds a NUL byte"),
     (instead("churned", "ch\x07urned"), "the character U+0007"),
@@ -865,6 +865,39 @@ def test_a_strange_file_name_is_shown_on_one_line(tmp_path: Path) -> None:
     said = [str(problem) for problem in read_policies(tmp_path).problems]
     assert len(said) == 2
     assert all(text.isprintable() for text in said)
+
+
+def test_a_good_policy_in_a_file_whose_name_is_no_text_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.yaml")).write_text(MINIMAL)
+    found = PolicyFolder(tmp_path).refresh()
+    assert found.policies == ()
+    assert "no text in UTF-8" in found.problems[0].message
+
+
+def test_what_files_said_in_an_earlier_life_stays_in_force_while_they_are_wrong(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", text="model: ["), write(tmp_path, "b.yaml", "y")
+    folder = PolicyFolder(tmp_path)
+    folder.take_up({
+        str(tmp_path / "a.yaml"): MINIMAL,
+        str(tmp_path / "b.yaml"): MINIMAL.replace("model: churn", "model: x"),
+        str(tmp_path / "gone.yaml"): MINIMAL.replace("model: churn", "model: z"),
+        "/elsewhere/c.yaml": MINIMAL.replace("model: churn", "model: w"),
+    })  # fmt: skip
+    found = folder.refresh()
+    assert [policy.model for policy in found.policies] == ["churn", "y"]
+    assert found.policies[0].source == str(tmp_path / "a.yaml")
+    assert found.kept == (str(tmp_path / "a.yaml"),)
+    write(tmp_path, "a.yaml")
+    assert folder.refresh().kept == ()
+
+
+def test_what_files_said_in_an_earlier_life_stays_in_force_while_their_folder_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "policies" / "a.yaml"
+    folder = PolicyFolder(path.parent)
+    folder.take_up({str(path): MINIMAL})
+    assert [policy.model for policy in folder.refresh().policies] == ["churn"]
+    path.parent.mkdir()
+    assert folder.refresh().policies == ()
 
 
 def test_the_first_look_is_a_change_and_the_second_is_none(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ RECIPE = Recipe(
     },
     search=Search(40, "log_loss"),
 )
-OVER = "over C from 0.01 to 10, leaves of 15, None, n from 1 to 9 in steps of 2"
+OVER = "over C from 0.01 to 10 on a logarithmic scale, leaves of 15, None, n from 1 to 9 in steps of 2"
 
 
 def test_a_recipe_without_a_search_names_its_values() -> None:

@@ -140,6 +140,18 @@ def test_a_line_against_harm_is_not_said_to_be_shown_when_no_harm_is() -> None:
     assert badges[0][0].startswith("recall where region = ")
 
 
+def test_a_line_that_is_only_observed_is_marked_in_page_and_description() -> None:
+    job = some_report()
+    lines = (*REQUIRED, Requirement("recall", Claim.UNLESS_WORSE_BY, 0.001, observe=True))
+    verdict = judge(Promotion(require=lines), some_evidence())
+    attempt = replace(job.attempt, verdict=verdict)
+    badges = re.findall(
+        r'<span class="badge (\w+)">([^<]+)</span>', render(replace(job, attempt=attempt), ReportData())
+    )
+    assert ("open", "harm shown, only observed") in badges
+    assert r"harm is shown (only observed)" in version_description(attempt)
+
+
 def test_a_line_against_an_earlier_champion_says_so_in_its_name() -> None:
     assert "<h3>roc_auc against version 4</h3>" in render(some_report(), ReportData())
 
