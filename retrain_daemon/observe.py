@@ -136,7 +136,7 @@ class RegistryView:
         if found is None:
             return f"no registered model is named {upstream.model}"
         spelled = spell_alias(found.aliases, upstream.alias)
-        other = f", but one {spelled}: aliases are case-sensitive" if spelled else ""
+        other = f"; there is an alias {spelled}: aliases are case-sensitive" if spelled else ""
         return found.aliases.get(upstream.alias, f"{upstream.model} has no alias {upstream.alias}{other}")
 
     def offered(self, policy: Policy, champion: Champion) -> Offered | None:

@@ -116,7 +116,8 @@ def _add_reading(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     meaning = "Print the JSON Schema of policy files, for editors that complete and underline."
     verbs.add_parser("schema", help=meaning, description=meaning).set_defaults(verb=schema.schema, logs=False)
     test = _verb(verbs, "test", testing.test, "Try policies on virtual timelines, as their tests say.", json=True)
-    test.add_argument("path", nargs="?", help="a file of tests or a folder (default: that of the policies in force)")
+    test.set_defaults(logs=False)
+    test.add_argument("path", nargs="?", help="a file of tests, its policy, or a folder (default: policies in force)")
     test.add_argument("-v", "--verbose", action="store_true", help="print the whole timeline of each test")
     plan = _verb(verbs, "plan", explaining.plan, "Say what would be done now and why, changing nothing.", json=True)
     plan.add_argument("model", nargs="?")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from retrain_daemon.cli import complaining
 from retrain_daemon.cli.arguments import Arguments
+from retrain_daemon.cli.complaining import print_problems, wants_colours, with_lines
 from retrain_daemon.cli.output import print_json
 from retrain_daemon.core.expectations import Difference, Result, run
 from retrain_daemon.core.timeline import Moment
 from retrain_daemon.errors import PolicyProblems
+from retrain_daemon.policies.nodes import plain
 from retrain_daemon.policies.stories import StoryFile, all_problems, read_stories, story_files
 from retrain_daemon.settings import Settings
 
@@ -41,8 +45,11 @@ def test(arguments: Arguments, settings: Settings) -> int:
     files = [read_stories(each) for each in story_files(path)]
     problems = all_problems(files)
     if problems:
-        for problem in problems:
-            print(problem)
+        said = with_lines(problems)
+        if arguments.json:
+            complaining.print_json(said)
+        else:
+            print_problems(said, wants_colours(os.environ))
         return PolicyProblems.exit_code
     results = [(file, run(file.policy, story)) for file in files if file.policy for story in file.stories]
     if arguments.json:
@@ -63,10 +70,11 @@ def _report(file: StoryFile, result: Result) -> TestReport:
 
 
 def _print(file: StoryFile, result: Result, *, whole: bool) -> None:
-    print(f"{'ok    ' if result.passed else 'FAILED'}  {file.source}: {result.story.name}")
+    source = plain(file.source)
+    print(f"{'ok    ' if result.passed else 'FAILED'}  {source}: {result.story.name}")
     for difference in result.differences:
         begin, end = difference.begin, difference.end
-        print(f"    {file.source}:{difference.line}: {_when(result, begin, end)}")
+        print(f"    {source}:{difference.line}: {_when(result, begin, end)}")
         print(f"      expected: {difference.expected}")
         print(f"      but:      {difference.found}")
         if not whole:

@@ -102,7 +102,15 @@ def run(policy: Policy, story: Story) -> Result:
     """Given a policy and a test of it, how it comes out."""
     wanted = [each.at for each in story.expected if isinstance(each, At)]
     timeline = play(policy, story.setting, story.given, wanted, story.start, story.end)
-    return Result(story=story, timeline=timeline, differences=tuple(_differences(story.expected, timeline)))
+    differences = (*_idle(story, timeline), *_differences(story.expected, timeline))
+    return Result(story=story, timeline=timeline, differences=differences)
+
+
+def _idle(story: Story, timeline: Timeline) -> Iterable[Difference]:
+    """What is given and changes nothing does not try what it was meant to."""
+    for each in timeline.idle:
+        expected = f"given, {each.event} changes something"
+        yield Difference(line=story.line, begin=each.at, end=each.at, expected=expected, found=each.why)
 
 
 def _differences(expected: Iterable[Expectation], timeline: Timeline) -> Iterable[Difference]:

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 
 from retrain_daemon.core.decide import Action, Decision, decide
 from retrain_daemon.core.given import Ends, File, Given, Setting
+from retrain_daemon.core.going_on import begin, go_on
+from retrain_daemon.core.happenings import happen, why_idle
 from retrain_daemon.core.instants import next_instant
 from retrain_daemon.core.policy import Policy, Recipe
 from retrain_daemon.core.vocabulary import fact_values, readable
@@ -54,14 +56,26 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Idle:
+    """An event that would have changed nothing, and `why`."""
+
+    at: datetime
+    event: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """All that happened and was decided from `start` to `end`. `looks` are by the moments that were asked for."""
+    """All that happened and was decided from `start` to `end`. `looks` are by the moments that were asked for; `idle`
+    are the events that change nothing.
+    """
 
     start: datetime
     end: datetime
     moments: tuple[Moment, ...]
     starts: tuple[Start, ...]
     looks: dict[datetime, Look]
+    idle: tuple[Idle, ...] = ()
 
 
 def play(
@@ -92,15 +106,20 @@ class _Playing:
         self._tries: list[Try] = []
         self._looks: dict[datetime, Look] = {}
         self._before: tuple[object, ...] = ()
+        self._idle: list[Idle] = []
 
     def turn(self, now: datetime) -> datetime | None:
         """All that happens and is decided at one moment; returns the next one."""
         while self._next_given < len(self._given) and self._given[self._next_given].at <= now:
             event = self._given[self._next_given].event
-            self._world.happen(event, now)
-            self._tell(now, f"given {spoken(event)}")
+            idle = why_idle(self._world, event)
+            self._tell(now, f"given {spoken(event)}{f': {idle}' if idle else ''}")
+            if idle:
+                self._idle.append(Idle(at=now, event=spoken(event), why=idle))
+            else:
+                happen(self._world, event, now)
             self._next_given += 1
-        for found in self._world.go_on(now):
+        for found in go_on(self._world, now):
             self._tell(now, _came_of(found))
         asked = self._next_wanted < len(self._wanted) and self._wanted[self._next_wanted] <= now
         # What is decided while an attempt is open changes nothing, and is told only where a test asks.
@@ -121,7 +140,7 @@ class _Playing:
                 self._note(now, decision)
                 self._values = fact_values(self._world.policy, facts, now)
                 return decision
-            begun = self._world.begin(decision, now)
+            begun = begin(self._world, decision, now)
             self._tries.append(begun)
             self._before = ()
             self._moments.append(Moment(at=now, decision=decision, attempt=begun.id))
@@ -159,7 +178,12 @@ class _Playing:
             for each in self._tries
         )  # fmt: skip
         return Timeline(
-            start=self._start, end=self._end, moments=tuple(self._moments), starts=starts, looks=self._looks
+            start=self._start,
+            end=self._end,
+            moments=tuple(self._moments),
+            starts=starts,
+            looks=self._looks,
+            idle=tuple(self._idle),
         )
 
 

@@ -46,15 +46,22 @@ class StoryFile:
 
 
 def story_files(path: Path) -> tuple[Path, ...]:
-    """A file of tests, or those of a folder, sorted. Raises NotFound where there is none."""
+    """A file of tests, that beside a policy file, or those of a folder, sorted. Raises NotFound where there is none."""
     if not os.path.lexists(path):
         raise NotFound(f"There is no file or folder {path}.", "Name one that exists.")
-    inside = sorted(path.iterdir()) if path.is_dir() else ()
-    found = tuple(each for each in inside if each.name.endswith(SUFFIXES) and not each.name.startswith("."))
-    if path.is_file():
-        return (path,)
+    if not path.is_dir():
+        return (path if path.name.endswith(SUFFIXES) else _beside(path),)
+    found = sorted(each for each in path.iterdir() if each.name.endswith(SUFFIXES) and not each.name.startswith("."))
     if not found:
         raise NotFound(f"There is no test file in {path}.", "Names of test files end in .test.yaml.")
+    return tuple(found)
+
+
+def _beside(policy: Path) -> Path:
+    names = [f"{policy.stem}{suffix}" for suffix in SUFFIXES]
+    found = next((policy.with_name(name) for name in names if policy.with_name(name).is_file()), None)
+    if found is None:
+        raise NotFound(f"There is no test file {names[0]} beside {policy}.", "Names of test files end in .test.yaml.")
     return found
 
 
@@ -147,6 +154,7 @@ def _tests(node: Node, start: datetime, setting: Setting, names: Names) -> tuple
 
 
 def _test(test: MappingNode, start: datetime, setting: Setting, names: Names) -> Story:
+    noted = len(test.document.problems)
     test.expect(_TEST_KEYS).require("name", "expect")
     begins = test.take("start", absolute, start)
     at = moment(begins)
@@ -158,7 +166,8 @@ def _test(test: MappingNode, start: datetime, setting: Setting, names: Names) ->
     if end is None:
         end = last if not given else max(last, *(each.at for each in given))
     _note_late(test, begins, end)
-    if expected and not given and not any(map(_says_something, expected)):
+    sound = len(test.document.problems) == noted
+    if sound and not given and not any(map(_says_something, expected)):
         message = "Nothing is given, and nothing is expected to start: this holds for every policy."
         test.problem(message, "Give what must not start an attempt, or expect the `code` of the decision.")
     return Story(

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from retrain_daemon.cli.main import main
 from retrain_daemon.core.expectations import run
@@ -14,6 +16,27 @@ from tests.fake_box import POLICY
 
 HEAD = "start: 2026-03-01T00:00:00Z\n"
 TRAINS = "{at: 2h, decision: train, rule: enough fresh rows}"
+
+
+WHOLE = f"""{HEAD}defaults:
+  champion: {{version: 3, age: 4d}}
+  attempts: {{takes: 20m, verdict: rejected}}
+tests:
+  - name: first
+    given:
+      - {{at: 1h, drop: {{name: a, rows: 5000, new: 4000, scores: {{accuracy: 0.9}}, drift: {{x: 0.3}}}}}}
+      - {{at: 2h, every: 1h, times: 3, drop: {{rows: [1, 2, 3], grows_for: 5m, age: 1d}}}}
+      - {{at: 3h, champion: {{version: 9, by: ada}}}}
+      - {{at: 4h, attempts: {{verdict: abandoned, next: 2}}}}
+      - {{at: 5h, stopped: 30m}}
+    expect:
+      - {{at: 1h, decision: train, rule: enough fresh rows, mode: warm_start, hyperparameters: {{a: 1}}}}
+      - {{between: [2h, 3h], starts: 0}}
+      - {{at: 4h, rules: {{enough fresh rows: unknown}}}}
+  - name: second
+    end: 3d
+    expect: [{{at: 2h, code: no_rows}}]
+"""
 
 
 @pytest.fixture
@@ -67,6 +90,8 @@ def retraind(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str,
         ("{at: 2h, drop: 5000}", "{at: 1h, rules: {enough fresh rows: does not hold}}", True),
         ("{at: 2h, drop: 5000}", "{at: 1h, rules: {enough fresh rows: unknown}}", False),
         ("{at: 1h, stopped: 2h}", "{at: 2h, decision: wait}", False),
+        ("{at: 2h, approve: ada}", "{at: 2h, code: no_rows}", False),
+        ("{at: 2h, rollback: ada}", "{at: 2h, code: no_rows}", False),
         ("{at: 2h, request: ada}", "{at: 2h, code: no_rows}", True),
         ("{at: 2026-03-01T03:00:00+01:00, drop: 5000}", "{at: 2026-03-01 03:00 Europe/Berlin, decision: train}", True),
         ("{at: 1h, every: 1h, times: 3, drop: {rows: [400, 400, 400]}}", "{between: [3h, 4h], starts: 1}", True),
@@ -124,6 +149,26 @@ def test_what_is_wrong_in_a_file_of_tests_is_told_with_its_place(text: str, line
     assert line in [problem.line for problem in problems if said in str(problem)], problems
 
 
+WORDS = ["at:", "drop:", "{", "}", "[", "]", "- ", "\n", " ", "1h", "-1", "9" * 40, "2026-13-01T00:00:00Z", "0", "null",
+         "given:", "expect:", "scores:", "drift:", "rules:", "between:", "*a", "!!x", "\t", '"', "🎉"]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 12), st.sampled_from(WORDS)), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_in_a_file_of_tests_is_a_test_or_a_problem_with_its_place(
+    folder: Path, edits: list[tuple[int, int, str]]
+) -> None:
+    text = WHOLE
+    for place, cut, word in edits:
+        text = text[: place % len(text)] + word + text[place % len(text) + cut :]
+    file = read(text, folder)
+    assert file.problems or file.stories
+    assert all(problem.line > 0 for problem in file.problems)
+    if not file.problems and file.policy is not None:
+        for story in file.stories:
+            run(file.policy, story)
+
+
 def test_a_wrong_policy_is_a_problem_of_its_test_too(folder: Path) -> None:
     (folder / "churn.yaml").write_text("model: churn\n", "utf-8")
     file = read(a_test(), folder)
@@ -167,6 +212,14 @@ def test_programs_read_which_test_failed_and_why(folder: Path, capsys: pytest.Ca
     code, out, _ = retraind(capsys, "--json", str(folder))
     (told,) = json.loads(out)
     assert (code, told["name"], told["passed"], told["differences"][0]["line"]) == (1, "one", False, 7)
+
+
+def test_a_policy_stands_for_the_tests_beside_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = str(folder / "churn.yaml")
+    code, _, err = retraind(capsys, policy)
+    assert (code, "no test file churn.test.yaml" in err) == (4, True)
+    (folder / "churn.test.yaml").write_text(a_test(), "utf-8")
+    assert retraind(capsys, policy)[0] == 0
 
 
 def test_a_wrong_file_and_a_folder_without_tests_have_codes_of_their_own(

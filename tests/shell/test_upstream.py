@@ -139,20 +139,26 @@ def test_a_promotion_of_ours_upstream_trains_what_depends_on_it(box: Box) -> Non
     assert box.outcomes() == [(State.PROMOTED, {"embeddings": ours.version})]
 
 
-@pytest.mark.parametrize("never", ["no champion", "no model"])
+@pytest.mark.parametrize("never", ["no champion", "another spelling", "no model"])
 def test_an_upstream_model_without_champion_starts_nothing_and_is_named(tmp_path: Path, never: str) -> None:
     box = Box(tmp_path)
-    if never == "no champion":
-        box.registry.delete_alias_by_hand(UPSTREAM, "champion")
-    else:
+    if never == "no model":
         box.registry.delete_model_by_hand(UPSTREAM)
+    else:
+        box.registry.delete_alias_by_hand(UPSTREAM, "champion")
+    if never == "another spelling":
+        box.registry.move_alias_by_hand(UPSTREAM, "Champion", 2)
     box.record_champion()
     box.drop()
     box.live()
     assert box.attempts() == ()
     code, sentence = box.standing()
     assert code == "no_rule_holds"
-    why = f"{UPSTREAM} has no alias champion" if never == "no champion" else f"no registered model is named {UPSTREAM}"
+    why = {
+        "no champion": f"{UPSTREAM} has no alias champion",
+        "another spelling": f"{UPSTREAM} has no alias champion; there is an alias Champion: aliases are case-sensitive",
+        "no model": f"no registered model is named {UPSTREAM}",
+    }[never]
     assert f"upstream.embeddings.changed not known: {why}" in sentence
 
 

@@ -16,6 +16,7 @@ from retrain_daemon.cli.questions import question_of
 from retrain_daemon.policies import Problem, read_policy_text
 from retrain_daemon.worker.against_policy import check_policy
 from retrain_daemon.worker.job import CheckPolicy, Source
+from tests import networks
 from tests.box import POLICY, Box, buyers
 
 pytestmark = pytest.mark.slow
@@ -51,6 +52,28 @@ WRONG = {
     "another step": (
         [("mode: refit", "mode: warm_start\n  hyperparameters: {standardscaler__with_mean: false}")],
         "standardscaler__with_mean", "In mode warm_start the fitted preprocessing stays",
+    ),
+    "a space's name": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {CC: {low: 1, high: 2}}\n"
+          "  search: {trials: 3, metric: accuracy}")],
+        "CC: ", "Pipeline has no hyperparameter 'CC'",
+    ),
+    "a space's bound": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__C: {low: -1.0, high: 2.0}}\n"
+          "  search: {trials: 3, metric: accuracy}")],
+        "logisticregression__C: ", "logisticregression: The 'C' parameter",
+    ),
+    "a space's choice": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__solver: {choices: [lbfgs, none]}}\n"
+          "  search: {trials: 3, metric: accuracy}")],
+        "logisticregression__solver: ", "logisticregression: The 'solver' parameter",
+    ),
+    "a search's metric": (
+        [("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__C: {low: 1.0, high: 2.0}}\n"
+          "  search: {trials: 3, metric: rmse}"),
+         ("metric: accuracy, better_by: 0.02", "metric: loadable, at_least: 1"),
+         NO_CLASS],
+        "metric: rmse", "`rmse` is for regression",
     ),
     "a whole estimator": (
         [("mode: refit", "mode: refit\n  hyperparameters: {standardscaler: none}")],
@@ -91,23 +114,28 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Box:
 
 
 def found(
-    box: Box, *changes: tuple[str, str], reference: str = "a.csv", untrusted: str = ""
+    box: Box,
+    *changes: tuple[str, str],
+    reference: str = "a.csv",
+    untrusted: str = "",
+    model: str = "shop",
+    policy: str = POLICY,
 ) -> tuple[str, list[Problem]]:
     """The text of a changed policy and what is said against it."""
-    text = POLICY.format(model="shop", folder=box.folder, rows=500)
+    text = policy.format(model=model, folder=box.folder, rows=500)
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
     reading = read_policy_text(text, str(box.folder / "policies" / "shop.yaml"), str(box.folder))
     assert not reading.problems
-    [policy] = reading.policies
-    source = Source(tracking_uri=box.uri, registry_uri=box.uri, model="shop", version=1)
+    [read] = reading.policies
+    source = Source(tracking_uri=box.uri, registry_uri=box.uri, model=model, version=1)
     path = str(box.folder / "drops" / "shop" / reference) if reference else ""
-    job = question_of(policy, source, untrusted, path).job
+    job = question_of(read, source, untrusted, path).job
     assert isinstance(job, CheckPolicy)
     with box.as_default_mlflow():
         checked = check_policy(job, lambda _progress: None)
-    return text, [problem_of(policy, each) for each in checked.findings]
+    return text, [problem_of(read, each) for each in checked.findings]
 
 
 def at(text: str, problem: Problem) -> str:
@@ -206,3 +234,45 @@ def test_paths_of_policies_may_be_relative(box: Box, tmp_path: Path) -> None:
     job = question_of(policy, source, "", "").job
     assert isinstance(job, CheckPolicy)
     assert Path(job.code_folder).is_absolute()
+
+
+NETWORK = POLICY.replace('positive: "yes"', 'classes: ["no", "yes"]').replace(
+    "  holdout", "  features: [visits, basket, age]\n  model_outputs: logits\n  holdout"
+)
+#: The same for a network.
+WRONG_NETWORK = {
+    "no epochs": ([], "mode: refit", "Mode refit starts from fresh weights, and `epochs` is not given"),
+    "an unknown word": (
+        [("mode: refit", "mode: warm_start\n  hyperparameters: {epocs: 3}")], "epocs: 3", "'epocs' is no",
+    ),
+    "an optimizer": (
+        [("mode: refit", "mode: warm_start\n  hyperparameters: {epochs: 1, optimizer: adamm}")],
+        "optimizer: adamm", "There is no optimizer 'adamm'",
+    ),
+    "a loss": (
+        [("mode: refit", "mode: warm_start\n  hyperparameters: {loss: mse, epochs: 1}")], "loss: mse", "The loss 'mse'",
+    ),
+    "a layer": (
+        [("mode: refit", 'mode: warm_start\n  hyperparameters: {freeze: ["conv*"]}')], "freeze: ", "freeze: 'conv*'",
+    ),
+    "a class": (
+        [("mode: refit", "mode: warm_start\n  hyperparameters: {class_weight: {maybe: 2}}")],
+        "class_weight: ", "class_weight names the class 'maybe'",
+    ),
+    "a shape": ([("  holdout", "  shape: [1, 3]\n  holdout")], "shape: [1, 3]", "data.shape is [1, 3]"),
+    "too many classes": (
+        [('classes: ["no", "yes"]', 'classes: ["no", "yes", "m"]')], "classes: ", "The model gives 2 outputs a row",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("framework", "package"), [("torch", "torch"), ("keras", "tensorflow")])
+def test_each_disagreement_with_a_network_is_said_at_its_key(box: Box, framework: str, package: str) -> None:
+    pytest.importorskip(package)
+    networks.register(box, framework, getattr(networks, f"log_{framework}"))
+    good = ("mode: refit", "mode: warm_start\n  hyperparameters: {epochs: 2}")
+    assert found(box, good, model=framework, policy=NETWORK)[1] == []
+    for what, (changes, place, begins) in WRONG_NETWORK.items():
+        text, problems = found(box, *changes, model=framework, policy=NETWORK)
+        matching = [at(text, each) for each in problems if each.message.startswith(begins)]
+        assert [each[: len(place)] for each in matching] == [place], (what, problems)
