@@ -51,8 +51,8 @@ from retrain_daemon.labels import (
 )
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
-from retrain_daemon.observe import RegistryView, as_loaded
 from retrain_daemon.registry import Registry
+from retrain_daemon.registry_view import RegistryView, as_loaded
 from retrain_daemon.reporting import data_file
 from retrain_daemon.shortage import made
 from retrain_daemon.spending import alpha_at, next_comparison, note_tenure, spend

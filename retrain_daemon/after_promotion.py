@@ -18,7 +18,7 @@ from retrain_daemon.journal.requests import WATCH
 from retrain_daemon.journal.watches import LookRow, WatchRow
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
-from retrain_daemon.observe import RegistryView
+from retrain_daemon.registry_view import RegistryView
 
 #: By whom the daemon's own orders are.
 OURSELVES = "retraind"

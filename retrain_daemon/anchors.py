@@ -11,8 +11,8 @@ from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.tenures import Tenure
 from retrain_daemon.log import get_logger
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.worker.job import Anchor
 
 _log = get_logger()

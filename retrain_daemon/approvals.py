@@ -18,7 +18,7 @@ from retrain_daemon.journal.requests import Request
 from retrain_daemon.labels import APPROVAL_TAG, VOID, WAITS
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
-from retrain_daemon.observe import RegistryView
+from retrain_daemon.registry_view import RegistryView
 
 #: Who answered by the version's tag: MLflow does not tell who set one.
 BY_TAG = "a tag in MLflow"

@@ -32,12 +32,12 @@ from retrain_daemon.journal.requests import Request
 from retrain_daemon.log import get_logger
 from retrain_daemon.measuring import Measuring
 from retrain_daemon.news import NOBODY, Announcer, Everyone
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
 from retrain_daemon.policies import PolicyFolder
 from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.polling import Polling
 from retrain_daemon.registry import Registry
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.reporting import Reporting
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.service_manager import ServiceManager

@@ -36,8 +36,8 @@ from retrain_daemon.labels import (
     version_tags,
 )
 from retrain_daemon.log import get_logger
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import LONGEST_TAG, Registry
+from retrain_daemon.registry_view import RegistryView
 
 _log = get_logger()
 

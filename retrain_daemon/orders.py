@@ -24,8 +24,8 @@ from retrain_daemon.journal.tenures import How
 from retrain_daemon.labels import REPLACES_TAG, ROLLED_BACK_TAG
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import NOBODY, Announcer, News
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.registry import Registry
+from retrain_daemon.registry_view import RegistryView
 
 _log = get_logger()
 

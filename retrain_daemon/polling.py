@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from retrain_daemon.log import get_logger
 from retrain_daemon.news import Announcer, News
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.outage import LONGEST_PAUSE, Outage
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.schedule import WakeUps, is_due
 
 _log = get_logger()

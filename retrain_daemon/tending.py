@@ -24,8 +24,9 @@ from retrain_daemon.journal import Journal
 from retrain_daemon.log import get_logger
 from retrain_daemon.measuring import Measuring
 from retrain_daemon.news import Announcer, News
-from retrain_daemon.observe import RegistryView, as_loaded, gather
+from retrain_daemon.observe import gather
 from retrain_daemon.registry import Registry
+from retrain_daemon.registry_view import RegistryView, as_loaded
 from retrain_daemon.schedule import WakeUps
 from retrain_daemon.standing import Standing
 from retrain_daemon.upstream import champions_to_record, note_first_seen

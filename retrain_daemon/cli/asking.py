@@ -35,8 +35,8 @@ from retrain_daemon.executor.supervisor import Ended, Running
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.requests import Request
 from retrain_daemon.lock import StateLock, holder
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.orders import Orders
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import Failed, LearnedRecorded, RecordLearned, Source
 

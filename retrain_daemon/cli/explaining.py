@@ -24,8 +24,9 @@ from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder
 from retrain_daemon.journal import Journal
-from retrain_daemon.observe import RegistryView, as_loaded, gather
+from retrain_daemon.observe import gather
 from retrain_daemon.prospects import Outlook, outlook
+from retrain_daemon.registry_view import RegistryView, as_loaded
 from retrain_daemon.settings import Settings
 from retrain_daemon.upstream import watched_models
 from retrain_daemon.watch_asker import how_it_stands

@@ -12,9 +12,10 @@ from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.policy import Policy
 from retrain_daemon.errors import NotFound
 from retrain_daemon.journal import Journal
-from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.observe import gather
 from retrain_daemon.prospects import outlook
 from retrain_daemon.registry import Registry
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.settings import Settings
 from retrain_daemon.worker.job import Finding
 

@@ -14,7 +14,8 @@ from retrain_daemon.core.policy import Recipe, Rule
 from retrain_daemon.drift_watch import DriftAsker
 from retrain_daemon.journal import Journal
 from retrain_daemon.measuring import Question
-from retrain_daemon.observe import RegistryView, gather
+from retrain_daemon.observe import gather
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.worker.job import DriftMeasured, DropDrift, MeasureDrift, Source
 from tests.fakes import FakeRegistry
 from tests.made import CHAMPION, NOW, a_policy, some_facts

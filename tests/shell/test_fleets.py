@@ -17,8 +17,8 @@ from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.in_force import PoliciesInForce
 from retrain_daemon.journal import Journal
 from retrain_daemon.notify import Tally
-from retrain_daemon.observe import RegistryView
 from retrain_daemon.policies import PolicyFolder, Reading, read_policies, read_policy_text
+from retrain_daemon.registry_view import RegistryView
 from retrain_daemon.settings import Settings
 from retrain_daemon.web.metrics import Exporter
 from retrain_daemon.worker.job import Train
