@@ -98,3 +98,9 @@ def test_a_fleet_is_held_against_its_models(box: Box) -> None:
     assert problem.endswith(
         "error: shop: `data.target` names 'boght', which a.csv does not have. Did you mean 'bought'?"
     )
+
+
+def test_gates_that_the_rows_at_hand_cannot_settle_are_warned_of(box: Box) -> None:
+    assert box.run("run", "--once").code == 0
+    [warning] = said(box)["shop"]
+    assert ": warning: `promote.min_rows` asks for 200 judging rows, and at most 0 may judge now." in warning
