@@ -57,8 +57,9 @@ _REQUIRED = {
     "retrain": "Write `retrain:` and under it rules such as `- {name: fresh rows, when: data.new_rows >= 10000}`.",
     "promote": "Write `promote:` and under it `require:` with lines such as `- {metric: accuracy, better_by: 0}`.",
 }
-_LATER = {
-    "notify": "Who is told is said in the settings, for all models.",
+# What people look for in a policy that is said elsewhere.
+_ELSEWHERE = {
+    "notify": "Who is told is said in the settings, `[notify]`, for all models.",
 }
 # Ends of lines that only some programs take for such would give each of them other numbers of lines.
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r(?!\n)")
@@ -156,7 +157,7 @@ def _named(root: MappingNode) -> str:
 
 def _policy(root: MappingNode, folder: str) -> Policy | None:
     """The policy of a file; where problems were noted it is none, or holds placeholders."""
-    root.expect(_KEYS, _LATER).require(**_REQUIRED)
+    root.expect(_KEYS, _ELSEWHERE).require(**_REQUIRED)
     check_templates(root)
     requested = root.take("train", lambda node: read_recipe(node, Recipe()), Recipe())
     data = root.take("data", lambda node: read_data(mapping(node), folder), None)

@@ -156,16 +156,13 @@ class MappingNode(Node):
     keys: dict[str, Scalar] = field(default_factory=dict)
     key: Scalar | None = None
 
-    def expect(self, known: tuple[str, ...], later: Mapping[str, str] | None = None) -> MappingNode:
-        """Note every key that is not known, and by name those of the language that are not built yet."""
-        later = later or {}
+    def expect(self, known: tuple[str, ...], elsewhere: Mapping[str, str] | None = None) -> MappingNode:
+        """Note every key that is not known; of those `elsewhere` it is known what to do instead."""
         unknown = [key for key in self.keys if key not in known]
         for key in unknown[:_MOST_UNKNOWN]:
             place = self.keys[key]
-            if key in later:
-                place.problem(f"`{self._full(key)}` is not built yet.", later[key])
-            else:
-                place.problem(f"`{key}` is not a key of {self.name or 'a policy'}.", _key_hint(key, known))
+            hint = (elsewhere or {}).get(key) or _key_hint(key, known)
+            place.problem(f"`{key}` is not a key of {self.name or 'a policy'}.", hint)
         if more := unknown[_MOST_UNKNOWN:]:
             message = f"From here on {len(more):,} more keys are none of {self.name or 'a policy'}."
             self.keys[more[0]].problem(message, f"Its keys are: {', '.join(known)}.")

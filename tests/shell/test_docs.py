@@ -157,7 +157,6 @@ def policy_of(text: str) -> Policy:
 
 
 KEY_ROWS = table(DOCS / "policies.md", "Keys")
-LATER_ROWS = table(DOCS / "policies.md", "Not built yet")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -211,20 +210,6 @@ def test_every_key_the_reader_takes_is_listed_and_no_other() -> None:
         "promote.after_promotion.watch", "promote.after_promotion.if_worse",
     }  # fmt: skip
     assert {bare(row[0]) for row in KEY_ROWS} == top | train | data_keys | promote | require | nested
-
-
-@pytest.mark.parametrize("key", [bare(row[0]) for row in LATER_ROWS])
-def test_a_key_listed_as_not_built_is_refused_by_name(key: str) -> None:
-    said = [problem.message for problem in problems_of(with_key(key, "1"))]
-    name = key.rsplit(".", 1)[-1]
-    assert any(name in message and "not built yet" in message for message in said), said
-
-
-def test_every_key_refused_as_not_built_is_listed() -> None:
-    later = {
-        *file._LATER,
-    }
-    assert {bare(row[0]) for row in LATER_ROWS} == later
 
 
 def test_the_table_of_facts_is_the_vocabulary() -> None:

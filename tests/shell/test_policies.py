@@ -715,6 +715,10 @@ BAD_PROMOTION = [
     (f"{MINIMAL}  approval: {{}}\n", "`promote.approval` is empty. Write {within: 3d}"),
     (f"{MINIMAL}  after_promotion: {{}}\n", "`promote.after_promotion` is empty. Write {watch: 5000 rows}"),
     (f"{MINIMAL}  after_promotion: rollback\n", "Write {watch: 5000 rows, if_worse: rollback}."),
+    (
+        f"{MINIMAL}notify: {{on: [promoted]}}\n",
+        "`notify` is not a key of a policy. Who is told is said in the settings",
+    ),
     (f"{MINIMAL}  after_promotion: {{if_worse: notify}}\n", "`promote.after_promotion.watch` is missing"),
     (
         f"{MINIMAL.replace('better_by: 0', 'at_least: 0.7')}  after_promotion: {{watch: 900 rows}}\n",
