@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import process_time
 
-from retrain_daemon.core.given import File, Given, Setting
-from retrain_daemon.core.timeline import play
+from retrain_daemon.core.timeline.given import File, Given, Setting
+from retrain_daemon.core.timeline.playing import play
 from retrain_daemon.policies import read_policies
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

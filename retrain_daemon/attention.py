@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from retrain_daemon.core.decide import Decision
 from retrain_daemon.core.facts import Champion, ChampionState
-from retrain_daemon.core.vocabulary import passes_with_time
+from retrain_daemon.core.rules.vocabulary import passes_with_time
 from retrain_daemon.schedule import is_due
 
 #: Everyone is looked at after so long at the latest, whatever was told.

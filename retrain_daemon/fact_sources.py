@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 from retrain_daemon.core.facts import Facts
-from retrain_daemon.core.forecast import values_now
 from retrain_daemon.core.pace import last_start
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.rules.forecast import values_now
+from retrain_daemon.core.rules.unknown import why_unknown
+from retrain_daemon.core.rules.vocabulary import SCORES, Value, facts_of, metric_of, upstream_of
 from retrain_daemon.core.scores import wanted_metrics
 from retrain_daemon.core.slots import newest_slot, next_slot
-from retrain_daemon.core.unknown import why_unknown
-from retrain_daemon.core.vocabulary import SCORES, Value, facts_of, metric_of, upstream_of
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow
 from retrain_daemon.scores import counted_drops

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from retrain_daemon.core.facts import Scores
 from retrain_daemon.core.policy import Policy, Recipe, unit_of
+from retrain_daemon.core.rules.vocabulary import SCORES
 from retrain_daemon.core.scores import FileScore, summed, wanted_metrics
-from retrain_daemon.core.vocabulary import SCORES
 from retrain_daemon.executor.limits import Limits
 from retrain_daemon.journal import Journal
 from retrain_daemon.journal.drops import DropRow

@@ -15,11 +15,11 @@ from retrain_daemon.cli.recipes import recipe_lines
 from retrain_daemon.cli.rule_lines import forecast_line, rule_headline, rule_lines, weekday
 from retrain_daemon.core.decide import Action, Decision, RuleReport, decide
 from retrain_daemon.core.facts import ChampionState, Facts
-from retrain_daemon.core.forecast import Forecast, forecast
 from retrain_daemon.core.pace import hindrance
 from retrain_daemon.core.policy import Policy, Recipe, Rule
-from retrain_daemon.core.unknown import why_unknown
-from retrain_daemon.core.vocabulary import readable
+from retrain_daemon.core.rules.forecast import Forecast, forecast
+from retrain_daemon.core.rules.unknown import why_unknown
+from retrain_daemon.core.rules.vocabulary import readable
 from retrain_daemon.drops import DropFolders
 from retrain_daemon.errors import NotFound
 from retrain_daemon.intake import watched_folder

@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from retrain_daemon.cli.one_job import Asked
-from retrain_daemon.core.expression import compile_rule
 from retrain_daemon.core.policy import Policy, Recipe, Requirement
-from retrain_daemon.core.vocabulary import metric_of
+from retrain_daemon.core.rules.expression import compile_rule
+from retrain_daemon.core.rules.vocabulary import metric_of
 from retrain_daemon.worker.job import CheckPolicy, KeyedRecipe, Named, Source
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from retrain_daemon.core.anatomy import Joint
 from retrain_daemon.core.decide import RuleReport
-from retrain_daemon.core.forecast import Forecast
-from retrain_daemon.core.parts import Part
+from retrain_daemon.core.rules.anatomy import Joint
+from retrain_daemon.core.rules.forecast import Forecast
+from retrain_daemon.core.rules.parts import Part
 
 _MARKS: Mapping[bool | None, str] = {True: "yes", False: "no ", None: "?  "}
 _STATES: Mapping[bool | None, str] = {True: "holds", False: "does not hold", None: "unknown"}

@@ -7,7 +7,7 @@ from retrain_daemon.cli.composition import clock, journal_to_read, policies_in_f
 from retrain_daemon.cli.explaining import chosen, seen
 from retrain_daemon.cli.output import print_json, print_table
 from retrain_daemon.core.facts import ChampionState
-from retrain_daemon.core.shortfalls import shown
+from retrain_daemon.core.rules.shortfalls import shown
 from retrain_daemon.fact_sources import FactTold, told_facts
 from retrain_daemon.settings import Settings
 

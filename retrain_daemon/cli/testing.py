@@ -12,11 +12,11 @@ from retrain_daemon.cli import complaining
 from retrain_daemon.cli.arguments import Arguments
 from retrain_daemon.cli.complaining import print_problems, wants_colours, with_lines
 from retrain_daemon.cli.output import print_json
-from retrain_daemon.core.expectations import Difference, Result, run
-from retrain_daemon.core.timeline import Moment
+from retrain_daemon.core.timeline.expectations import Difference, Result, run
+from retrain_daemon.core.timeline.playing import Moment
 from retrain_daemon.errors import PolicyProblems
 from retrain_daemon.policies.nodes import plain
-from retrain_daemon.policies.stories import StoryFile, all_problems, read_stories, story_files
+from retrain_daemon.policies.stories.reading import StoryFile, all_problems, read_stories, story_files
 from retrain_daemon.settings import Settings
 
 #: The exit code where a test does not pass.

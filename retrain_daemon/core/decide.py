@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from retrain_daemon.core.expression import compile_rule, evaluate, fact_values
 from retrain_daemon.core.facts import ABANDONED_TO_HOLD, Champion, ChampionState, Facts, Offered, Undecided
 from retrain_daemon.core.looks import Standing, offer, second_look
 from retrain_daemon.core.pace import hindrance, last_start
-from retrain_daemon.core.parts import Part, conjuncts
 from retrain_daemon.core.policy import Policy, Recipe, Rule
+from retrain_daemon.core.rules.expression import compile_rule, evaluate, fact_values
+from retrain_daemon.core.rules.parts import Part, conjuncts
+from retrain_daemon.core.rules.vocabulary import upstream_of
 from retrain_daemon.core.slots import first_change
-from retrain_daemon.core.vocabulary import upstream_of
 
 #: The rule that a person's request is journaled under.
 REQUEST_RULE = "request"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrain_daemon.core.expression import compile_rule
 from retrain_daemon.core.facts import Scores
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Policy
-from retrain_daemon.core.vocabulary import metric_of
+from retrain_daemon.core.rules.expression import compile_rule
+from retrain_daemon.core.rules.vocabulary import metric_of
 
 #: Rules see the scores of so many files.
 LATEST = 20

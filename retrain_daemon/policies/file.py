@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from retrain_daemon.core.expression import ExpressionProblem, compile_rule
 from retrain_daemon.core.names import has_wildcards
 from retrain_daemon.core.policy import (
     DEFAULT_ALIAS,
@@ -26,7 +25,8 @@ from retrain_daemon.core.policy import (
     Schedule,
     Upstream,
 )
-from retrain_daemon.core.vocabulary import metric_of
+from retrain_daemon.core.rules.expression import ExpressionProblem, compile_rule
+from retrain_daemon.core.rules.vocabulary import metric_of
 from retrain_daemon.policies.data import read_data
 from retrain_daemon.policies.fleet import TEMPLATE, Fleet, check_templates, read_match
 from retrain_daemon.policies.names import names_in

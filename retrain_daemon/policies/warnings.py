@@ -11,11 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from retrain_daemon.core.conditions import Alternative, Fault, alternatives_of, faults_of, implies, shares_in_percent
-from retrain_daemon.core.expression import compile_rule
 from retrain_daemon.core.metrics import METRICS
 from retrain_daemon.core.policy import Claim, Policy, Promotion, Requirement, Rule
-from retrain_daemon.core.tokens import line_and_column
+from retrain_daemon.core.rules.conditions import (
+    Alternative,
+    Fault,
+    alternatives_of,
+    faults_of,
+    implies,
+    shares_in_percent,
+)
+from retrain_daemon.core.rules.expression import compile_rule
+from retrain_daemon.core.rules.tokens import line_and_column
 from retrain_daemon.policies.nodes import Problem, plain
 from retrain_daemon.policies.places import find
 

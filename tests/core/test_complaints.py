@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_daemon.core.expression import FACTS, ExpressionProblem, compile_rule
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.tokens import offset_of
+from retrain_daemon.core.rules.expression import FACTS, ExpressionProblem, compile_rule
+from retrain_daemon.core.rules.tokens import offset_of
 
 GIVEN = Names(("weekly",), ("embeddings",))
 

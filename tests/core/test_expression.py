@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_daemon.core.expression import (
+from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Drift, Facts, LastAttempt, Scores
+from retrain_daemon.core.policy import DataSpec, Names, Policy, Promotion, Schedule, Target, Upstream
+from retrain_daemon.core.rules.expression import (
     FACTS,
     Expression,
     ExpressionProblem,
@@ -20,9 +22,7 @@ from retrain_daemon.core.expression import (
     fact_values,
     readable,
 )
-from retrain_daemon.core.facts import Champion, ChampionState, DataFacts, Drift, Facts, LastAttempt, Scores
-from retrain_daemon.core.policy import DataSpec, Names, Policy, Promotion, Schedule, Target, Upstream
-from retrain_daemon.core.vocabulary import Kind, facts_of
+from retrain_daemon.core.rules.vocabulary import Kind, facts_of
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 POLICY = Policy(

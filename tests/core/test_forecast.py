@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_daemon.core.decide import report_rules
-from retrain_daemon.core.expression import compile_rule, evaluate
 from retrain_daemon.core.facts import ChampionState, Drift, Facts, LastAttempt, Scores
-from retrain_daemon.core.forecast import Forecast, forecast, later, values_now
 from retrain_daemon.core.policy import Policy, Recipe, Rule, Schedule, Upstream
-from retrain_daemon.core.unknown import why_unknown
-from retrain_daemon.core.vocabulary import Value, fact_values, facts_of
+from retrain_daemon.core.rules.expression import compile_rule, evaluate
+from retrain_daemon.core.rules.forecast import Forecast, forecast, later, values_now
+from retrain_daemon.core.rules.unknown import why_unknown
+from retrain_daemon.core.rules.vocabulary import Value, fact_values, facts_of
 from tests.made import NOW, a_champion, a_policy, some_data, some_facts
 
 # NOW is Sunday 2026-03-01 12:00 UTC.

@@ -24,7 +24,7 @@ IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today", "getLogger",
 
 
 def core_modules() -> list[Path]:
-    return sorted((ROOT / "core").glob("*.py"))
+    return sorted((ROOT / "core").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda path: path.stem)

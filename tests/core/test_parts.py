@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from retrain_daemon.core.anatomy import Joint
-from retrain_daemon.core.checked import Node, references_of, tree_of
-from retrain_daemon.core.expression import ExpressionProblem, Value, compile_rule, evaluate
-from retrain_daemon.core.parts import Part, joined
-from retrain_daemon.core.programs import program_of
-from retrain_daemon.core.vocabulary import FACTS, Kind
+from retrain_daemon.core.rules.anatomy import Joint
+from retrain_daemon.core.rules.checked import Node, references_of, tree_of
+from retrain_daemon.core.rules.expression import ExpressionProblem, Value, compile_rule, evaluate
+from retrain_daemon.core.rules.parts import Part, joined
+from retrain_daemon.core.rules.programs import program_of
+from retrain_daemon.core.rules.vocabulary import FACTS, Kind
 from tests.core.test_expression import KNOWN
 
 

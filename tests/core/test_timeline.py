@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from retrain_daemon.core import decide, pace
 from retrain_daemon.core.codes import CODES
 from retrain_daemon.core.facts import ChampionState
-from retrain_daemon.core.given import (
+from retrain_daemon.core.policy import Holdout, Pace, Policy, Recipe, Rule, Schedule, Upstream
+from retrain_daemon.core.timeline.given import (
     AliasMoved,
     Course,
     Drifted,
@@ -33,8 +34,7 @@ from retrain_daemon.core.given import (
     UpstreamMoved,
     Was,
 )
-from retrain_daemon.core.policy import Holdout, Pace, Policy, Recipe, Rule, Schedule, Upstream
-from retrain_daemon.core.timeline import Timeline, play
+from retrain_daemon.core.timeline.playing import Timeline, play
 from tests.made import NOW, a_policy
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)

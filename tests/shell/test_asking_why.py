@@ -16,9 +16,9 @@ from retrain_daemon.cli.main import main
 from retrain_daemon.cli.recipes import recipe_lines
 from retrain_daemon.cli.rule_lines import forecast_line, rule_lines
 from retrain_daemon.core.decide import RuleReport
-from retrain_daemon.core.forecast import Forecast
-from retrain_daemon.core.parts import Part
 from retrain_daemon.core.policy import Mode, Recipe, Schedule, Search, Space, Upstream
+from retrain_daemon.core.rules.forecast import Forecast
+from retrain_daemon.core.rules.parts import Part
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.fact_sources import told_facts
 from tests.fake_box import MODEL, FakeBox

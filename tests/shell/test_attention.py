@@ -11,7 +11,7 @@ import pytest
 
 from retrain_daemon import tending
 from retrain_daemon.attention import EVERYONE_EVERY
-from retrain_daemon.core.vocabulary import FACTS, passes_with_time
+from retrain_daemon.core.rules.vocabulary import FACTS, passes_with_time
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable, StateUnusable
 from retrain_daemon.observe import gather

@@ -13,11 +13,11 @@ import pytest
 import retrain_daemon
 from retrain_daemon import errors
 from retrain_daemon.cli.parser import EXIT_CODES, parse
-from retrain_daemon.core.expectations import run
 from retrain_daemon.core.facts import ChampionState
 from retrain_daemon.core.metrics import METRICS, MODEL_METRICS
 from retrain_daemon.core.policy import Claim, Policy
-from retrain_daemon.core.vocabulary import TOLD
+from retrain_daemon.core.rules.vocabulary import TOLD
+from retrain_daemon.core.timeline.expectations import run
 from retrain_daemon.policies import (
     Problem,
     data,
@@ -26,12 +26,12 @@ from retrain_daemon.policies import (
     read_policy_text,
     requirements,
     search,
-    stories,
-    story_hopes,
     training,
 )
-from retrain_daemon.policies.stories import read_story_text
-from retrain_daemon.policies.story_events import EVENTS
+from retrain_daemon.policies.stories import hopes
+from retrain_daemon.policies.stories import reading as stories
+from retrain_daemon.policies.stories.events import EVENTS
+from retrain_daemon.policies.stories.reading import read_story_text
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
@@ -290,7 +290,7 @@ def test_the_example_of_a_tested_policy_passes_its_tests(tmp_path: Path) -> None
 
 def test_every_event_and_expectation_of_tests_is_listed_and_no_other() -> None:
     assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is given")} == set(EVENTS)
-    assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is expected")} == set(story_hopes._KEYS)
+    assert {bare(row[0]) for row in table(DOCS / "policies.md", "What is expected")} == set(hopes._KEYS)
     keys = {bare(row[0]) for row in table(DOCS / "policies.md", "Testing policies")}
     assert keys | {"name", "given", "expect"} == {*stories._KEYS, *stories._TEST_KEYS}
 

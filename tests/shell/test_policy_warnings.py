@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain_daemon.core.conditions import alternatives_of, implies
-from retrain_daemon.core.expression import compile_rule, evaluate
 from retrain_daemon.core.policy import Schedule, Upstream
+from retrain_daemon.core.rules.conditions import alternatives_of, implies
+from retrain_daemon.core.rules.expression import compile_rule, evaluate
 from retrain_daemon.policies import Problem, read_policies, read_policy_text
 from retrain_daemon.policies.warnings import warnings_of as policies_warnings
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrain_daemon.cli.main import main
-from retrain_daemon.core.expectations import run
-from retrain_daemon.policies.stories import StoryFile, read_story_text
+from retrain_daemon.core.timeline.expectations import run
+from retrain_daemon.policies.stories.reading import StoryFile, read_story_text
 from tests.fake_box import POLICY
 
 HEAD = "start: 2026-03-01T00:00:00Z\n"

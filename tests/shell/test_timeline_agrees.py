@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from retrain_daemon.core.evidence import Evidence
-from retrain_daemon.core.given import (
+from retrain_daemon.core.timeline.given import (
     AliasMoved,
     Answered,
     Back,
@@ -34,7 +34,7 @@ from retrain_daemon.core.given import (
     Stopped,
     UpstreamMoved,
 )
-from retrain_daemon.core.timeline import play
+from retrain_daemon.core.timeline.playing import play
 from retrain_daemon.errors import RegistryUnreachable
 from retrain_daemon.policies import read_policies
 from retrain_daemon.worker.job import DropFile, DropReport, DropScore, DropsScored, Failed, InspectDrops, ScoreDrops

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from retrain_daemon.core.complaints import problem_at
-from retrain_daemon.core.programs import NotCompiled, program_of
-from retrain_daemon.core.tokens import Sort, Token, closing
-from retrain_daemon.core.vocabulary import HELPERS
+from retrain_daemon.core.rules.complaints import problem_at
+from retrain_daemon.core.rules.programs import NotCompiled, program_of
+from retrain_daemon.core.rules.tokens import Sort, Token, closing
+from retrain_daemon.core.rules.vocabulary import HELPERS
 
 UNKNOWN_ZONE = "The time zone is not known.", "Write one such as Europe/Berlin."
 WRONG_PATTERN = "The search pattern is not valid.", "Write it in the syntax of RE2, with every bracket closed."

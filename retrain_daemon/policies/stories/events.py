@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from retrain_daemon.core.given import (
+from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.scores import wanted_metrics
+from retrain_daemon.core.timeline.files import ANY_COLUMN
+from retrain_daemon.core.timeline.given import (
     AliasMoved,
     Answered,
     Back,
@@ -30,11 +33,8 @@ from retrain_daemon.core.given import (
     Stopped,
     UpstreamMoved,
 )
-from retrain_daemon.core.policy import Policy
-from retrain_daemon.core.scores import wanted_metrics
-from retrain_daemon.core.world_files import ANY_COLUMN
-from retrain_daemon.policies.moments import moment, span
 from retrain_daemon.policies.nodes import MappingNode, Node, Scalar, Sequence, Wrong, closest
+from retrain_daemon.policies.stories.moments import moment, span
 from retrain_daemon.policies.units import choice, count, mapping, number, sequence, switch, word
 
 _MOST_TIMES = 10_000

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from retrain_daemon.core.anatomy import Anatomy, Joint, Loop, anatomy_of
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.programs import Program
-from retrain_daemon.core.shortfalls import shortfall, shown
-from retrain_daemon.core.vocabulary import Value, facts_of
+from retrain_daemon.core.rules.anatomy import Anatomy, Joint, Loop, anatomy_of
+from retrain_daemon.core.rules.programs import Program
+from retrain_daemon.core.rules.shortfalls import shortfall, shown
+from retrain_daemon.core.rules.vocabulary import Value, facts_of
 
 
 @dataclass(frozen=True, kw_only=True)

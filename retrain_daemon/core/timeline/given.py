@@ -1,6 +1,6 @@
 """What a test of a policy is given: the world it begins in, and what happens at which moment. Values only.
 
-How such a world goes on is in `world.py`; how tests are written in files, in `policies/stories.py`.
+How such a world goes on is in `world.py`; how tests are written in files, in `policies/stories/reading.py`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from functools import cached_property, lru_cache, partial
 
 from cel_expr_python import cel
 
-from retrain_daemon.core.checked import Node, references_of, tree_of
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.vocabulary import HELPERS, NO_NAMES, Kind, Value, facts_of
+from retrain_daemon.core.rules.checked import Node, references_of, tree_of
+from retrain_daemon.core.rules.vocabulary import HELPERS, NO_NAMES, Kind, Value, facts_of
 
 _TYPES = {
     Kind.NUMBER: cel.Type.INT,

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from retrain_daemon.core.complaints import ExpressionProblem, not_a_truth, rewritten
-from retrain_daemon.core.constants import UNKNOWN_ZONE, WRONG_PATTERN, check_constants, check_texts
-from retrain_daemon.core.parts import Part, missed, parts_of
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.programs import NotCompiled, Program, is_known, program_of
-from retrain_daemon.core.rule_words import check_lists, check_outcomes, check_words
-from retrain_daemon.core.tokens import Sort, Token, tokens_of
-from retrain_daemon.core.vocabulary import FACTS, NO_NAMES, Fact, Kind, Value, fact_values, facts_of, readable
+from retrain_daemon.core.rules.complaints import ExpressionProblem, not_a_truth, rewritten
+from retrain_daemon.core.rules.constants import UNKNOWN_ZONE, WRONG_PATTERN, check_constants, check_texts
+from retrain_daemon.core.rules.parts import Part, missed, parts_of
+from retrain_daemon.core.rules.programs import NotCompiled, Program, is_known, program_of
+from retrain_daemon.core.rules.tokens import Sort, Token, tokens_of
+from retrain_daemon.core.rules.vocabulary import FACTS, NO_NAMES, Fact, Kind, Value, fact_values, facts_of, readable
+from retrain_daemon.core.rules.words import check_lists, check_outcomes, check_words
 
 __all__ = [
     "FACTS",

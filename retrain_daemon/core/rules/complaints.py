@@ -9,7 +9,8 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from retrain_daemon.core.instead import (
+from retrain_daemon.core.policy import Names
+from retrain_daemon.core.rules.instead import (
     MOMENT,
     VALUES,
     WEEKDAYS,
@@ -20,9 +21,8 @@ from retrain_daemon.core.instead import (
     part_hint,
     span_hint,
 )
-from retrain_daemon.core.policy import Names
-from retrain_daemon.core.tokens import Sort, Token, line_and_column, offset_of
-from retrain_daemon.core.vocabulary import FUNCTIONS, HELPERS, OUTCOMES, TOLD, Fact, Kind, facts_of
+from retrain_daemon.core.rules.tokens import Sort, Token, line_and_column, offset_of
+from retrain_daemon.core.rules.vocabulary import FUNCTIONS, HELPERS, OUTCOMES, TOLD, Fact, Kind, facts_of
 from retrain_daemon.errors import PolicyProblems
 
 

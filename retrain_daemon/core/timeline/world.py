@@ -1,7 +1,7 @@
 """The world of a test: champion and versions, attempts, people's wishes, and what the daemon would see of them.
 
 It stands in for drop folders, workers, registry and journal together. What events do to it is in `happenings.py`, how
-it goes on in `going_on.py`, the facts of it in `world_facts.py`.
+it goes on in `going_on.py`, the facts of it in `facts.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 
 from retrain_daemon.core.decide import Action, Decision
 from retrain_daemon.core.facts import ChampionState, Hold, LastAttempt
-from retrain_daemon.core.given import Answered, Course, Ends, Requested, Setting
 from retrain_daemon.core.policy import Policy, Recipe
-from retrain_daemon.core.world_files import Cut, Files
+from retrain_daemon.core.timeline.files import Cut, Files
+from retrain_daemon.core.timeline.given import Answered, Course, Ends, Requested, Setting
 
 #: The folder was adopted so long before a test begins.
 ADOPTED_BEFORE = timedelta(days=1)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from retrain_daemon.core.anatomy import Anatomy, Joint, Sides, anatomy_of
 from retrain_daemon.core.facts import Facts
 from retrain_daemon.core.pace import last_start
 from retrain_daemon.core.policy import Policy, Rule
-from retrain_daemon.core.programs import is_known, program_of
+from retrain_daemon.core.rules.anatomy import Anatomy, Joint, Sides, anatomy_of
+from retrain_daemon.core.rules.programs import is_known, program_of
+from retrain_daemon.core.rules.vocabulary import Kind, Value, fact_values, facts_of
 from retrain_daemon.core.slots import is_due, newest_slot, next_slot
-from retrain_daemon.core.vocabulary import Kind, Value, fact_values, facts_of
 
 #: What a rule asks of the clock itself is tried hour by hour, and then day by day.
 _HOURS, _DAYS = 8 * 24, 366

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from retrain_daemon.core.given import File
 from retrain_daemon.core.policy import DataSpec, MissingFiles
+from retrain_daemon.core.timeline.given import File
 
 #: The name under which a test that does not name its columns tells how far rows are.
 ANY_COLUMN = "(any column)"

@@ -1,6 +1,6 @@
 """What can be seen wrong in the form of a rule before CEL reads it: brackets, chains, percentages, loops.
 
-Like `rule_words.py`, but about how words stand together. Each check names what to write instead.
+Like `words.py`, but about how words stand together. Each check names what to write instead.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from retrain_daemon.core.complaints import ExpressionProblem, problem_at
-from retrain_daemon.core.tokens import Sort, Token, closing
-from retrain_daemon.core.vocabulary import FACTS, Kind
+from retrain_daemon.core.rules.complaints import ExpressionProblem, problem_at
+from retrain_daemon.core.rules.tokens import Sort, Token, closing
+from retrain_daemon.core.rules.vocabulary import FACTS, Kind
 
 #: What goes over each value of a list.
 LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter"})

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from retrain_daemon.core.checked import Node
 from retrain_daemon.core.policy import Names
-from retrain_daemon.core.programs import NotCompiled, Program, program_of
-from retrain_daemon.core.rule_forms import LOOPS
-from retrain_daemon.core.shortfalls import MIRRORED
-from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
-from retrain_daemon.core.vocabulary import NO_NAMES
+from retrain_daemon.core.rules.checked import Node
+from retrain_daemon.core.rules.forms import LOOPS
+from retrain_daemon.core.rules.programs import NotCompiled, Program, program_of
+from retrain_daemon.core.rules.shortfalls import MIRRORED
+from retrain_daemon.core.rules.tokens import Sort, Token, closing, tokens_of
+from retrain_daemon.core.rules.vocabulary import NO_NAMES
 
 
 class Joint(StrEnum):

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from retrain_daemon.core.complaints import ExpressionProblem, closest, problem_at
-from retrain_daemon.core.instead import span_of
-from retrain_daemon.core.rule_forms import LOOPS, check_brackets, check_forms
-from retrain_daemon.core.tokens import Sort, Token, closing, is_decimal, is_zero
-from retrain_daemon.core.vocabulary import FACTS, HELPERS, OUTCOMES, TOLD, Kind
+from retrain_daemon.core.rules.complaints import ExpressionProblem, closest, problem_at
+from retrain_daemon.core.rules.forms import LOOPS, check_brackets, check_forms
+from retrain_daemon.core.rules.instead import span_of
+from retrain_daemon.core.rules.tokens import Sort, Token, closing, is_decimal, is_zero
+from retrain_daemon.core.rules.vocabulary import FACTS, HELPERS, OUTCOMES, TOLD, Kind
 
 _INSTEAD = {
     "and": "&&", "or": "||", "not": "!", "is": "==", "=": "==", "=>": ">=", "=<": "<=", "<>": "!=", "&": "&&",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-from retrain_daemon.core.tokens import Sort, Token, is_decimal
+from retrain_daemon.core.rules.tokens import Sort, Token, is_decimal
 
 SPAN = "Write a duration as days(7), hours(12) or minutes(30)."
 MOMENT = 'Compare with a point in time, such as timestamp("2026-01-31T00:00:00Z"), or subtract two of them.'

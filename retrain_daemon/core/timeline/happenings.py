@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from retrain_daemon.core.facts import Hold
-from retrain_daemon.core.given import (
+from retrain_daemon.core.timeline.files import Stands
+from retrain_daemon.core.timeline.given import (
     AliasMoved,
     Answered,
     Back,
@@ -28,8 +29,7 @@ from retrain_daemon.core.given import (
     Stopped,
     UpstreamMoved,
 )
-from retrain_daemon.core.world import ScoreNote, World
-from retrain_daemon.core.world_files import Stands
+from retrain_daemon.core.timeline.world import ScoreNote, World
 
 
 def why_idle(world: World, event: Event) -> str:

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from retrain_daemon.core.vocabulary import readable
+from retrain_daemon.core.rules.vocabulary import readable
 
 COMPARE: Mapping[str, Callable[..., bool]] = {
     ">=": operator.ge,

@@ -17,11 +17,11 @@ from retrain_daemon.core.facts import (
     Scores,
     Undecided,
 )
-from retrain_daemon.core.given import Ends
 from retrain_daemon.core.policy import MissingFiles
 from retrain_daemon.core.scores import FileScore, summed, wanted_metrics
-from retrain_daemon.core.world import FEWEST_DRIFT_ROWS, ScoreNote, World
-from retrain_daemon.core.world_files import Cut
+from retrain_daemon.core.timeline.files import Cut
+from retrain_daemon.core.timeline.given import Ends
+from retrain_daemon.core.timeline.world import FEWEST_DRIFT_ROWS, ScoreNote, World
 
 #: Of the files that came since a champion was cut, so many of the oldest and of the newest are scored.
 OLDEST, NEWEST = 20, 100

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from retrain_daemon.core.decide import Action, Decision
 from retrain_daemon.core.facts import ChampionState, LastAttempt
-from retrain_daemon.core.given import (
-    Ends,
-)
 from retrain_daemon.core.policy import Approval, Mode, Policy, Then
 from retrain_daemon.core.steps import LONGEST_BACKOFF
-from retrain_daemon.core.world import ScoreNote, Try, Version, World
-from retrain_daemon.core.world_files import Cut, Lying, Stands
+from retrain_daemon.core.timeline.files import Cut, Lying, Stands
+from retrain_daemon.core.timeline.given import (
+    Ends,
+)
+from retrain_daemon.core.timeline.world import ScoreNote, Try, Version, World
 
 _BACKOFF = timedelta(minutes=1)
 

@@ -1,5 +1,5 @@
 """Tests of a policy in a `*.test.yaml` file: the file becomes the policy it is about and its tests, or problems with
-line and column, all at once. What a single event or expectation says is in `story_events.py` and `story_hopes.py`.
+line and column, all at once. What a single event or expectation says is in `events.py` and `hopes.py`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from retrain_daemon.core.expectations import At, Expectation, Story
-from retrain_daemon.core.given import Ends, Given, Setting, Was
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.timeline.expectations import At, Expectation, Story
+from retrain_daemon.core.timeline.given import Ends, Given, Setting, Was
 from retrain_daemon.errors import NotFound
 from retrain_daemon.policies.file import MAX_BYTES
 from retrain_daemon.policies.folder import Reading, read_policies
-from retrain_daemon.policies.moments import absolute, moment, span
 from retrain_daemon.policies.nodes import Document, MappingNode, Node, Problem, Scalar, Wrong, read_nodes
-from retrain_daemon.policies.story_events import Names, read_course, read_given
-from retrain_daemon.policies.story_hopes import read_expectation
+from retrain_daemon.policies.stories.events import Names, read_course, read_given
+from retrain_daemon.policies.stories.hopes import read_expectation
+from retrain_daemon.policies.stories.moments import absolute, moment, span
 from retrain_daemon.policies.units import choice, count, mapping, sequence, word
 
 SUFFIXES = (".test.yaml", ".test.yml")

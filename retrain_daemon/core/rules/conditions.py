@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from retrain_daemon.core.metrics import METRICS
-from retrain_daemon.core.programs import NotCompiled, program_of
-from retrain_daemon.core.ranges import Range, interval, range_of
-from retrain_daemon.core.shortfalls import COMPARE, MIRRORED
-from retrain_daemon.core.tokens import Sort, Token, closing, tokens_of
-from retrain_daemon.core.vocabulary import HELPERS
+from retrain_daemon.core.rules.programs import NotCompiled, program_of
+from retrain_daemon.core.rules.ranges import Range, interval, range_of
+from retrain_daemon.core.rules.shortfalls import COMPARE, MIRRORED
+from retrain_daemon.core.rules.tokens import Sort, Token, closing, tokens_of
+from retrain_daemon.core.rules.vocabulary import HELPERS
 
 _MOST_ALTERNATIVES = 32
 _MOST_PARTS = 24

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from retrain_daemon.core.codes import CODES
 from retrain_daemon.core.decide import OFFER_RULE, REQUEST_RULE, Action
-from retrain_daemon.core.expectations import STANDS, At, Between, Expectation, Wanted
 from retrain_daemon.core.policy import Hyperparameter, Mode
-from retrain_daemon.policies.moments import moment
+from retrain_daemon.core.timeline.expectations import STANDS, At, Between, Expectation, Wanted
 from retrain_daemon.policies.nodes import MappingNode, Node, Sequence, Wrong, closest
-from retrain_daemon.policies.story_events import Names, known
+from retrain_daemon.policies.stories.events import Names, known
+from retrain_daemon.policies.stories.moments import moment
 from retrain_daemon.policies.units import anything, choice, count, mapping, sequence, text
 
 _WANTED_KEYS = ("rule", "code", "mode", "hyperparameters")

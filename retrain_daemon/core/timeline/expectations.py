@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from retrain_daemon.core.decide import Action, Decision, RuleReport
-from retrain_daemon.core.given import Given, Setting
 from retrain_daemon.core.policy import Hyperparameter, Mode, Policy
-from retrain_daemon.core.timeline import Look, Start, Timeline, play
+from retrain_daemon.core.timeline.given import Given, Setting
+from retrain_daemon.core.timeline.playing import Look, Start, Timeline, play
 
 #: How a rule stands, in the words of tests.
 STANDS: Mapping[str, bool | None] = {"holds": True, "does not hold": False, "unknown": None}

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from retrain_daemon.core.decide import Decision
-from retrain_daemon.core.expression import compile_rule, evaluate
 from retrain_daemon.core.policy import Names, Policy
-from retrain_daemon.core.vocabulary import HELPERS, Kind, Value, facts_of
+from retrain_daemon.core.rules.expression import compile_rule, evaluate
+from retrain_daemon.core.rules.vocabulary import HELPERS, Kind, Value, facts_of
 
 #: `>` holds so long after what it is compared with: the smallest step of a clock.
 _TICK = timedelta(microseconds=1)

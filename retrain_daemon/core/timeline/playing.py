@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from retrain_daemon.core.decide import Action, Decision, decide
-from retrain_daemon.core.given import Ends, File, Given, Setting
-from retrain_daemon.core.going_on import begin, go_on
-from retrain_daemon.core.happenings import happen, why_idle
-from retrain_daemon.core.instants import next_instant
 from retrain_daemon.core.policy import Policy, Recipe
-from retrain_daemon.core.vocabulary import fact_values, readable
-from retrain_daemon.core.world import Try, World
-from retrain_daemon.core.world_facts import facts_of
-from retrain_daemon.core.world_files import Lying
+from retrain_daemon.core.rules.vocabulary import fact_values, readable
+from retrain_daemon.core.timeline.facts import facts_of
+from retrain_daemon.core.timeline.files import Lying
+from retrain_daemon.core.timeline.given import Ends, File, Given, Setting
+from retrain_daemon.core.timeline.going_on import begin, go_on
+from retrain_daemon.core.timeline.happenings import happen, why_idle
+from retrain_daemon.core.timeline.instants import next_instant
+from retrain_daemon.core.timeline.world import Try, World
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from retrain_daemon.core.facts import ABANDONED_TO_HOLD
 from retrain_daemon.core.metrics import METRICS
-from retrain_daemon.core.vocabulary import metric_of
+from retrain_daemon.core.rules.vocabulary import metric_of
 
 _MOST_SCORES = 20
 _SIZE = re.compile(r"champion\.scores\.\w+(?:\.last\((\d{1,6})\))?(?:\.(?:filter|map)\(.*\))?\.size\(\)", re.DOTALL)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.policy import Policy
+from retrain_daemon.core.rules.vocabulary import SCORES, metric_of, upstream_of
 from retrain_daemon.core.scores import wanted_metrics
-from retrain_daemon.core.vocabulary import SCORES, metric_of, upstream_of
 
 NO_ANSWER = "the registry does not answer"
 #: Facts that are about the champion, or counted against it.

@@ -1,0 +1,3 @@
+"""Policies tried on a virtual timeline: a world that stands in for folders, workers, registry and journal, about which
+the daemon's own `decide` decides.
+"""
