@@ -51,25 +51,32 @@ class Sliced:
 def read_slices(job: Train, schema: Schema, judging: LabelledRows) -> Mapping[str, Sliced]:
     """The slices of the judging rows by each column that a line names, from the files.
 
-    Raises DataProblem where a file with judging rows has no such column, and what reading a file may raise.
+    Raises DataProblem where a file with judging rows lacks a column that a line which counts names, and what reading
+    a file may raise.
     """
-    lines = {line.slices: line for line in reversed(job.require) if line.slices}
+    lines = _by_column(job.require)
     if not lines or not len(judging):
         return {column: Sliced() for column in lines}
-    reading = {column: _Reading(np.full(len(judging), -1, dtype=np.int32)) for column in lines}
     of_drop, row_keys = judging.drop, judging.row_keys
-    for drop in job.drops:
+    drops = [drop for drop in job.drops if (of_drop == drop.drop).any()]
+    lacking = _lacking([drop.path for drop in drops], lines)
+    reading = {column: _Reading(np.full(len(judging), -1, dtype=np.int32)) for column in lines.keys() - lacking}
+    for drop in drops if reading else ():
         here = np.flatnonzero(of_drop == drop.drop)
-        if not len(here):
-            continue
-        _refuse_without(drop.path, lines)
         here = here[np.argsort(row_keys[here], kind="stable")]
-        for piece in read_row_pieces(drop, job.data, schema, Counted, tuple(lines)):
+        for piece in read_row_pieces(drop, job.data, schema, Counted, tuple(reading)):
             assert piece.beside is not None  # columns were asked for
             places, found = _places(row_keys[here], piece.rows.row_keys)
             for column, each in reading.items():
                 each.take(here[places], piece.beside[column].iloc[found])
-    return {column: each.sliced(column) for column, each in reading.items()}
+    return {**{column: each.sliced(column) for column, each in reading.items()}, **lacking}
+
+
+def _by_column(require: Sequence[Requirement]) -> dict[str, Requirement]:
+    """For each column the first line that names it, of those that count where there are such."""
+    sliced = [line for line in require if line.slices]
+    observed, counting = ([line for line in reversed(sliced) if line.observe is so] for so in (True, False))
+    return {line.slices: line for line in (*observed, *counting)}
 
 
 class _Reading:
@@ -129,16 +136,30 @@ def _as_number(name: str) -> float:
     return float(name) if _NUMBER.fullmatch(name) else float("inf")
 
 
-def _refuse_without(path: str, lines: Mapping[str, Requirement]) -> None:
-    names = column_names(path)
-    for column, line in lines.items():
-        if column not in names:
-            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            raise DataProblem(
-                f"promote.require asks for {line.metric} in slices of {column!r}, a column that {shown(path)} lacks.",
-                f"It has {', '.join(names[:_MOST_NAMED])}{more}: correct the line in the policy, or drop files that "
-                "have the column.",
-            )
+def _lacking(paths: Sequence[str], lines: Mapping[str, Requirement]) -> dict[str, Sliced]:
+    """Columns that a file lacks and nothing but observed lines names: these stop no challenger.
+
+    Raises DataProblem where a line that counts names one.
+    """
+    lacking: dict[str, Sliced] = {}
+    for path in paths:
+        names = column_names(path)
+        for column, line in lines.items():
+            if column in names:
+                continue
+            if not line.observe:
+                raise _lack(path, names, line)
+            lacking.setdefault(column, Sliced(problem=f"{shown(path)} has no column {column!r}"))
+    return lacking
+
+
+def _lack(path: str, names: Sequence[str], line: Requirement) -> DataProblem:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return DataProblem(
+        f"promote.require asks for {line.metric} in slices of {line.slices!r}, a column that {shown(path)} lacks.",
+        f"It has {', '.join(names[:_MOST_NAMED])}{more}: correct the line in the policy, or drop files that "
+        "have the column.",
+    )
 
 
 def measure_slices(job: Train, both: SideBySide, sliced: Mapping[str, Sliced]) -> tuple[SliceEvidence, ...]:

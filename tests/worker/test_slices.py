@@ -132,6 +132,17 @@ def test_a_column_the_files_lack_is_refused_with_the_line_and_those_they_have(tm
     assert "It has id, n, x, y, g, region, city" in refused.value.hint
 
 
+def test_a_column_the_files_lack_stops_no_attempt_where_the_line_only_observes(tmp_path: Path) -> None:
+    observed = replace(LINE, slices="regoin", observe=True)
+    job, rows = judging(tmp_path, require=(observed, LINE))
+    sliced, truth = read_slices(job, TABLE, rows), rows.target.to_numpy()
+    told, *others = measure_slices(job, both_of(truth, truth, truth), sliced)
+    assert (told.column, told.measured.problem) == ("regoin", "a.csv has no column 'regoin'")
+    assert {each.column for each in others} == {"region"}
+    with pytest.raises(DataProblem, match="in slices of 'regoin'"):
+        read_slices(replace(job, require=(observed, replace(observed, observe=False))), TABLE, rows)
+
+
 def test_a_feature_can_be_what_rows_are_sliced_by(tmp_path: Path) -> None:
     schema = Schema((Column("n", "long"), Column("region", "string")), "long")
     job, rows = judging(tmp_path, replace(SPEC, features=("n", "region")), schema)
