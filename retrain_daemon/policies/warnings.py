@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from retrain_daemon.core.metrics import METRICS
-from retrain_daemon.core.policy import Claim, Policy, Promotion, Requirement, Rule
+from retrain_daemon.core.policy import Claim, Policy, Requirement, Rule
 from retrain_daemon.core.rules.conditions import (
     Alternative,
     Fault,
@@ -42,7 +42,14 @@ class _Warning:
 
 def warnings_of(policy: Policy) -> tuple[Problem, ...]:
     """Given a policy without problems, what in it is surely not meant, in the order of its lines."""
-    found = (*_of_rules(policy), *_of_data(policy), *_of_pace(policy), *_of_names(policy), *_of_promotion(policy))
+    found = (
+        *_of_rules(policy),
+        *_of_data(policy),
+        *_of_window(policy),
+        *_of_pace(policy),
+        *_of_names(policy),
+        *_of_promotion(policy),
+    )
     placed = (_placed(policy, warning) for warning in found)
     return tuple(sorted(placed, key=lambda problem: (problem.line, problem.column)))
 
@@ -146,25 +153,33 @@ def _of_promotion(policy: Policy) -> Iterator[_Warning]:
 
 def _of_rows(policy: Policy, line: Requirement) -> tuple[str, str, str] | None:
     """A window of so many rows holds out fewer than a line asks for, so that it is never judged."""
+    held_out = _held_out(policy, line.min_rows or 0)
+    if held_out is None:
+        return None
+    message = f"The line asks for {line.min_rows:,} rows{' in each slice' if line.slices else ''}, and {held_out[0]}"
+    return ".min_rows", f"{message}: it is never settled.", held_out[1]
+
+
+def _of_window(policy: Policy) -> Iterator[_Warning]:
+    """A window of so many rows holds out fewer than any verdict takes, so that each training is for nothing."""
+    needed = policy.promote.min_rows
+    held_out = _held_out(policy, needed)
+    if held_out is not None:
+        message = f"`promote.min_rows` is {needed:,}, and {held_out[0]}: no verdict is ever reached."
+        yield _Warning("data.window", message, held_out[1])
+
+
+def _held_out(policy: Policy, needed: int) -> tuple[str, str] | None:
+    """Where a window of so many rows holds out fewer than are needed: how many, as a clause, and what to write."""
     rows, share = policy.data.window.rows, policy.data.holdout.share
-    needed = _needed(policy.promote, line)
-    if rows is None or share is None or not needed:
+    if rows is None or share is None:
         return None
     expected = rows * share
     # A hash holds out a few more at times; five standard deviations are surely enough.
     if needed <= expected + 5 * math.sqrt(expected):
         return None
-    message = (
-        f"The line asks for {needed:,} rows{' in each slice' if line.slices else ''}, and of a window of {rows:,} rows "
-        f"about {expected:,.0f} judge: it is never settled."
-    )
     hint = f"Write `window: {math.ceil(needed / share)} rows` or more, a larger holdout, or a smaller min_rows."
-    return ".min_rows" if line.min_rows else "", message, hint
-
-
-def _needed(promote: Promotion, line: Requirement) -> int | None:
-    needs_rows = line.claim is Claim.UNLESS_WORSE_BY and line.metric in METRICS
-    return line.min_rows or (promote.min_rows if needs_rows else None)
+    return f"of a window of {rows:,} rows about {expected:,.0f} judge", hint
 
 
 def _of_bound(line: Requirement) -> tuple[str, str, str] | None:

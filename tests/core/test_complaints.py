@@ -36,6 +36,7 @@ def problem_of(source: str) -> ExpressionProblem:
         ("data.new_rows >= 10,000", "10,000", "Write 10000 without a comma."),
         ("data.new_rows >= 1 000", "1 000", "Write 1000."),
         ("drift.max > 0,2", "0,2", "Write 0.2."),
+        ("(failures == 0) && data.new_rows >= 10,000", "10,000", "Write 10000 without a comma."),
         ("drift.max > 5%", "5%", "Write 0.05."),
         ("drift.max > 25% && failures == 0", "25%", "Write 0.25."),
         ("failures > 2.", "2.", "Write 2."),
@@ -78,6 +79,9 @@ def problem_of(source: str) -> ExpressionProblem:
         ("failures > 2 # often", "#", "A comment begins with //."),
         # how words stand together
         ("0 < data.new_rows < 5", "< 5", "Write 0 < data.new_rows && data.new_rows < 5."),
+        ("drift.max >> 0.1", ">>", "Write >."),
+        ("champion.scores.roc_auc[-1] < 0.8", "-1", "The newest is champion.scores.roc_auc.last(1)[0]."),
+        ("champion.scores.roc_auc[20] < 0.8", "20", "The newest is"),
         ("(data.new_rows > 3 && (failures == 0)", "(data", "Write `)` where it closes this."),
         ("failures in [1, 2)", ")", "Take it out."),
         ("&& failures > 3", "&&", "Something to compare is missing before it."),
@@ -101,6 +105,18 @@ def test_a_mistake_is_placed_at_its_word_and_says_what_to_write(source: str, at:
 
     assert hint in problem.hint
     assert source[offset_of(source, problem.line, problem.column) :].startswith(at)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "(data.new_rows > 5 || drift.max > 0.2) && now.getDayOfWeek() in [0,6]",
+        "[0,6].exists(d, d == now.getDayOfWeek())",
+        "champion.scores.roc_auc[19] < 0.8 && champion.scores.roc_auc.last(1)[0] < 0.8",
+    ],
+)
+def test_a_list_of_numbers_needs_no_spaces_wherever_it_stands(source: str) -> None:
+    assert compile_rule(source).names
 
 
 _TERMS = st.sampled_from(

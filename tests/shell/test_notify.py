@@ -133,4 +133,7 @@ def alive(pid: int) -> bool:
         if not Path(f"/proc/{pid}").exists():
             return False
         time.sleep(0.02)
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:  # it ended at this very moment
+        return False

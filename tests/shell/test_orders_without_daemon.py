@@ -73,7 +73,7 @@ def test_a_wrong_policy_of_another_model_keeps_nobody_from_a_rollback(
 def test_a_wrong_policy_of_the_model_itself_is_said(box: FakeBox, capsys: pytest.CaptureFixture[str]) -> None:
     box.write_policy("model: [")
     assert ordered(box, "rollback") == 3
-    assert "churn.yaml:2:1" in capsys.readouterr().err
+    assert "churn.yaml:1:8: The `[` is not closed" in capsys.readouterr().err
 
 
 def test_an_order_that_could_not_be_tried_is_not_carried_out_later(

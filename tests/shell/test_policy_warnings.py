@@ -135,8 +135,18 @@ EVENT_TIME = "  target: churned\n  event_time: at\n"
             POLICY.replace("  target: churned\n", "  target: churned\n  window: 2000 rows\n  holdout: 5%\n").replace(
                 "{metric: accuracy, better_by: 0}", "{metric: accuracy, unless_worse_by: 0.01}"
             ),
-            "The line asks for 200 rows, and of a window of 2,000 rows about 100 judge: it is never settled.",
-            12,
+            "`promote.min_rows` is 200, and of a window of 2,000 rows about 100 judge: no verdict is ever reached.",
+            5,
+        ),
+        (
+            POLICY.replace("  target: churned\n", "  target: churned\n  window: 600 rows\n"),
+            "`promote.min_rows` is 200, and of a window of 600 rows about 120 judge: no verdict is ever reached.",
+            5,
+        ),
+        (
+            POLICY.replace("  target: churned\n", "  target: churned\n  window: 2000 rows\n") + "  min_rows: 600\n",
+            "`promote.min_rows` is 600, and of a window of 2,000 rows about 400 judge: no verdict is ever reached.",
+            5,
         ),
         (
             POLICY.replace("  target: churned\n", "  target: churned\n  window: 2000 rows\n").replace(

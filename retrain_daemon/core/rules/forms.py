@@ -5,6 +5,7 @@ Like `words.py`, but about how words stand together. Each check names what to wr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -14,6 +15,8 @@ from retrain_daemon.core.rules.vocabulary import FACTS, Kind
 
 #: What goes over each value of a list.
 LOOPS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+#: Rules see the scores of so many files.
+_MOST_SCORES = 20
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _ORDER = frozenset({"<", "<=", ">", ">="})
 _JOINS = frozenset({"&&", "||", "?", ":", ",", "!"})
@@ -34,7 +37,7 @@ def check_brackets(source: str, tokens: tuple[Token, ...]) -> None:
 
 def check_forms(source: str, tokens: tuple[Token, ...]) -> None:
     """Raise ExpressionProblem for words that are well by themselves and not together."""
-    for check in (_percentages, _chains, _thousands, _loops, _lists, _needless):
+    for check in (_percentages, _chains, _thousands, _positions, _loops, _lists, _needless):
         for problem in check(source, tokens):
             raise problem
 
@@ -70,13 +73,16 @@ def _chain(source: str, tokens: tuple[Token, ...], first: Token, second: Token) 
     low = tokens[at - 1].text if at else "a"
     high = tokens[to + 1].text if to + 1 < len(tokens) else "b"
     middle = source[first.end : second.start].strip()
+    if not middle:
+        written = source[first.start : second.end]
+        return problem_at(source, first.start, f"`{written}` is not an operator of rules.", f"Write {first.text}.")
     hint = f"Write {low} {first.text} {middle} && {middle} {second.text} {high}."
     return problem_at(source, second.start, "Comparisons do not make chains.", hint)
 
 
 def _thousands(source: str, tokens: tuple[Token, ...]) -> Iterator[ExpressionProblem]:
     """A comma in a number, where nothing takes a list."""
-    depth = 0
+    depth = sum(token.text in _PAIRS for token in tokens[:1])
     for index, token in enumerate(tokens[1:-1], 1):
         depth += (token.text in _PAIRS) - (token.text in _PAIRS.values())
         first, second = tokens[index - 1], tokens[index + 1]
@@ -86,6 +92,17 @@ def _thousands(source: str, tokens: tuple[Token, ...]) -> Iterator[ExpressionPro
         whole = len(second.text) == 3 and first.text != "0"
         hint = f"Write {first.text}{second.text} without a comma." if whole else f"Write {first.text}.{second.text}."
         yield problem_at(source, first.start, f"`{first.text},{second.text}` is not a number.", hint)
+
+
+def _positions(source: str, tokens: tuple[Token, ...]) -> Iterator[ExpressionProblem]:
+    """Scores are counted from 0, the oldest first: none stands below that, nor behind the most that are kept."""
+    for index, (name, bracket) in enumerate(pairwise(tokens)):
+        end = closing(tokens, index + 1) if bracket.text == "[" and name.text.startswith("champion.scores.") else None
+        place = "".join(token.text for token in tokens[index + 2 : end]) if end else ""
+        if not re.fullmatch(r"-?\d{1,9}", place) or 0 <= int(place) < _MOST_SCORES:
+            continue
+        message = f"`{name.text}[{place}]` is never there: of at most {_MOST_SCORES} scores the oldest is [0]."
+        yield problem_at(source, tokens[index + 2].start, message, f"The newest is {name.text}.last(1)[0].")
 
 
 def _loops(source: str, tokens: tuple[Token, ...]) -> Iterator[ExpressionProblem]:
