@@ -50,14 +50,29 @@ def complaint_of(error: yaml.MarkedYAMLError, text: str) -> Complaint:
     mark, begun = error.problem_mark or error.context_mark, error.context_mark
     place = mark.index if mark else 0
     if "flow" in said and begun is not None:
-        message = f"The `{text[begun.index : begun.index + 1]}` is not closed, or a comma is missing behind it."
-        found = _looks_like(text, begun.index) or (message, "Check the brackets from here on.")
-        return Complaint(begun.index, *found)
+        opened = _opened(text, begun.index)
+        message = f"The `{text[opened : opened + 1]}` is not closed, or a comma is missing behind it."
+        found = _looks_like(text, opened) or (message, "Check the brackets from here on.")
+        return Complaint(opened, *found)
     if "quoted scalar" in said and "end of stream" in said:
         offset = begun.index if begun is not None else place
         return Complaint(offset, "A quote is not closed.", "Write a quote at both ends.")
     found = _looks_like(text, place) or _of_sign(text, place, said) or _known(said, begun.line + 1 if begun else 1)
     return Complaint(place, *found)
+
+
+def _opened(text: str, place: int) -> int:
+    """Where the bracket is that the place is in: the parser names an entry of it where it found none."""
+    closed = 0
+    for index in range(place, -1, -1):
+        sign = text[index : index + 1]
+        if sign and sign in "[{":
+            if not closed:
+                return index
+            closed -= 1
+        elif sign and sign in "]}" and index < place:
+            closed += 1
+    return place
 
 
 def _of_sign(text: str, place: int, said: str) -> tuple[str, str] | None:
