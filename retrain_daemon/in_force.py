@@ -66,7 +66,7 @@ class PoliciesInForce:
         self._unfinished = True
         self._found = found
         models = self._models(found.fleets, listing)
-        expanded = expand(found.policies, found.fleets, found.named, models, self.of)
+        expanded = expand(found.policies, found.fleets, found.named, models, self.of, _files(self._journal))
         loaded = [policy for policy in expanded.policies.values() if self.of.get(policy.model) != policy]
         for policy in loaded:
             self._journal.models.ensure(policy.model, policy.source, policy.alias, now)
@@ -88,7 +88,9 @@ class PoliciesInForce:
         """
         if listing is None:
             return {fleet.source: NO_MODELS for fleet in fleets}
-        known = _by_file(self._journal) if listing is NO_MODELS else {}
+        known: dict[str, set[str]] = {}
+        for model, file in _files(self._journal).items() if listing is NO_MODELS else ():
+            known.setdefault(file, set()).add(model)
         for model, policy in self.of.items():
             known.setdefault(policy.source, set()).add(model)
         return {
@@ -121,13 +123,9 @@ class PoliciesInForce:
         self._bad_files, self._said = bad, problems
 
 
-def _by_file(journal: Journal) -> dict[str, set[str]]:
-    """The models that each file was about at the end of an earlier life."""
-    files: dict[str, set[str]] = {}
-    for row in journal.models.all():
-        if row.retired_at is None:
-            files.setdefault(row.policy_file, set()).add(row.name)
-    return files
+def _files(journal: Journal) -> dict[str, str]:
+    """The file that each watched model's policy is in, or was at the end of an earlier life."""
+    return {row.name: row.policy_file for row in journal.models.all() if row.retired_at is None}
 
 
 def _say_problem(problem: Problem) -> None:

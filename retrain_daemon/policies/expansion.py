@@ -30,17 +30,17 @@ class Expanded:
 
 def expand(
     policies: Collection[Policy], fleets: Collection[Fleet], named: Collection[str],
-    models: Mapping[str, Listing], before: Mapping[str, Policy],
+    models: Mapping[str, Listing], before: Mapping[str, Policy], had: Mapping[str, str],
 ) -> Expanded:  # fmt: skip
     """Given what files say, and by each fleet's file what is known of the models there are, the policy of each model.
 
     `named` are models that some file names: no fleet takes them up, as what the file says may only be wrong at the
-    moment. A model that was in force by one of the fleets that match it stays with that one.
+    moment. A model that was in force by one of the fleets that match it stays with that one: `had` is the file of each
+    model that was in force, also in an earlier life.
     """
     own = {policy.model: policy for policy in policies}
     taken = {fleet.source: sorted(filter(fleet.models.takes, models[fleet.source].names)) for fleet in fleets}
     possible = {file: [name for name in names if not why_no_folder(name)] for file, names in taken.items()}
-    had = {name: policy.source for name, policy in before.items() if name not in own}
     claims = _claims(possible, own.keys(), named, had)
     holders = {name: _holder(files, had.get(name)) for name, files in claims.items()}
     by_file = {fleet.source: fleet for fleet in fleets}

@@ -93,7 +93,7 @@ class PolicyFiles:
         """What they say, of fleets the policies of those of `models` that match."""
         policies, fleets = _policies(self._said), self.fleets
         warnings = tuple(warning for _, found in sorted(self._readings.items()) for warning in found.warnings)
-        of = expand(policies, fleets, _named(self._readings), dict.fromkeys((f.source for f in fleets), models), {})
+        of = expand(policies, fleets, _named(self._readings), dict.fromkeys((f.source for f in fleets), models), {}, {})
         problems = (*_problems(self._readings), *self._clashes, *of.problems)
         every = tuple(of.policies.values())
         return Reading(every, problems, (*warnings, *warn_of_circle(every)), fleets, of.warnings)

@@ -51,7 +51,7 @@ def complaint_of(error: yaml.MarkedYAMLError, text: str) -> Complaint:
     place = mark.index if mark else 0
     if "flow" in said and begun is not None:
         opened = _opened(text, begun.index)
-        message = f"The `{text[opened]}` is not closed, or a comma is missing behind it."
+        message = f"The `{text[opened : opened + 1]}` is not closed, or a comma is missing behind it."
         found = _looks_like(text, opened) or (message, "Check the brackets from here on.")
         return Complaint(opened, *found)
     if "quoted scalar" in said and "end of stream" in said:
@@ -62,8 +62,17 @@ def complaint_of(error: yaml.MarkedYAMLError, text: str) -> Complaint:
 
 
 def _opened(text: str, place: int) -> int:
-    """Where the bracket stands that the parser means: at the place, or before it where nothing follows."""
-    return max(text.rfind(sign, 0, place + 1) for sign in "[{")
+    """Where the bracket is that the place is in: the parser names an entry of it where it found none."""
+    closed = 0
+    for index in range(place, -1, -1):
+        sign = text[index : index + 1]
+        if sign and sign in "[{":
+            if not closed:
+                return index
+            closed -= 1
+        elif sign and sign in "]}" and index < place:
+            closed += 1
+    return place
 
 
 def _of_sign(text: str, place: int, said: str) -> tuple[str, str] | None:

@@ -335,6 +335,8 @@ def test_a_wrong_word_is_found_where_it_stands_in_every_style_of_writing(
     ("before", "after", "place", "said"),
     [
         ("better_by: 0}\n", "better_by: 0", "10:7", "The `{` is not closed"),
+        ("better_by: 0}\n", "better_by: ", "10:7", "The `{` is not closed"),
+        ("churned", "[churned, [a, b], ", "4:11", "The `[` is not closed"),
         ("target: churned", 'target: "churned', "4:11", "A quote is not closed."),
         ("    when:", "     when:", "7:10", "A `:` stands where no key can be."),
         ("    when:", "   when:", "7:4", "Begin it with `- ` like the entry in line 6"),

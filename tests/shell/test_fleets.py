@@ -300,7 +300,7 @@ def test_a_wrong_file_about_a_model_leaves_it_where_it_was(fleets: Fleets) -> No
     fleets.write("z.yaml", one("churn-fr").replace("accuracy", "acuracy"))
     assert fleets.turn() == {"churn-fr": "m", "churn-it": "m"}
     fleets.begin()
-    assert fleets.turn() == {"churn-it": "m"}
+    assert fleets.turn() == {"churn-fr": "m", "churn-it": "m"}
     fleets.write("z.yaml", one("churn-fr"))
     assert fleets.turn() == {"churn-fr": "z", "churn-it": "m"}
 
@@ -315,6 +315,17 @@ def test_a_fleet_keeps_a_model_that_a_second_fleet_matches_later(fleets: Fleets)
     fleets.write("m.yaml", matching("nothing-*"))
     assert fleets.turn() == {"churn-fr": "a", "fraud": "a"}
     assert fleets.policies.wrong_files() == ()
+
+
+def test_a_fleet_keeps_a_model_that_a_second_fleet_matches_also_over_a_restart(fleets: Fleets) -> None:
+    fleets.write("m.yaml", FLEET)
+    fleets.register("churn-fr", "fraud")
+    fleets.turn()
+    fleets.write("a.yaml", matching('"*"'))
+    for _ in range(2):
+        fleets.begin()
+        assert fleets.turn() == {"churn-fr": "m", "fraud": "a"}
+        assert fleets.policies.wrong_files() == ("a.yaml",)
 
 
 def test_a_fleet_file_that_went_wrong_keeps_its_last_good_version_for_new_models_too(fleets: Fleets) -> None:

@@ -319,6 +319,18 @@ STORIES: dict[str, tuple[dict[str, str], Steps]] = {
             at(5, drop("c.csv", 10)),
         ),
     ),
+    "the alias is put where it is, away and back, while a challenger awaits approval": (
+        {"promote:\n": "promote:\n  approval: {within: 3d}\n"},
+        (
+            at(1, drop("a.csv")),
+            at(2, Paused("ada")),
+            at(3, AliasMoved(CHAMPION, "ada")),
+            at(4, AliasMoved(None, "ada")),
+            at(5, AliasMoved(CHAMPION, "ada")),
+            at(6, Resumed("ada")),
+            at(74, drop("b.csv", 10)),
+        ),
+    ),
     "nobody approves in time": (
         {"promote:\n": "promote:\n  approval: {within: 3d}\n"},
         (at(1, drop("a.csv")), at(24, drop("b.csv", 10)), at(74, drop("c.csv", 10))),

@@ -109,9 +109,11 @@ def _person(world: World, event: Event, now: datetime) -> None:
 def _move_alias(world: World, version: int | None, now: datetime) -> None:
     if version is not None:
         world.make(version, now)
+    judged_against = world.previous if world.champion is None else world.champion
     world.lost = version is None and (world.champion is not None or world.lost)
     world.crown(version)
-    if world.open is not None and world.open.asked_until is not None and version is not None:
+    moved = version not in (None, judged_against)
+    if moved and world.open is not None and world.open.asked_until is not None:
         world.open.asked_until, world.open.answer = None, None
         world.ends_at(world.open, now + world.open.course.takes)
 
