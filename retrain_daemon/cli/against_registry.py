@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from retrain_daemon.cli.composition import clock, registry_of, trust_of
+from retrain_daemon.cli.composition import clock, journal_to_read, registry_of, trust_of
 from retrain_daemon.cli.gates import unsettled
 from retrain_daemon.cli.one_job import Asked, all_done
 from retrain_daemon.cli.questions import question_of
 from retrain_daemon.core.names import Listing
 from retrain_daemon.core.policy import Policy
-from retrain_daemon.drops import DropFolders
+from retrain_daemon.drops import DropFolders, Stamp
 from retrain_daemon.errors import NotFound, RegistryUnreachable
 from retrain_daemon.executor.limits import Limits
 from retrain_daemon.intake import watched_folder
@@ -28,6 +28,7 @@ from retrain_daemon.policies.nodes import shown_path
 from retrain_daemon.policies.places import find, place_of
 from retrain_daemon.registry import Registry, spell_alias
 from retrain_daemon.settings import Settings
+from retrain_daemon.worker.findings import sentence
 from retrain_daemon.worker.job import Failed, Finding, PolicyChecked, Result, Source
 
 LIMITS = Limits(run_for=timedelta(minutes=10), memory=None)
@@ -136,7 +137,7 @@ def _subjects(policies: tuple[Policy, ...], registry: Registry, settings: Settin
             tracking_uri=registry.tracking_uri, registry_uri=registry.registry_uri, model=policy.model, version=number
         )
         untrusted = trust.against_champion(registry.author(version), number)
-        reference, without = _newest(policy)
+        reference, without = _newest(policy, settings)
         yield _Subject(policy, without, question_of(policy, source, untrusted, reference))
 
 
@@ -163,18 +164,34 @@ def _no_alias(policy: Policy, aliases: Mapping[str, int]) -> Finding:
     return Finding(key=key, message=f"{message}, so there is no champion to train from.", hint=hint)
 
 
-def _newest(policy: Policy) -> tuple[str, tuple[Finding, ...]]:
-    """The newest complete file of the drop folder, or a warning that there is none."""
+def _newest(policy: Policy, settings: Settings) -> tuple[str, tuple[Finding, ...]]:
+    """The newest complete file of the drop folder that the daemon did not refuse, else the newest; or a warning that
+    there is none.
+    """
     folders = DropFolders(lambda: None)
     try:
         scan = folders.scan(watched_folder(policy), {}, clock())
+        good = folders.scan(watched_folder(policy), _refused(policy.model, settings), clock())
     finally:
         folders.close()
-    if scan.found:
-        return scan.found[-1].path, ()
-    why = scan.problem or f"No complete file is in {policy.data.folder} that is named {policy.data.pattern}."
+    if found := good.found or scan.found:
+        return found[-1].path, ()
+    why = sentence(scan.problem) and f"{sentence(scan.problem)}."
+    why = why or f"No complete file is in {policy.data.folder} that is named {policy.data.pattern}."
     hint = "Columns are compared once one is there."
     return "", (Finding(key="data.path", message=why, hint=hint, warning=True),)
+
+
+def _refused(model: str, settings: Settings) -> Mapping[str, Stamp]:
+    """Files in quarantine, as they were when they were refused; none where no daemon has run yet."""
+    try:
+        journal = journal_to_read(settings)
+    except NotFound:
+        return {}
+    try:
+        return {path: Stamp(*stamp) for path, stamp in journal.drops.quarantined(model).items()}
+    finally:
+        journal.close()
 
 
 def _asked(subjects: list[_Subject], settings: Settings) -> Mapping[str, Result]:

@@ -17,6 +17,7 @@ from retrain_daemon.core.decide import Action, Decision, RuleReport, decide
 from retrain_daemon.core.facts import ChampionState, Facts
 from retrain_daemon.core.pace import hindrance
 from retrain_daemon.core.policy import Policy, Recipe, Rule
+from retrain_daemon.core.quiet import quiet_until
 from retrain_daemon.core.rules.forecast import Forecast, forecast
 from retrain_daemon.core.rules.unknown import why_unknown
 from retrain_daemon.core.rules.vocabulary import readable
@@ -50,7 +51,8 @@ class Expected:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """One model: its decision now, the facts it rests on, what the next comparison could show (None without a
-    champion), how the watch over its last promotion stands, and by name what each rule would do and when.
+    champion), how the watch over its last promotion stands, and by name what each rule would do and when. `held_until`:
+    when the pace lets an attempt start, where it is what holds one back.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Plan:
     facts: Facts
     outlook: Outlook | None
     watch: str = ""
+    held_until: datetime | None = None
     rules: Mapping[str, Expected]
 
 
@@ -96,11 +99,20 @@ def _planned(policy: Policy, facts: Facts, journal: Journal, now: datetime) -> P
         facts=facts,
         outlook=_outlook(policy, journal, facts),
         watch=how_it_stands(journal, watch, now) if watch is not None else "",
+        held_until=_held_until(policy, facts, now) if decision.code in _PACE else None,
         rules={
             rule.name: _expected(rule, report, policy, facts, now)
             for rule, report in zip(policy.rules, decision.rules, strict=True)
         },
     )
+
+
+def _held_until(policy: Policy, facts: Facts, now: datetime) -> datetime | None:
+    """Past what holds the next start back the longest, and past quiet hours that hold at that moment."""
+    slow = hindrance(policy.pace, facts.starts, now)
+    if slow is None:
+        return None
+    return quiet_until(policy.pace.quiet_hours, slow.until) or slow.until
 
 
 def _expected(rule: Rule, report: RuleReport, policy: Policy, facts: Facts, now: datetime) -> Expected:
@@ -190,8 +202,8 @@ def _headlines(plan: Plan) -> Iterator[str]:
     yield f"  {decision.sentence}"
     if decision.offered:
         yield f"  challenger: {decision.offered}"
-    if decision.until and decision.code in _PACE:
-        yield f"  not before {weekday(decision.until)}"
+    if plan.held_until:
+        yield f"  not before {weekday(plan.held_until)}"
     elif (change := _next_change(plan)) is not None:
         yield f"  time alone may change this at {weekday(change)}"
     if decision.recipe and decision.action is Action.TRAIN:

@@ -36,6 +36,14 @@ class Drops:
         )
         return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
 
+    def quarantined(self, model: str) -> dict[str, tuple[int, int, int]]:
+        """The stamp of each file that was refused and not yet dealt with."""
+        rows = self._database.rows(
+            "SELECT path, size, mtime_ns, inode FROM drops WHERE model = ? AND current = 1 AND state = 'quarantined'",
+            model,
+        )
+        return {row["path"]: (row["size"], row["mtime_ns"], row["inode"]) for row in rows}
+
     def add(
         self, model: str, path: str, stamp: tuple[int, int, int], now: datetime, *,
         arrived_at: datetime | None = None, reason: str = "", hint: str = "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from retrain_daemon.core.metrics import METRICS, Needs, Task
 from retrain_daemon.errors import Refused
 from retrain_daemon.worker.against_file import Head, labels_of
-from retrain_daemon.worker.evaluate import canonical
+from retrain_daemon.worker.evaluate import canonical, positive_code
 from retrain_daemon.worker.findings import about, as_warning, key_of, sentence
 from retrain_daemon.worker.formats import shown
 from retrain_daemon.worker.frameworks.hyperparameters import read_hyperparameters
@@ -93,8 +93,8 @@ def _against_positive(job: CheckPolicy, model: Trainable) -> Iterator[Finding]:
         message = "`data.target.positive` names a class, and the model predicts numbers."
         yield Finding(key="data.target.positive", message=message, hint="Leave it out.")
         return
-    known = [canonical(value) for value in _classes(model)]
-    if canonical(positive) not in known:
+    known = tuple(canonical(value) for value in _classes(model))
+    if positive_code(known, positive)[0] is None:
         message = f"`data.target.positive` is {canonical(positive)!r}, which is no class of the model."
         yield Finding(key="data.target.positive", message=message, hint=f"It knows {', '.join(known)}.")
 

@@ -151,7 +151,7 @@ def align(truth: NDArray[Any], models: Sequence[Predictions], positive: Scalar) 
         numbers = _columns(truth)
         return tuple(_regression(numbers, model) for model in models)
     known = _classes([truth, *(array for model in models for array in (model.labels, model.classes))])
-    code, problem = _positive(known, positive)
+    code, problem = positive_code(known, positive)
     return tuple(_classification(truth, model, known, code, problem) for model in models)
 
 
@@ -204,7 +204,8 @@ def _codes(values: NDArray[Any], classes: tuple[str, ...]) -> Codes:
     return np.array([places[canonical(value)] for value in distinct], dtype=np.intp)[codes]
 
 
-def _positive(classes: tuple[str, ...], positive: Scalar) -> tuple[int | None, str]:
+def positive_code(classes: tuple[str, ...], positive: Scalar) -> tuple[int | None, str]:
+    """Which of the classes a policy's `positive` is; None with a reason where it is none of them."""
     if positive is None:
         return None, ""
     # A policy may say 1 for true and true for 1, as long as only one of the two spellings is a class.

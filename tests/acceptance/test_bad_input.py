@@ -150,7 +150,7 @@ def test_check_names_every_problem_with_file_line_and_column(boxes: Boxes) -> No
     (box.folder / "policies" / "torn.yaml").write_text("model: [torn\ndata: {")
     said = box.run("check")
     assert said.code == 3
-    for place in ("shop2.yaml:2:", "shop2.yaml:3:1", "shop2.yaml:5:", "shop2.yaml:7:", "torn.yaml:2:"):
+    for place in ("shop2.yaml:2:", "shop2.yaml:3:1", "shop2.yaml:5:", "shop2.yaml:7:", "torn.yaml:1:8"):
         assert place in said.out
     assert "taget" in said.out
     assert "accuracy" in said.out

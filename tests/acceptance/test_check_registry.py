@@ -54,6 +54,13 @@ def test_each_policy_is_held_against_the_model_it_names(box: Box) -> None:
     assert "shop.yaml: ok, model shop" in ended.out
 
 
+def test_a_file_that_the_daemon_refused_is_not_held_against_the_policy(box: Box) -> None:
+    box.drop("b.csv", buyers(3, 300).drop(columns="age"))
+    assert any("age" in message for message in said(box)["shop"])
+    box.run("run", "--once")
+    assert not any("age" in message for message in said(box).get("shop", []))
+
+
 def ruin(box: Box, model: str) -> None:
     """The champion of this model is a version whose files are nowhere."""
     with box.as_default_mlflow():

@@ -99,6 +99,25 @@ def test_plan_says_what_the_pace_has_against_a_start_at_the_time_that_is_foresee
     assert "  time alone may change this at Monday 2026-03-02 03:00 UTC\n" in said
 
 
+@pytest.mark.parametrize(
+    ("pace", "said"),
+    [
+        ("{quiet_hours: {from: '11:00', to: '18:00'}}", "2026-03-01 18:00"),
+        ("{cooldown: 12h, quiet_hours: {from: '22:00', to: '03:00'}}", "2026-03-02 03:00"),
+    ],
+)
+def test_plan_says_when_the_pace_lets_an_attempt_start_whatever_slot_comes_before(
+    pace: str, said: str, box: FakeBox, ask: Ask
+) -> None:
+    box.edit_policy("champion.age > days(60)", "schedule.hourly")
+    box.edit_policy("data.new_rows >= 10000", "data.new_rows >= 1000")
+    box.live()
+    box.drop("b.csv", "x,churned\n2,yes\n")
+    box.edit_policy("promote:", f"schedules: {{hourly: {{cron: '0 * * * *', within: 10m}}}}\npace: {pace}\npromote:")
+    box.live()
+    assert f"UTC\n  not before {'Sunday' if '-01 ' in said else 'Monday'} {said} UTC\n" in ask("plan", MODEL)
+
+
 def test_plan_shows_the_recipe_of_each_rule_once(ask: Ask) -> None:
     said = ask("plan", MODEL)
     assert "    recipe: refit, C=0.5\n      limits: 2h, 2 more tries after a failure\n" in said

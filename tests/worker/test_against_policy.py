@@ -157,6 +157,17 @@ def test_each_disagreement_is_said_at_its_key(box: Box, what: str) -> None:
     assert not problem.warning
 
 
+def test_a_class_of_ones_may_be_called_true_as_it_is_in_judging(box: Box) -> None:
+    rows = buyers(3, 300)
+    rows = rows.assign(bought=(rows["bought"] == "yes").astype(int))
+    box.register("ones", rows=rows)
+    rows.to_csv(box.folder / "ones.csv", index=False)
+    reference = str(box.folder / "ones.csv")
+    assert found(box, ('positive: "yes"', "positive: true"), model="ones", reference=reference)[1] == []
+    [problem] = found(box, ('positive: "yes"', "positive: 2"), model="ones", reference=reference)[1]
+    assert problem.hint == "It knows 0, 1."
+
+
 def test_a_wrong_name_is_answered_by_the_one_that_was_meant(box: Box) -> None:
     _, [problem] = found(box, ("mode: refit", "mode: refit\n  hyperparameters: {logisticregression__CC: 1}"))
     assert problem.hint == "Did you mean 'logisticregression__C'?"

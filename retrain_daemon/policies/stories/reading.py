@@ -167,8 +167,9 @@ def _test(test: MappingNode, start: datetime, setting: Setting, names: Names) ->
         end = last if not given else max(last, *(each.at for each in given))
     _note_late(test, begins, end)
     sound = len(test.document.problems) == noted
-    if sound and not given and not any(map(_says_something, expected)):
-        message = "Nothing is given, and nothing is expected to start: this holds for every policy."
+    if sound and not any(_says_something(each) or _is_reached(each, given) for each in expected):
+        before = " before what is expected" if given else ""
+        message = f"Nothing is given{before}, and nothing is expected to start: this holds for every policy."
         test.problem(message, "Give what must not start an attempt, or expect the `code` of the decision.")
     return Story(
         name=test.take("name", word, ""), line=test.line, start=begins, end=end,
@@ -181,6 +182,13 @@ def _says_something(expected: Expectation) -> bool:
     if isinstance(expected, At):
         return bool(expected.code or expected.wanted or expected.rules)
     return expected.starts != 0
+
+
+def _is_reached(expected: Expectation, given: tuple[Given, ...]) -> bool:
+    """Whether something happens by then."""
+    if isinstance(expected, At):
+        return any(each.at <= expected.at for each in given)
+    return any(each.at < expected.end for each in given)
 
 
 def _note_late(test: MappingNode, start: datetime, end: datetime) -> None:
