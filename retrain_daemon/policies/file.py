@@ -49,6 +49,8 @@ from retrain_daemon.secrets import has_credentials
 
 MAX_BYTES = 1_000_000
 _MOST_RULES = 100
+#: All rules of a file together: reading and deciding is one model's turn, and others wait for it.
+_MOST_RULE_LETTERS = 20_000
 
 _KEYS = ("model", "models", "alias", "description", "schedules", "upstream", "data", "train", "retrain", "pace",
          "promote")  # fmt: skip
@@ -222,7 +224,9 @@ _NO_SCHEDULES: Mapping[str, Schedule] = {}
 def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     names: set[str] = set()
-    for item in at_most(_MOST_RULES, sequence(node)):
+    items = at_most(_MOST_RULES, sequence(node))
+    _refuse_too_long(node, items)
+    for item in items:
         rule = item.read(lambda entry: _rule(entry, requested, given), None)
         if rule is not None and rule.name and rule.name in names:
             item.problem(f"Two rules have the name `{rule.name}`.", "Name each rule after what it is for.")
@@ -230,6 +234,14 @@ def _rules(node: Node, requested: Recipe, given: Names) -> tuple[Rule, ...]:
             rules.append(rule)
             names.add(rule.name)
     return tuple(rules)
+
+
+def _refuse_too_long(node: Node, items: list[Node]) -> None:
+    entries = (item.entries.get("when") for item in items if isinstance(item, MappingNode))
+    letters = sum(len(when.value) for when in entries if isinstance(when, Scalar))
+    if letters > _MOST_RULE_LETTERS:
+        message = f"The rules of `{node.name}` have {letters:,} characters together; at most {_MOST_RULE_LETTERS:,} are"
+        raise Wrong(f"{message} read.", "Write fewer or shorter rules.")
 
 
 def _check_rules(

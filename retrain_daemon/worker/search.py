@@ -12,6 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from retrain_daemon import __version__
@@ -104,7 +105,7 @@ def _tried(
     if study.cuts > MOST_CUTS:
         return replace(failed, problem=_CUT_SHORT)
     try:
-        score = _score(stage, study.metric, teach(rows.training, values), rows)
+        score = _score(stage, study.metric, teach(_own(rows.training), values), rows.judging)
     except (UnknownHyperparameter, Unloadable, FrameworkMissing):
         raise
     except (TrainingFailed, Refused) as problem:
@@ -112,12 +113,17 @@ def _tried(
     return replace(failed, state=TrialState.COMPLETE, score=score, seconds=clock() - began)
 
 
-def _score(stage: Stage, metric: str, model: Trainable, rows: TrialRows) -> float:
+def _own(rows: LabelledRows) -> LabelledRows:
+    """The same rows for one trial alone: a model, or a team's function, may change them in place."""
+    return rows.take(np.arange(len(rows)))
+
+
+def _score(stage: Stage, metric: str, model: Trainable, rows: LabelledRows) -> float:
     """The metric over the rows that judge trials; raises TrainingFailed where it is none."""
-    predictions = predict(model, rows.judging.features, "model of the trial")
+    predictions = predict(model, _own(rows).features, "model of the trial")
     if bad := count_not_a_number(predictions):
-        raise TrainingFailed(f"It predicts NaN or infinity for {bad} of {len(rows.judging)} rows.")
-    truth = stage.champion.model.truth(rows.judging.target)
+        raise TrainingFailed(f"It predicts NaN or infinity for {bad} of {len(rows)} rows.")
+    truth = stage.champion.model.truth(rows.target)
     [scored] = align(truth, [predictions], stage.job.data.target.positive)
     measure = measure_of(metric, scored)
     if isinstance(measure, str):

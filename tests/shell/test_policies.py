@@ -314,6 +314,15 @@ def test_what_a_stored_model_takes_may_be_required(claim: str) -> None:
     assert policy_of(line("flipped", "at_most: 0.1")).promote.require[0].threshold == 0.1
 
 
+def test_rules_that_are_too_long_together_are_refused_before_any_is_compiled() -> None:
+    """They would hold up every other model, for half a minute where there are as many and as long as each may be."""
+    long = " || ".join(f"data.new_rows > {number}000000" for number in range(130))
+    rules = "".join(f"  - name: rule {number}\n    when: {long}\n" for number in range(6))
+    text = MINIMAL.replace("  - name: fresh\n    when: data.new_rows >= 100\n", rules)
+    (problem,) = problems_of(text)
+    assert f"have {6 * len(long):,} characters together; at most 20,000 are read" in str(problem)
+
+
 def test_a_rule_may_bring_requirements_of_its_own() -> None:
     policy = policy_of(with_rule_require("{metric: log_loss, better_by: 0}, {metric: loadable, at_least: 1}"))
     own = (Requirement("log_loss", Claim.BETTER_BY, 0.0), Requirement("loadable", Claim.AT_LEAST, 1.0))

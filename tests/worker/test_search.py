@@ -197,6 +197,37 @@ def test_trials_see_rows_of_the_training_side_only_and_all_see_the_same(tmp_path
     assert set(seen.tolist()) < set(training.row_keys.tolist())
 
 
+class Scaling(Guess):
+    """Changes the rows it is shown, as estimators with copy=False and some functions of teams do."""
+
+    def fit(self, rows: Any, target: Any) -> Guess:
+        self.changes(rows)
+        return super().fit(rows, target)
+
+    def predict(self, rows: Any) -> Any:
+        self.changes(rows)
+        return super().predict(rows)
+
+    def changes(self, rows: Any) -> None:
+        self.feature_names_in_ = np.array(["a", "b"], dtype=object)  # so it gets a frame
+        SHOWN.append(float(np.asarray(rows)[0, 0]))
+        rows *= 2.0
+
+
+SHOWN: list[float] = []
+
+
+def test_a_model_that_changes_its_rows_changes_them_for_no_other_trial(tmp_path: Path) -> None:
+    champion = Scaling()
+    job = a_job(tmp_path, trials=4)
+    stage = a_stage(job, rows(), champion)
+    del SHOWN[:]
+    search(stage, cast(Search, job.recipe.search), Teacher(stage))
+    assert len(SHOWN) == 8
+    assert len(set(SHOWN[::2])) == 1
+    assert len(set(SHOWN[1::2])) == 1
+
+
 def test_all_rows_of_a_group_are_on_one_side_of_a_trial(tmp_path: Path) -> None:
     training = rows(1000)
     customers = np.arange(1000, dtype=np.uint64) // np.uint64(5)
