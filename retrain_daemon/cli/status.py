@@ -95,8 +95,7 @@ def status(arguments: Arguments, settings: Settings) -> int:
     for problem in shown.policy_problems:
         print(f"policy problem: {problem}")
     for fleet in shown.fleets:
-        known = f"{len(fleet.models):,} models" if fleet.models else "matches no model"
-        print(f"fleet {fleet.file}: {fleet.match}: {known}")
+        print(f"fleet {fleet.file}: {fleet.match}: {how_many(len(fleet.models))}")
     for file in shown.policy_files:
         if file.wrong:
             print(f"policy kept: {file.file}: version {file.digest[:12]}, in force since {moment(file.since)}, stays in"
@@ -129,6 +128,11 @@ def _policies(path: Path, rows: tuple[ModelRow, ...]) -> Reading:
         return read_policies(path, Listing(names=frozenset(row.name for row in rows)))
     except NotFound as error:
         return Reading((), (Problem(file=str(path), line=0, column=0, message=error.message, hint=error.hint),))
+
+
+def how_many(models: int) -> str:
+    """How many models a fleet has; those that it matches may be another file's."""
+    return "no model" if not models else "1 model" if models == 1 else f"{models:,} models"
 
 
 def _fleet_status(fleet: Fleet, rows: tuple[ModelRow, ...]) -> FleetStatus:

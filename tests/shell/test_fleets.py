@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain_daemon.cli import composition
+from retrain_daemon.cli.status import how_many
 from retrain_daemon.core.names import Listing
 from retrain_daemon.daemon import Daemon
 from retrain_daemon.errors import RegistryUnreachable
@@ -588,6 +589,10 @@ def shown(box: FakeBox, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(composition, "registry_of", lambda _settings: box.registry)
     settings = Settings(tracking_uri="", registry_uri="", state=box.root / "state", policies=box.root / "policies")
     return set(composition.policies_in_force(settings))
+
+
+def test_the_status_of_a_fleet_says_how_many_models_it_has() -> None:
+    assert [how_many(models) for models in (0, 1, 1200)] == ["no model", "1 model", "1,200 models"]
 
 
 def test_verbs_show_the_models_of_a_fleet_that_are_registered(

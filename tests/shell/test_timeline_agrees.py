@@ -287,6 +287,17 @@ STORIES: dict[str, tuple[dict[str, str], Steps]] = {
             at(5, Back("a.csv")),
         ),
     ),
+    "a recorded file is gone, and back under another name": (
+        {},
+        (
+            at(1, drop("a.csv", 900)),
+            at(2, drop("b.csv", 10)),
+            at(3, Gone("a.csv")),
+            at(4, drop("c.csv", 50)),
+            at(5, drop("d.csv", 900, same_as="a.csv")),
+            at(6, drop("e.csv", 50)),
+        ),
+    ),
     "one goes on without a file that is gone": (
         {"  target:": "  missing: skip\n  target:"},
         (

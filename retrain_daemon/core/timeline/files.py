@@ -152,6 +152,8 @@ class Files:
             file.stands = self._inspected(file)
             if file.stands is Stands.QUARANTINED:
                 self._aside.append(file)
+            if file.stands is Stands.DUPLICATE and self.named(file.given.same_as).gone:
+                self.go(file.given.same_as, gone=False)  # it is back, under another name
             self._count_in(file, now)
         return taken
 
