@@ -184,13 +184,13 @@ def test_a_worker_that_is_started_again_trains_nothing_twice(
 
 
 def test_a_teams_own_function_is_given_what_the_search_tries(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "own_fit.py").write_text(
+    (tmp_path / "fit_by_rate.py").write_text(
         "def fit(champion, lesson):\n"
         "    champion[-1].set_params(eta0=lesson.hyperparameters['rate'])\n"
         "    return champion.fit(lesson.frame(), lesson.target)\n"
     )
     job = searching(store, spaces={"rate": RATE["sgdclassifier__eta0"]}, code_folder=str(tmp_path))
-    done = run(replace(job, recipe=replace(job.recipe, trainer="own_fit:fit")), tmp_path)
+    done = run(replace(job, recipe=replace(job.recipe, trainer="fit_by_rate:fit")), tmp_path)
     assert done.challenger.searched is not None
     trained = mlflow.sklearn.load_model(done.challenger.model_uri)
     assert trained[-1].eta0 == done.challenger.searched.chosen["rate"]
