@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from retrain_daemon.journal.backups import Backups
 from retrain_daemon.journal.soundness import was_there
 from retrain_daemon.log import get_logger
 from retrain_daemon.notify import Hook, Notifier
-from retrain_daemon.policies import PolicyFolder, Problem, Reading, read_files, read_policies
+from retrain_daemon.policies import PolicyFolder, Problem, read_files, read_policies
 from retrain_daemon.policy_watch import PolicyWatch
 from retrain_daemon.registry import MlflowRegistry
 from retrain_daemon.schedule import WakeUps
@@ -159,32 +159,38 @@ def readable_policies(path: Path, model: str | None) -> tuple[dict[str, Policy],
 
     Of fleets that of `model` only, if it matches, whether it is registered or not.
     """
-    return _by_model(read_policies(path, NO_MODELS if model is None else Listing(names=frozenset({model}))), model)
-
-
-def policies_in_force(settings: Settings, model: str | None = None) -> dict[str, Policy]:
-    """Every policy by model, those of fleets by the models that the registry has; if it does not answer, by those that
-    the journal knows. With `model` the registry is not asked. Warnings about fleets are told on standard error.
-
-    Raises PolicyProblems if a file has any, with `model` if it has no policy for them.
-    """
-    if model is not None:
-        return readable_policies(settings.policies, model)[0]
-    files = read_files(settings.policies)
-    if not files.fleets:
-        return _by_model(files.reading(), None)[0]
-    models = _registered(settings, frozenset(pattern for fleet in files.fleets for pattern in fleet.models.match))
-    reading = files.reading(models)
-    for warning in reading.about_models:
-        print(f"retraind: {warning}", file=sys.stderr)
-    return _by_model(reading, None)[0]
-
-
-def _by_model(reading: Reading, model: str | None) -> tuple[dict[str, Policy], tuple[Problem, ...]]:
+    reading = read_policies(path, NO_MODELS if model is None else Listing(names=frozenset({model})))
     policies = {policy.model: policy for policy in reading.policies}
     if reading.problems and model not in policies:
         raise PolicyProblems("\n".join(str(problem) for problem in reading.problems))
     return policies, reading.problems
+
+
+def policies_in_force(settings: Settings, model: str | None = None) -> dict[str, Policy]:
+    """Every policy by model, those of fleets by the models that the registry has; if it does not answer, by those that
+    the journal knows. With `model` the registry is not asked, and a fleet has that one. Of a wrong file the version
+    counts that is in force by the journal. Problems, and warnings about fleets, are told on standard error.
+
+    Raises PolicyProblems if there are any and no policy that was asked for.
+    """
+    files = read_files(settings.policies, _last_good(settings))
+    wanted = frozenset(pattern for fleet in files.fleets for pattern in fleet.models.match)
+    named = NO_MODELS if model is None else Listing(names=frozenset({model}))
+    reading = files.reading(_registered(settings, wanted) if model is None and wanted else named)
+    policies = {policy.model: policy for policy in reading.policies}
+    if reading.problems and not (policies if model is None else model in policies):
+        raise PolicyProblems("\n".join(str(problem) for problem in reading.problems))
+    for said in (*reading.problems, *reading.about_models):
+        print(f"retraind: {said}", file=sys.stderr)
+    return policies
+
+
+def _last_good(settings: Settings) -> Mapping[str, str]:
+    """What the policy files said that the daemon has in force; nothing where there is no journal yet."""
+    try:
+        return journal_to_read(settings).policy_files.contents()
+    except NotFound:
+        return {}
 
 
 def _registered(settings: Settings, patterns: frozenset[str]) -> Listing:

@@ -66,23 +66,27 @@ def read_policies(path: Path, models: Listing = NO_MODELS) -> Reading:
     return read_files(path).reading(models)
 
 
-def read_files(path: Path) -> PolicyFiles:
-    """The same before it is known which models there are; raises NotFound if the path does not exist."""
+def read_files(path: Path, contents: Mapping[str, str] | None = None) -> PolicyFiles:
+    """The same before it is known which models there are; `contents` are what files said that are in force, by path: a
+    wrong file keeps its own. Raises NotFound if the path does not exist.
+    """
+    before = _readings_of(contents or {}, path)
     if not os.path.lexists(path):
         raise NotFound(f"There is no policy file or folder {path}.", "Name one that exists.")
     try:
         files = _files(path)
     except OSError as error:
         return PolicyFiles({str(path): FileReading(None, (_unreadable(str(path), error),))})
-    return PolicyFiles({file: _read(file) for file in files})
+    said = {file: good for file, reading in before.items() if (good := _said_by(reading)) is not None}
+    return PolicyFiles({file: _read(file) for file in files}, said)
 
 
 class PolicyFiles:
-    """Files that were read once, without what they said before."""
+    """Files that were read once, and what was in force before by file."""
 
-    def __init__(self, readings: Mapping[str, FileReading]) -> None:
+    def __init__(self, readings: Mapping[str, FileReading], before: Mapping[str, Policy | Fleet] | None = None) -> None:
         self._readings = readings
-        self._said, self._clashes = _settled(readings, {})
+        self._said, self._clashes = _settled(readings, before or {})
 
     @property
     def fleets(self) -> tuple[Fleet, ...]:
@@ -117,11 +121,7 @@ class PolicyFolder:
 
     def take_up(self, contents: Mapping[str, str]) -> None:
         """Before the first look: what files said in an earlier life, by path, as if they had been read then."""
-        for file, content in contents.items():
-            place = Path(file)
-            if self._path not in (place, place.parent):
-                continue  # of a folder that the settings named before
-            reading = _from_file(read_text(content, shown_path(file), str(place.absolute().parent)), file)
+        for file, reading in _readings_of(contents, self._path).items():
             said = _said_by(reading)
             if said is not None:
                 self._readings[file] = reading
@@ -221,6 +221,15 @@ def _is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _readings_of(contents: Mapping[str, str], path: Path) -> dict[str, FileReading]:
+    """Given what files said, by path, what that means, of those that are at `path` or in it: no others are read now."""
+    here = {file: content for file, content in contents.items() if path in (Path(file), Path(file).parent)}
+    return {
+        file: _from_file(read_text(content, shown_path(file), str(Path(file).absolute().parent)), file)
+        for file, content in here.items()
+    }
 
 
 def _from_file(reading: FileReading, file: str) -> FileReading:

@@ -292,3 +292,18 @@ def test_a_recipe_with_a_search_shows_its_spaces_and_limits() -> None:
         "  depth from 1 to 9 in steps of 2",
         "  limits: 2h, 8 GiB of memory, 1 GPUs, 2 more tries after a failure",
     ]
+
+
+def test_plan_and_facts_tell_of_the_version_that_is_in_force_while_its_file_is_wrong(
+    box: FakeBox, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.edit_policy("getting old", "getting older")
+    box.edit_policy("champion.age", "champion.aeg")
+    box.live()
+    for words in (("plan", MODEL), ("plan",), ("facts", MODEL)):
+        assert main([*words, "--state", str(box.root / "state"), "--policies", str(box.root / "policies")]) == 0
+        told = capsys.readouterr()
+        assert "There is no fact `champion.aeg`. Did you mean `champion.age`?" in told.err
+        assert "getting older" not in told.out
+        assert MODEL in told.out or "champion.age" in told.out
+    assert "rule “getting old”" in ask("plan", MODEL)
