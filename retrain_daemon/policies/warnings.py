@@ -7,12 +7,13 @@ its key is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from retrain_daemon.core.metrics import METRICS
-from retrain_daemon.core.policy import Claim, Policy, Requirement, Rule
+from retrain_daemon.core.policy import Claim, Policy, QuietHours, Requirement, Rule, Schedule
+from retrain_daemon.core.quiet import quiet_until
 from retrain_daemon.core.rules.conditions import (
     Alternative,
     Fault,
@@ -23,10 +24,14 @@ from retrain_daemon.core.rules.conditions import (
 )
 from retrain_daemon.core.rules.expression import compile_rule
 from retrain_daemon.core.rules.tokens import line_and_column
+from retrain_daemon.core.slots import next_slot
 from retrain_daemon.policies.nodes import Problem, plain
 from retrain_daemon.policies.places import find
 
 _DAY = timedelta(days=1)
+#: Clocks of two zones may be set apart in summer only.
+_SEASONS = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
+_SOME = 60
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ def warnings_of(policy: Policy) -> tuple[Problem, ...]:
         *_of_data(policy),
         *_of_window(policy),
         *_of_pace(policy),
+        *_of_quiet_hours(policy),
         *_of_names(policy),
         *_of_promotion(policy),
     )
@@ -124,6 +130,29 @@ def _of_pace(policy: Policy) -> Iterator[_Warning]:
     if per_day > most:
         message = f"`pace.per_day` is {per_day}, and with this `cooldown` there are at most {most} starts in 24 hours."
         yield _Warning("pace.per_day", message, "Take one of them out.")
+
+
+def _of_quiet_hours(policy: Policy) -> Iterator[_Warning]:
+    """Schedules of which every slot begins and ends to count within quiet hours."""
+    hours = policy.pace.quiet_hours
+    for name, schedule in policy.schedules.items() if hours else ():
+        slots = (slot for begin in _SEASONS for slot in _slots(schedule, begin))
+        if all(_is_within(hours, slot, slot + schedule.within) for slot in slots):
+            message = f"Each slot of `{name}` counts within quiet hours only, in which nothing starts by itself."
+            yield _Warning(f"schedules.{name}", message, "Write a longer `within`, or another time of the day.")
+
+
+def _is_within(hours: Sequence[QuietHours], begin: datetime, end: datetime) -> bool:
+    over = quiet_until(hours, begin)
+    return over is not None and over >= end
+
+
+def _slots(schedule: Schedule, begin: datetime) -> Iterator[datetime]:
+    """Those of two days, and some in any case."""
+    slot, count = next_slot(schedule, begin), 0
+    while slot is not None and (count < _SOME or slot < begin + 2 * _DAY):
+        yield slot
+        slot, count = next_slot(schedule, slot), count + 1
 
 
 def _of_names(policy: Policy) -> Iterator[_Warning]:

@@ -115,6 +115,14 @@ def test_what_is_always_or_never_true_is_said_at_its_place(rule: str, said: str,
     assert text.split("\n")[warning.line - 1][warning.column - 1 :].startswith(at)
 
 
+def nightly(cron: str, within: str) -> str:
+    """A policy that asks for a schedule, with quiet hours from eight to six."""
+    head = f"schedules: {{nightly: {{cron: '{cron}', within: {within}}}}}\n"
+    pace = "pace: {quiet_hours: {from: '08:00', to: '18:00'}}\n"
+    text = POLICY.replace("data.new_rows >= 5000", "schedule.nightly && data.new_rows > 0")
+    return head + text + pace
+
+
 EVENT_TIME = "  target: churned\n  event_time: at\n"
 
 
@@ -156,6 +164,7 @@ EVENT_TIME = "  target: churned\n  event_time: at\n"
             11,
         ),
         (f"{POLICY}pace: {{cooldown: 6h, per_day: 5}}\n", "at most 4 starts in 24 hours", 11),
+        (nightly("0 9 * * *", "2h"), "Each slot of `nightly` counts within quiet hours only", 1),
         (POLICY.replace("better_by: 0", "at_least: 0"), "The line asks for nothing", 10),
         (POLICY.replace("better_by: 0", "at_most: 1"), "accuracy lies between 0 and 1", 10),
     ],
@@ -177,6 +186,9 @@ def test_what_is_surely_not_meant_is_said_with_its_line(text: str, said: str, li
         POLICY.replace("  target: churned\n", EVENT_TIME),
         f"{POLICY}pace: {{cooldown: 6h, per_day: 4}}\n",
         POLICY.replace("  target: churned\n", "  target: churned\n  window: 2000 rows\n"),
+        nightly("0 9 * * *", "12h"),
+        nightly("0 9,20 * * *", "2h"),
+        nightly("* 8-18 * * *", "1m"),
     ],
 )
 def test_what_may_well_be_meant_is_not_warned_of(text: str) -> None:
