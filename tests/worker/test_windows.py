@@ -264,7 +264,7 @@ def test_a_training_mixes_older_rows_in_notes_them_and_counts_them_as_learned_ag
     assert (window.replayed, len(window.training)) == (100, 100 + 163)
     said = r"100 of 500 rows that were learned before, from 2026-01-0\d .* to 2026-01-2\d .* UTC, were mixed in"
     assert re.match(said, window.notes[0])
-    assert _parameters(asked, window)["replayed_rows"] == 100
+    assert _parameters(asked, window, None)["replayed_rows"] == 100
     drop_of = window.training.drop
     assert np.isin(window.training.unit_keys[drop_of == 1], window.training.learned_keys).all()
     plenty = rows_of(replace(asked, recipe=Recipe(mode=Mode.INCREMENTAL, replay=9000)), tmp_path)
