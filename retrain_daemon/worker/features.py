@@ -73,8 +73,8 @@ class Table:
         return Table(self._frame.iloc[chosen].reset_index(drop=True))
 
     def frame(self) -> pd.DataFrame:
-        """The rows themselves."""
-        return self._frame
+        """A copy, as from disk: a model with copy=False changes what it is given, and another is asked next."""
+        return self._frame.copy()
 
     def array(self, positions: Positions | slice, dtype: str) -> NDArray[Any]:
         """Rows at `positions` as numbers, (rows, columns); raises ValueError where a column holds none."""
@@ -86,7 +86,7 @@ class Table:
 
         Raises TrainingFailed when a column without a known kind holds numbers in some and text in others.
         """
-        frames = [part.frame() for part in parts]
+        frames = [part._frame for part in parts]
         return cls(pd.DataFrame({name: stacked([frame[name] for frame in frames]) for name in frames[0]}))
 
 

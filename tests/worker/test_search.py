@@ -13,6 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from retrain_daemon.core.metrics import Task
 from retrain_daemon.core.policy import DataSpec, Holdout, Hyperparameter, Mode, Recipe, Scalar, Search, Space, Target
@@ -226,6 +229,22 @@ def test_a_model_that_changes_its_rows_changes_them_for_no_other_trial(tmp_path:
     assert len(SHOWN) == 8
     assert len(set(SHOWN[::2])) == 1
     assert len(set(SHOWN[1::2])) == 1
+
+
+def test_a_model_that_scales_in_place_leaves_the_rows_to_the_next_as_they_were() -> None:
+    """Champion and challenger are asked about the same rows, one after the other."""
+    features = rows(200).features
+    as_they_were = features.frame()
+    target = np.arange(200.0)
+    fitted = make_pipeline(StandardScaler(copy=False), LinearRegression()).fit(features.frame() * 3 + 7, target)
+    model = SklearnModel(fitted, Task.REGRESSION, ("a", "b"))
+    first, second = model.predict(features).values, model.predict(features).values
+    assert np.array_equal(cast(Any, first), cast(Any, second))
+    lesson = Lesson(
+        mode=Mode.REFIT, hyperparameters={}, rows=replace(rows(200), features=features), seed=1, tell=lambda _: None
+    )
+    model.continue_training(lesson)
+    assert features.frame().equals(as_they_were)
 
 
 def test_all_rows_of_a_group_are_on_one_side_of_a_trial(tmp_path: Path) -> None:
