@@ -16,6 +16,7 @@ from pathlib import Path
 from retrain_daemon.cli.excerpts import end_of, excerpt
 from retrain_daemon.policies import Problem
 from retrain_daemon.policies.file import MAX_BYTES
+from retrain_daemon.secrets import has_credentials
 
 #: Of one file so many are printed; the rest are counted.
 MOST = 100
@@ -52,13 +53,16 @@ def with_lines(problems: Iterable[Problem]) -> list[Said]:
 
 
 def _lines(file: str) -> list[str]:
-    """The lines of a file as columns are counted in them; none if it cannot be read again, or holds no text."""
+    """The lines of a file as columns are counted in them, empty where one holds credentials: what is printed may be
+    kept by CI. None if the file cannot be read again, or holds no text.
+    """
     try:
         with Path(file).open("rb") as stream:
             text = stream.read(MAX_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError):
         return []
-    return [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
+    lines = (line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
+    return ["" if has_credentials(line) else line for line in lines]
 
 
 def print_problems(said: list[Said], colours: bool) -> None:

@@ -140,6 +140,15 @@ def test_what_a_file_says_never_steers_the_terminal(check: Check) -> None:
     assert all(letter.isprintable() or letter == "\n" for letter in printed)
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--github",)])
+def test_a_line_that_holds_credentials_is_named_and_not_shown(check: Check, flags: tuple[str, ...]) -> None:
+    ended, printed = check(POLICY + "# postgresql://ada:hush-hush@db/mlflow\n", *flags)
+    assert ended == 3
+    assert "The line holds credentials" in printed
+    assert "11" in printed
+    assert "hush-hush" not in printed
+
+
 def test_of_very_many_problems_of_a_file_the_rest_are_counted(check: Check) -> None:
     ended, printed = check(POLICY.replace("  - name: fresh\n    when: data.new_rows >= 100\n", "  - {}\n" * 80))
 
