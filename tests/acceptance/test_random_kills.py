@@ -42,10 +42,9 @@ def test_killed_at_random_many_times_in_a_row_the_box_is_sound_after_each_and_at
                 box.kill_something(chance)
             box.wait(Stage("rest", lambda: None, lambda: at_rest(box)), patience=300)
             if not judged(box):  # each was killed more than ten times
-                box.wait(
-                    Stage("a person resumes it", lambda: box.order("resume"), lambda: at_rest(box) and judged(box)),
-                    patience=300,
-                )
+                box.order("resume")
+                resumed = Stage("a person resumed it", lambda: None, lambda: at_rest(box) and judged(box))
+                box.wait(resumed, patience=300)
             box.rest()
         finally:
             box.close()
