@@ -28,9 +28,10 @@ from retrain_daemon.policies import (
     search,
     training,
 )
+from retrain_daemon.policies.stories import hopes
+from retrain_daemon.policies.stories import reading as stories
 from retrain_daemon.policies.stories.events import EVENTS
-from retrain_daemon.policies.stories.reading import hopes, read_story_text
-from retrain_daemon.policies.stories.reading import reading as stories
+from retrain_daemon.policies.stories.reading import read_story_text
 from retrain_daemon.settings import Settings, read_settings
 from retrain_daemon.settings import file as settings_file
 
